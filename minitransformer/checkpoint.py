@@ -1,0 +1,127 @@
+"""Save and load models: one file that is either complete or not there, and that can hold nothing but numbers.
+
+    model = load("induction")           # shipped with the course
+    model = load("runs/induction")      # the one you trained
+
+A file is written beside its place and moved there in one step, so that a run killed at any moment leaves the last
+complete checkpoint. Files are read with `weights_only=True`: opening somebody else's model cannot run their code.
+"""
+
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from .config import ModelConfig, from_dict
+from .model import Transformer
+
+FORMAT = "minitransformer 1"
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why and what to do."""
+
+
+def save(path: Path, model: Transformer, training: dict | None = None) -> None:
+    """Write weights and config (and, for --resume, the state of the training) to `path`, all or nothing."""
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    content = {"format": FORMAT, "config": json.dumps(asdict(model.cfg)), "weights": weights, "training": training}
+    write_atomically(path, lambda file: torch.save(content, file))
+
+
+def write_atomically(path: Path, write) -> None:
+    """Call `write(file)` on a new binary file beside `path`, then move it there in one step. Raises CheckpointError."""
+    path, temporary = Path(path), None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before the old file goes
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise CheckpointError(f"cannot write {path}: {reason}. Choose another folder with --out.") from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def write_json(path: Path, content: dict) -> None:
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def pretrained_names() -> list[str]:
+    """The models that ship with the course."""
+    return sorted(path.stem for path in PRETRAINED.glob("*.pt"))
+
+
+def find(where: str | Path) -> Path:
+    """The file behind a shipped name, a run folder or a file. Raises CheckpointError, listing the shipped names."""
+    if str(where) in pretrained_names():
+        return PRETRAINED / f"{where}.pt"
+    path = Path(where) / "model.pt" if Path(where).is_dir() else Path(where)
+    if not path.is_file():
+        raise CheckpointError(
+            f"there is no model at {str(where)!r}. Give a run folder, a model.pt, or one of the shipped models: "
+            f"{', '.join(pretrained_names())}."
+        )
+    return path
+
+
+def load(where: str | Path, device: str = "cpu") -> Transformer:
+    """The model stored under a shipped name, in a run folder or in a file. Raises CheckpointError."""
+    model = build(read(find(where)), where)
+    return model.to(device)
+
+
+def read(path: Path) -> dict:
+    """The content of a checkpoint file, only if it is a whole one of ours. Raises CheckpointError."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch each raise their own kinds
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path} is damaged, or is no checkpoint of this project, or holds more than numbers; "
+            f"nothing in it was run ({reason})."
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} was not written by this project ('{FORMAT}'); train a model or use a shipped one."
+        )
+    return content
+
+
+def build(content: dict, where: str | Path) -> Transformer:
+    """The model that a checkpoint describes, with its weights. Raises CheckpointError if they disagree."""
+    try:
+        model = Transformer(from_dict(ModelConfig, json.loads(content["config"])))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"the config stored in {where} is not one this version can build: {error}") from None
+    load_weights(model, content["weights"], where)
+    return model
+
+
+def load_weights(model: Transformer, weights: dict, where: str | Path) -> None:
+    """Copy weights into a model. Raises CheckpointError that names the first tensor that does not fit."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in [*expected, *found]:
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{where} does not fit this config: {name} is {found.get(name, 'missing')} there, "
+                f"{expected.get(name, 'unknown')} here. Load it with the config it was trained with."
+            )
+    model.load_state_dict(weights)
+
+
+def versions() -> dict[str, str]:
+    """What made a result: Python, torch, platform."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "platform": platform.machine()}

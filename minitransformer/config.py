@@ -1,0 +1,139 @@
+"""What a model is and how it is trained: two frozen dataclasses, one comment a field.
+
+    ModelConfig()                         # the course's model: 2 layers, 4 heads of 16
+    PRESETS["impostor"].model             # what `python -m minitransformer train --preset impostor` builds
+
+Both check themselves when they are made, so an impossible model never gets as far as a tensor.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+POSITIONS = ("shortformer", "standard")
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise ValueError(sentence)
+
+
+def _require_whole(config, *names: str, least: int = 1) -> None:
+    for name in names:
+        value = getattr(config, name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        _require(whole and value >= least, f"{name} must be a whole number of at least {least}, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a transformer. Raises ValueError, with what to change, if the fields contradict each other."""
+
+    n_layers: int = 2  # 0 is a bigram model, 1 cannot do induction, 2 can
+    n_heads: int = 4  # heads per layer
+    d_model: int = 64  # width of the residual stream
+    d_head: int = 16  # width of one head's q, k, v and z
+    d_vocab: int = 65  # tokens, BOS (token 0) included
+    n_ctx: int = 32  # longest sequence, BOS included
+    positional_embedding_type: str = "shortformer"  # positions go to q and k only; "standard" adds them to the stream
+    layer_norm: bool = False  # LayerNorm before every layer and before the unembedding
+    d_mlp: int = 0  # neurons per MLP; 0 = attention only
+    smeared_keys: bool = False  # each key is mixed with the key one position before it
+
+    def __post_init__(self):
+        _require_whole(self, "n_layers", "d_mlp", least=0)
+        _require_whole(self, "n_heads", "d_model", "d_head", "d_vocab", "n_ctx")
+        _require(
+            self.positional_embedding_type in POSITIONS,
+            f"positional_embedding_type must be one of {POSITIONS}, not {self.positional_embedding_type!r}.",
+        )
+        for name in ("layer_norm", "smeared_keys"):
+            _require(
+                isinstance(getattr(self, name), bool), f"{name} must be True or False, not {getattr(self, name)!r}."
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Raises ValueError, with what to change, if a field makes no sense."""
+
+    seed: int = 0  # draws the first weights and every batch
+    steps: int = 600  # optimizer steps
+    batch_size: int = 32  # sequences per step
+    periods: tuple[int, int] = (1, 16)  # shortest and longest block; one is drawn per sequence
+    elsewhere: float = 0.1  # weight in the loss of the tokens that nobody could predict
+    learning_rate: float = 1e-2  # AdamW, betas (.9, .99), no weight decay
+    warmup: int = 20  # steps until the learning rate is reached
+    decay: float = 0.3  # the last fraction of the steps, over which it falls to 0 again
+    target: float | None = None  # stop as soon as strict induction accuracy gets here; None: use all steps
+    eval_every: int = 10  # steps between measurements
+    save_every: int = 100  # steps between checkpoints
+
+    def __post_init__(self):
+        _require_whole(self, "seed", "warmup", least=0)
+        _require_whole(self, "steps", "batch_size", "eval_every", "save_every")
+        object.__setattr__(self, "periods", tuple(self.periods))  # JSON knows only lists
+        _require(len(self.periods) == 2, f"periods must be (shortest, longest), not {self.periods}.")
+        _require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}.")
+        for name in ("elsewhere", "decay"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must lie between 0 and 1, not {getattr(self, name)}.")
+        _require(self.target is None or 0 < self.target <= 1, f"target must lie between 0 and 1, not {self.target}.")
+
+    def changed(self, **values) -> "TrainConfig":
+        """The same with other values; None leaves a field as it is (so that command-line options can be passed on)."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model, how to train it, and what it is for. `expect` says what a good run ends with."""
+
+    model: ModelConfig
+    train: TrainConfig
+    purpose: str
+    expect: str
+
+
+def from_dict(cls: type, values: dict):
+    """Build ModelConfig or TrainConfig from what JSON kept of it. Raises ValueError for a field that does not exist."""
+    unknown = sorted(set(values) - {f.name for f in fields(cls)})
+    _require(not unknown, f"{cls.__name__} has no field called {', '.join(unknown)}.")
+    return cls(**values)
+
+
+PRESETS = {
+    "induction": Preset(
+        ModelConfig(),
+        TrainConfig(),
+        "two layers, random periods: the course's model",
+        "induction accuracy above 99.5 %, a previous-token head above .9 in layer 0",
+    ),
+    "fast": Preset(
+        ModelConfig(),
+        TrainConfig(steps=600, decay=0.0, target=0.99),
+        "the same, stopped as soon as 99 % are right",
+        "induction accuracy about 99 % within seconds; the heads are not yet clean",
+    ),
+    "additive": Preset(
+        ModelConfig(positional_embedding_type="standard"),
+        TrainConfig(),
+        "the same, but positions are added to the residual stream",
+        "induction accuracy above 99.5 %, a previous-token head above .9 in layer 0",
+    ),
+    "one-layer": Preset(
+        ModelConfig(n_layers=1),
+        TrainConfig(),
+        "one layer: shows that one is not enough",
+        "about 55 %, by looking fixed distances back: near 0 at every period above 12 (see `evaluate`)",
+    ),
+    "impostor": Preset(
+        ModelConfig(),
+        TrainConfig(periods=(10, 10), steps=400),
+        "two layers, one fixed period: looks like induction and is not",
+        "near 100 % at period 10, near nothing at any other (see `evaluate`)",
+    ),
+    "bigger": Preset(
+        ModelConfig(n_heads=12, d_model=768, d_head=64, d_vocab=5001, n_ctx=256),
+        TrainConfig(steps=3000, periods=(2, 128), learning_rate=1e-3, warmup=100),
+        "2 x 12 heads, d_model 768: the shape of published pictures; needs a GPU",
+        "not measured on a CPU",
+    ),
+}

@@ -1,0 +1,94 @@
+"""What a model can do: loss and accuracy, by position and by period, and which heads do it.
+
+Everything is measured on sequences that training never saw, drawn from a generator of their own (HELD_OUT).
+The head scores use the definitions of Olsson et al. 2022, "In-context Learning and Induction Heads".
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from .data import Repeats, repeated_tokens
+from .model import Transformer
+
+HELD_OUT = 20_211_222  # seed of the measuring sequences; training seeds start at 0
+
+
+def held_out(model: Transformer, periods: tuple[int, int], batch: int = 512, prefix: int | None = None) -> Repeats:
+    """Repeated random sequences of the model's own length for measuring, the same ones every time."""
+    cfg, generator = model.cfg, torch.Generator().manual_seed(HELD_OUT)
+    return repeated_tokens(batch, cfg.n_ctx, cfg.d_vocab, periods, generator, prefix)
+
+
+class NextToken(NamedTuple):
+    """How well a model predicts each next token, both [batch, pos - 1]."""
+
+    losses: Tensor  # minus the log-probability of the true token, in nats
+    correct: Tensor  # bool: is the true token the most likely one?
+
+
+@torch.no_grad()
+def predict(model: Transformer, tokens: Tensor) -> NextToken:
+    """Run the model once on tokens [batch, pos] and compare each position with the token that follows it."""
+    logits, following = model(tokens.to(model.W_E.device))[:, :-1].cpu(), tokens[:, 1:]
+    losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(following)
+    return NextToken(losses, logits.argmax(dim=-1) == following)
+
+
+def strict_induction_accuracy(model: Transformer, repeats: Repeats) -> float:
+    """Share of right guesses where the next token is determined: the token just read was read before, in the block."""
+    return predict(model, repeats.tokens).correct[repeats.predictable[:, :-1]].float().mean().item()
+
+
+def repeat_scores(model: Transformer, repeats: Repeats) -> dict[str, float]:
+    """Loss in nats where the next token is determined and elsewhere, and strict induction accuracy."""
+    (losses, correct), known = predict(model, repeats.tokens), repeats.predictable[:, :-1]
+    return {
+        "loss_predictable": losses[known].mean().item(),
+        "loss_elsewhere": losses[~known].mean().item(),
+        "induction_accuracy": correct[known].float().mean().item(),
+    }
+
+
+def accuracy_by_period(model: Transformer, batch: int = 128) -> dict[int, float]:
+    """Strict induction accuracy for each period that fits the context, including those never trained on."""
+    longest = model.cfg.n_ctx - 3
+    return {p: strict_induction_accuracy(model, held_out(model, (p, p), batch)) for p in range(1, longest + 1)}
+
+
+class HeadScores(NamedTuple):
+    """Mean attention of every head, each [layer, head], between 0 and 1."""
+
+    previous_token: Tensor  # from each token to the one before it, over all positions
+    induction: Tensor  # from each predictable position to all tokens that followed an earlier copy of its token
+
+
+@torch.no_grad()
+def head_scores(model: Transformer, repeats: Repeats) -> HeadScores:
+    """Score every head on a batch. Token-based: looking a fixed distance back earns nothing by itself."""
+    tokens = repeats.tokens
+    _, cache = model.run_with_cache(tokens.to(model.W_E.device), lambda name: name.endswith("hook_pattern"))
+    if not cache:
+        return HeadScores(torch.zeros(0, 0), torch.zeros(0, 0))
+    pattern = torch.stack(list(cache.values())).cpu()  # layer batch head query key
+    previous = pattern.diagonal(-1, dim1=-2, dim2=-1).mean(dim=(1, 3))
+    on_followers = (pattern * follows_earlier_copy(tokens)[:, None]).sum(dim=-1)  # layer batch head query
+    counted = repeats.predictable[:, None].float()  # batch 1 query
+    return HeadScores(previous, (on_followers * counted).sum(dim=(1, 3)) / counted.sum())
+
+
+def follows_earlier_copy(tokens: Tensor) -> Tensor:
+    """[batch, query, key]: 1 where the token *before* key is an earlier copy of the token at query, else 0."""
+    before = tokens[:, None, :-1] == tokens[:, :, None]  # batch query key-1
+    follows = torch.nn.functional.pad(before, (1, 0))  # the first token follows nothing
+    return follows.float().tril()
+
+
+def summary(model: Transformer, periods: tuple[int, int]) -> dict[str, float]:
+    """The figures that a checkpoint's provenance records, from the weights alone and the same every time."""
+    repeats = held_out(model, periods)
+    scores = head_scores(model, repeats)
+    best = {name: score.max().item() if score.numel() else 0.0 for name, score in scores._asdict().items()}
+    return repeat_scores(model, repeats) | {f"best_{name}_score": value for name, value in best.items()}

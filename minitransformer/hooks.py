@@ -1,0 +1,110 @@
+"""Look at, or change, any activation of one forward pass. Nothing outlives the call.
+
+    logits, cache = model.run_with_cache(tokens)
+    logits = model.run_with_hooks(tokens, fwd_hooks=[("blocks.1.attn.hook_z", zero_head_3)])
+
+No magic: the forward pass calls `hook(name, activation)` at every named place and goes on with what comes back.
+`Hooks` decides what comes back. It is made for one call and thrown away with it, so there is nothing to remove, and an
+exception inside a hook leaves nothing behind.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class HookPoint(NamedTuple):
+    """What a hook function is told about where it is: its `name`."""
+
+    name: str
+
+
+Where = str | Callable[[str], bool]  # one name, or a predicate that picks names
+Hook = Callable[[Tensor, HookPoint], Tensor | None]
+
+
+class ActivationCache(dict):
+    """A dict from hook name to activation. Each value is a detached copy: editing one changes nothing else."""
+
+    def __missing__(self, name):
+        raise KeyError(f"no activation called {name!r} was cached. {nearest(str(name), self)}")
+
+
+class Hooks:
+    """The listeners of one forward pass.
+
+    names: every hook name the model has. fwd_hooks: pairs (where, fn). names_filter: which activations to copy into
+    `cache` (None: none). Raises ValueError if a name is unknown or a predicate picks nothing.
+    """
+
+    def __init__(
+        self, names: Sequence[str] = (), fwd_hooks: Iterable[tuple[Where, Hook]] = (), cached: Iterable[str] = ()
+    ):
+        self.cache = ActivationCache()
+        self._cached = set(cached)
+        self._functions: dict[str, list[Hook]] = {}
+        for where, fn in fwd_hooks:
+            for name in select_names(names, where):
+                self._functions.setdefault(name, []).append(fn)
+
+    def listens(self, name: str) -> bool:
+        """True if anybody wants this activation; the forward pass skips work that nobody looks at."""
+        return name in self._functions or name in self._cached
+
+    def edits(self, name: str) -> bool:
+        return name in self._functions
+
+    def __call__(self, name: str, activation: Tensor) -> Tensor:
+        for fn in self._functions.get(name, ()):
+            # A private copy for each function: an edit in place then does what it says, and only here.
+            activation = activation.clone()
+            activation = _checked(name, activation, fn(activation, HookPoint(name)))
+        if name in self._cached:
+            self.cache[name] = activation.detach().clone()
+        return activation
+
+
+def select_names(names: Sequence[str], where: Where | Iterable[Where] | None) -> list[str]:
+    """The hook names that `where` picks: a name, a predicate, a list of either, or None for all."""
+    if where is None:
+        return list(names)
+    if isinstance(where, str):
+        if where not in names:
+            raise ValueError(f"this model has no hook called {where!r}. {nearest(where, names)}")
+        return [where]
+    if callable(where):
+        picked = [name for name in names if where(name)]
+        if not picked:
+            raise ValueError(
+                f"the predicate {getattr(where, '__name__', where)} picks none of the {len(names)} hook names."
+            )
+        return picked
+    return [name for each in where for name in select_names(names, each)]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A sentence that lists the known names closest to a misspelt one."""
+    names = list(names)
+    near = difflib.get_close_matches(name, names, n=4, cutoff=0.4) or names[:4]
+    return f"Near it: {', '.join(near)}." if near else "Nothing was cached."
+
+
+def _checked(name: str, before: Tensor, after: Tensor | None) -> Tensor:
+    if after is None:
+        return before
+    if not isinstance(after, torch.Tensor):
+        raise TypeError(
+            f"the hook on {name} returned {type(after).__name__}; return a tensor, or None to change nothing."
+        )
+    if after.shape != before.shape or after.dtype != before.dtype:
+        raise ValueError(
+            f"the hook on {name} returned {after.dtype} {list(after.shape)}; "
+            f"the activation there is {before.dtype} {list(before.shape)}, and must stay so."
+        )
+    return after
+
+
+NO_HOOKS = Hooks()

@@ -1,0 +1,215 @@
+"""The training loop: AdamW on repeated random sequences, with a record of everything the phase-change chapter needs.
+
+    run = train(preset.model, preset.train)              # in memory; run.model, run.history, run.snapshots
+    run = train(preset.model, preset.train, folder=...)  # the same, with checkpoints
+    run = resume(folder)                                 # go on where a run stopped, bit for bit on the CPU
+
+The loss counts every next token, those that nobody could predict with a smaller weight (`TrainConfig.elsewhere`): what
+is to be learnt is not drowned in noise, and the model still learns to say "anything may come" where that is true.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from . import checkpoint
+from .config import ModelConfig, TrainConfig, from_dict
+from .data import Repeats, check_periods, repeated_tokens
+from .evaluate import held_out, repeat_scores, summary
+from .model import Transformer
+
+SNAPSHOTS_PER_DOUBLING = (
+    6  # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
+)
+
+
+@dataclass
+class Run:
+    """A training run: what it has, how far it is, what it has seen. `history` has one dict per measurement."""
+
+    model: Transformer
+    config: TrainConfig
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+    snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    stopped: str = ""  # why it ended: "target", "steps", "interrupted"
+
+
+def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -> Run:
+    """A run at step 0. The seed draws the weights, and, through a generator of its own, every batch."""
+    model = Transformer(model_config, seed=config.seed).to(device)
+    check_periods(model_config.n_ctx + 1, model_config.d_vocab, *config.periods)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=device != "mps"
+    )
+    return Run(model, config, optimizer, torch.Generator().manual_seed(config.seed))
+
+
+def train(model_config: ModelConfig, config: TrainConfig, device="cpu", folder: Path | None = None, quiet=True) -> Run:
+    """Train a new model. With a folder, checkpoints and snapshots are written there; it must not hold a run already."""
+    run = start(model_config, config, device)
+    if folder is not None and (Path(folder) / "model.pt").exists():
+        raise checkpoint.CheckpointError(
+            f"{folder} already holds a run. Continue it with --resume {folder}, or give another folder with --out."
+        )
+    return continue_run(run, folder, quiet)
+
+
+def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
+    """Go on with the run in `folder` from its last checkpoint."""
+    return continue_run(load_run(folder, device), folder, quiet)
+
+
+def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
+    """Train until the target or the last step. Ctrl-C saves and returns; run.stopped says which it was."""
+    measuring = held_out(run.model, run.config.periods, batch=128)
+    keep_snapshot(run, folder)
+    bar = tqdm(total=run.config.steps, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
+    try:
+        while not ending(run):
+            training_step(run)
+            if run.step % run.config.eval_every == 0 or run.step == run.config.steps:
+                measure(run, measuring, bar)
+            keep_snapshot(run, folder)
+            if folder is not None and run.step % run.config.save_every == 0:
+                save_run(run, folder)
+            bar.update()
+        run.stopped = ending(run)
+    except KeyboardInterrupt:
+        run.stopped = "interrupted"
+    bar.close()
+    if folder is not None:
+        save_run(run, folder)
+    return run
+
+
+def choose_threads(cfg: ModelConfig) -> int:
+    """Set torch's thread count for a model of this width, and return it. Measured by tests/benchmarks/step.py:
+
+    below a few hundred dimensions the products are so small that handing them to a second thread costs what it saves.
+    """
+    threads = 1 if cfg.d_model < 256 else max(1, torch.get_num_threads())
+    torch.set_num_threads(threads)
+    return threads
+
+
+def training_step(run: Run) -> None:
+    """Draw a batch, descend the weighted loss once."""
+    began, cfg, config = time.perf_counter(), run.model.cfg, run.config
+    length = cfg.n_ctx + 1  # n_ctx tokens to read, and one more, so that the last of them has something to predict
+    repeats = repeated_tokens(config.batch_size, length, cfg.d_vocab, config.periods, run.generator)
+    for group in run.optimizer.param_groups:
+        group["lr"] = config.learning_rate * schedule(run.step, config)
+    loss_of(run.model, repeats, config.elsewhere).backward()
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    run.step += 1
+    run.seconds += time.perf_counter() - began
+
+
+def loss_of(model: Transformer, repeats: Repeats, elsewhere: float) -> Tensor:
+    """Weighted mean of the next-token losses: weight 1 where the next token is determined, else `elsewhere`."""
+    tokens, predictable = repeats.tokens.to(model.W_E.device), repeats.predictable.to(model.W_E.device)
+    logits, next_tokens = model(tokens[:, :-1]), tokens[:, 1:]
+    losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none").view_as(next_tokens)
+    weight = predictable[:, :-1] + elsewhere * ~predictable[:, :-1]  # batch pos
+    return (weight * losses).sum() / weight.sum()
+
+
+def schedule(step: int, config: TrainConfig) -> float:
+    """Learning rate as a share of its peak: a linear rise over `warmup` steps, and a linear fall to 0 at the end."""
+    rise = (step + 1) / (config.warmup + 1)
+    fall = (config.steps - step) / max(1.0, config.decay * config.steps)
+    return min(1.0, rise, fall)
+
+
+def ending(run: Run) -> str:
+    """Why the run is over, "" if it is not: the last step, or the target reached twice running (once may be luck)."""
+    reached = [row["induction_accuracy"] >= (run.config.target or 2.0) for row in run.history[-2:]]
+    if len(reached) == 2 and all(reached):
+        return "target"
+    return "steps" if run.step >= run.config.steps else ""
+
+
+def measure(run: Run, measuring: Repeats, bar: tqdm) -> None:
+    """Append one row to the history: losses in nats, and strict induction accuracy, on held-out sequences."""
+    row = {"step": run.step} | repeat_scores(run.model, measuring)
+    run.history.append(row)
+    bar.set_postfix(loss=f"{row['loss_predictable']:.3f}", induction=f"{row['induction_accuracy']:.1%}")
+
+
+def is_snapshot_step(step: int) -> bool:
+    """Step 0, and then every step that is the next whole number after a power of 2 ** (1 / SNAPSHOTS_PER_DOUBLING)."""
+    spaced = {round(2 ** (i / SNAPSHOTS_PER_DOUBLING)) for i in range(SNAPSHOTS_PER_DOUBLING * 20)}
+    return step == 0 or step in spaced
+
+
+def keep_snapshot(run: Run, folder: Path | None) -> None:
+    if not is_snapshot_step(run.step) or run.step in run.snapshots:
+        return
+    run.snapshots[run.step] = {name: w.detach().cpu().clone() for name, w in run.model.state_dict().items()}
+    if folder is not None:
+        path = Path(folder) / "snapshots" / f"{run.step:05d}.pt"
+        checkpoint.save(path, run.model)
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """One file with everything that resuming needs, and beside it, readable, how it was made."""
+    training = {
+        "config": json.dumps(asdict(run.config)),
+        "optimizer": run.optimizer.state_dict(),
+        "generator": run.generator.get_state(),
+        "step": run.step,
+        "seconds": run.seconds,
+        "history": json.dumps(run.history),
+    }
+    checkpoint.save(Path(folder) / "model.pt", run.model, training)
+
+
+def load_run(folder: Path, device: str = "cpu") -> Run:
+    """The run saved in `folder`, ready to go on. Raises CheckpointError if there is none, or it holds only weights."""
+    path = checkpoint.find(folder)
+    content = checkpoint.read(path)
+    training = content.get("training")
+    if training is None:
+        raise checkpoint.CheckpointError(
+            f"{path} holds weights but no training state, so it cannot be resumed; train anew."
+        )
+    model_config = checkpoint.build(content, path).cfg
+    run = start(model_config, from_dict(TrainConfig, json.loads(training["config"])), device)
+    checkpoint.load_weights(run.model, content["weights"], path)
+    run.optimizer.load_state_dict(training["optimizer"])
+    run.generator.set_state(training["generator"])
+    run.step, run.seconds, run.history = training["step"], training["seconds"], json.loads(training["history"])
+    run.snapshots = {step: weights for step, weights in load_snapshots(folder).items() if step <= run.step}
+    return run
+
+
+def load_snapshots(folder: Path) -> dict[int, dict[str, Tensor]]:
+    """Step -> weights, for every snapshot that a run left in its folder, in order."""
+    paths = sorted((Path(folder) / "snapshots").glob("*.pt"))
+    return {int(path.stem): checkpoint.read(path)["weights"] for path in paths}
+
+
+def provenance(run: Run, command: str) -> dict:
+    """How a model came to be, and what it scores: what lies beside every checkpoint as model.json."""
+    return {
+        "command": command,
+        "model": asdict(run.model.cfg),
+        "train": asdict(run.config),
+        "versions": checkpoint.versions(),
+        "steps": run.step,
+        "seconds": round(run.seconds, 1),
+        "stopped": run.stopped,
+        "scores": summary(run.model, run.config.periods),
+        "history": run.history,
+    }

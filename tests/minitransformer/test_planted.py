@@ -1,0 +1,300 @@
+"""Every claim of every docstring in minitransformer/planted.py, measured from its definition."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+
+from minitransformer.data import BOS, repeated_tokens
+from minitransformer.planted import (
+    EQUALS,
+    OFF,
+    ON,
+    duplicated_heads_model,
+    gate_model,
+    induction_model,
+    negative_head_model,
+    pointer_model,
+    three_composers,
+)
+
+torch.set_num_threads(1)
+V, S = 20, 10.0
+LOSS = math.log(1 + (V - 1) * math.exp(-S))
+
+
+def rows(periods=(1, 17), batch=64, n_ctx=V):
+    return repeated_tokens(batch, n_ctx, V, periods, torch.Generator().manual_seed(0))
+
+
+def twice(length, bos):
+    """[block][block] of distinct tokens, with or without BOS first."""
+    block = torch.arange(1, V)[torch.randperm(V - 1, generator=torch.Generator().manual_seed(1))][:length]
+    return torch.cat([torch.full((int(bos),), BOS), block, block])[None]
+
+
+def pattern(model, tokens, layer, head):
+    return model.run_with_cache(tokens)[1][f"blocks.{layer}.attn.hook_pattern"][:, head]  # batch query key
+
+
+def without(model, tokens, *heads):
+    """The logits when these heads of layer 1 write nothing."""
+
+    def zero(z, hook):
+        z[:, :, list(heads)] = 0.0
+        return z
+
+    return model.run_with_hooks(tokens, [("blocks.1.attn.hook_z", zero)])
+
+
+def losses(logits, data):
+    """The loss of every predictable position that has a next token."""
+    steps = data.predictable[:, :-1]
+    log_probs = logits[:, :-1].log_softmax(dim=-1)
+    return -log_probs.gather(2, data.tokens[:, 1:, None])[..., 0][steps]
+
+
+def right_logits(logits, data):
+    """(the logit of the right token, all the others) at the predictable positions."""
+    steps = data.predictable[:, :-1]
+    right = torch.nn.functional.one_hot(data.tokens[:, 1:], V).bool()[steps]
+    picked = logits[:, :-1][steps]
+    return picked[right], picked[~right]
+
+
+def prefix_scores(model, tokens, predictable, head=0):
+    """For each predictable position, the attention on every key that follows an earlier copy of its token."""
+    A, rows_ = pattern(model, tokens, 1, head).tolist(), tokens.tolist()
+    steps = predictable.nonzero().tolist()
+    return [sum(A[b][i][j] for j in range(1, i + 1) if rows_[b][j - 1] == rows_[b][i]) for b, i in steps]
+
+
+def composition(model, kind, h1, h2):
+    """|AB| / (|A| |B|) in row form, nan for an idle head."""
+    OV1 = model.W_V[0, h1] @ model.W_O[0, h1]
+    QK2 = model.W_Q[1, h2] @ model.W_K[1, h2].T
+    OV2 = model.W_V[1, h2] @ model.W_O[1, h2]
+    B = {"Q": QK2, "K": QK2.T, "V": OV2}[kind]
+    return ((OV1 @ B).norm() / (OV1.norm() * B.norm())).item()
+
+
+def test_weights_are_float32_by_default_and_still_trainable():
+    models = [induction_model(), pointer_model(), duplicated_heads_model(), negative_head_model(), three_composers()]
+    for model in [*models, gate_model("and").model]:
+        assert all(p.dtype == torch.float32 and p.requires_grad for p in model.parameters())
+
+
+# Induction: both algorithms
+
+
+@pytest.mark.parametrize("build", [induction_model, pointer_model])
+@pytest.mark.parametrize("period", [1, 2, 3, 5, 8, 12, 17])
+def test_both_predict_every_period_at_the_stated_loss(build, period):
+    model, data = build().double(), rows((period, period), batch=16)
+    logits = model(data.tokens)
+    right, others = right_logits(logits, data)
+    assert (right - S).abs().max() < 1e-12 and others.abs().max() < 1e-12
+    assert (losses(logits, data) - LOSS).abs().max() < 1e-12
+    assert LOSS == pytest.approx(8.622268e-4, abs=5e-11)
+
+
+@pytest.mark.parametrize("build", [induction_model, pointer_model])
+def test_both_work_in_float32_and_with_other_sizes(build):
+    data = rows()
+    assert (losses(build()(data.tokens), data) - LOSS).abs().max() < 1e-6
+    data = repeated_tokens(16, 60, 90, (2, 20), torch.Generator().manual_seed(2))
+    loss = losses(build(90, 60, s=7.0).double()(data.tokens), data)
+    assert (loss - math.log(1 + 89 * math.exp(-7.0))).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("build", [induction_model, pointer_model])
+def test_both_have_prefix_matching_score_one_and_rest_on_bos(build):
+    model, data = build().double(), rows()
+    scores = prefix_scores(model, data.tokens, data.predictable)
+    assert len(scores) > 300 and max(abs(score - 1) for score in scores) < 1e-12
+    new = ~data.predictable
+    rest = pattern(model, data.tokens, 1, 0)[new]
+    assert (rest[:, 0] == 1).all() and (rest[:, 1:] == 0).all()
+    assert (model(data.tokens)[new] == 0).all()  # so the loss there is log V
+
+
+def test_previous_token_head_of_the_induction_model():
+    A = pattern(induction_model().double(), rows().tokens, 0, 0)
+    assert all((A[:, i, i - 1] == 1).all() for i in range(1, V)) and (A[:, 0, 0] == 1).all()
+
+
+def test_induction_head_shares_attention_among_all_followers():
+    data = rows((3, 3), batch=8)
+    A = pattern(induction_model().double(), data.tokens, 1, 0)
+    for b, i in data.predictable.nonzero().tolist():
+        followers = [j for j in range(1, i + 1) if data.tokens[b, j - 1] == data.tokens[b, i]]
+        assert A[b, i, followers].tolist() == pytest.approx([1 / len(followers)] * len(followers), abs=1e-12)
+
+
+def test_duplicate_token_head_and_pointer_choose_the_first_occurrence():
+    data, model = rows(), pointer_model().double()
+    duplicate, pointed = (pattern(model, data.tokens, layer, 0) for layer in (0, 1))
+    for b, row in enumerate(data.tokens.tolist()):
+        for i, token in enumerate(row):
+            first = row.index(token)
+            assert duplicate[b, i, first] == 1
+            assert pointed[b, i, first + 1 if first < i else 0] == 1
+
+
+def test_pointer_model_follows_the_first_occurrence_on_other_data():
+    tokens = torch.tensor([[BOS, 5, 7, 5, 9, 5]])  # after 5 came 7, then 9
+    assert pointer_model()(tokens)[0, -1].argmax() == 7
+    assert set(induction_model()(tokens)[0, -1].topk(2).indices.tolist()) == {7, 9}
+
+
+@pytest.mark.parametrize("length", [1, 4, 16])
+@pytest.mark.parametrize("build, lost", [(induction_model, 0.5), (pointer_model, 0.0)])
+def test_without_bos_only_k_composition_has_a_tie_at_the_first_token(build, lost, length):
+    for bos, expected in ((True, 1.0), (False, 1 - lost / length)):
+        tokens = twice(length, bos)
+        predictable = (torch.arange(tokens.shape[1]) >= length + bos)[None]
+        scores = prefix_scores(build().double(), tokens, predictable)
+        assert len(scores) == length and sum(scores) / length == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("build, kind", [(induction_model, "K"), (pointer_model, "Q")])
+@pytest.mark.parametrize("d_vocab, n_ctx", [(20, 40), (9, 12)])
+def test_composition_of_the_pair(build, kind, d_vocab, n_ctx):
+    model, score = build(d_vocab, n_ctx).double(), {"K": d_vocab, "Q": n_ctx}[kind] ** -0.5
+    for k in "QKV":
+        assert composition(model, k, 0, 0) == (pytest.approx(score, abs=1e-12) if k == kind else 0.0)
+
+
+# Redundant and negative heads
+
+
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_duplicated_heads_loss_after_removing_any_k(copies):
+    model, data = duplicated_heads_model(copies).double(), rows(batch=8)
+    for chosen in product([False, True], repeat=copies):
+        removed = [h for h in range(copies) if chosen[h]]
+        expected = math.log(1 + (V - 1) * math.exp(-(copies - len(removed)) * S))
+        assert (losses(without(model, data.tokens, *removed), data) - expected).abs().max() < 1e-12
+    for head in range(copies):
+        assert min(prefix_scores(model, data.tokens, data.predictable, head)) > 1 - 1e-12
+
+
+def test_duplicated_heads_numbers_of_the_docstring():
+    model, data = duplicated_heads_model().double(), rows(batch=8)
+    measured = [losses(without(model, data.tokens, *gone), data).mean().item() for gone in ((), (0,), (1,), (0, 1))]
+    assert measured == pytest.approx([3.916e-8, 8.622e-4, 8.622e-4, 2.996], rel=2e-4)
+
+
+def test_idle_heads_attend_evenly_and_have_no_composition_score():
+    model, data = duplicated_heads_model(2).double(), rows(batch=2)
+    even = torch.ones(V, V, dtype=torch.float64).tril() / torch.arange(1, V + 1)[:, None]
+    assert (pattern(model, data.tokens, 0, 1) - even).abs().max() < 1e-12
+    assert all(math.isnan(composition(model, kind, 1, h)) for kind in "QKV" for h in (0, 1))
+    assert [composition(model, "K", 0, h) for h in (0, 1)] == pytest.approx([V**-0.5] * 2, abs=1e-12)
+
+
+def test_negative_head_moves_the_logit_difference_but_not_the_probability():
+    model, data = negative_head_model().double(), rows(batch=8)
+    for removed, logit, probability in (((), 10, 0.999138), ((1,), 16, 0.999998), ((0,), -6, None)):
+        logits = without(model, data.tokens, *removed)
+        right, others = right_logits(logits, data)
+        assert (right - logit).abs().max() < 1e-12 and others.abs().max() < 1e-12
+        p = torch.exp(-losses(logits, data))
+        assert (p - 1 / (1 + (V - 1) * math.exp(-logit))).abs().max() < 1e-12
+        assert probability is None or (p - probability).abs().max() < 5e-7
+    for head in (0, 1):  # the attention of the two is the same: only the sign of what they write differs
+        assert min(prefix_scores(model, data.tokens, data.predictable, head)) > 1 - 1e-12
+
+
+# Composition
+
+
+def test_three_composers_score_is_in_exactly_three_places():
+    model = three_composers().double()
+    composing = {("Q", 0, 0), ("K", 1, 1), ("V", 2, 2)}
+    for kind, h1, h2 in product("QKV", range(3), range(3)):
+        score = composition(model, kind, h1, h2)
+        if (kind, h1, h2) in composing:
+            assert score == pytest.approx(math.sqrt(82 / 140), abs=1e-12) and round(score, 4) == 0.7653
+        else:
+            assert score == 0.0
+
+
+def ratio(product_, *factors):
+    return (product_.norm() / math.prod(f.norm() for f in factors)).item()
+
+
+def test_three_composers_make_transposition_mistakes_visible():
+    model = three_composers().double()
+    OV1, QK2 = model.W_V[0] @ model.W_O[0], model.W_Q[1] @ model.W_K[1].mT  # head d_model d_model
+    OV2 = model.W_V[1] @ model.W_O[1]
+    assert ratio(OV1[1] @ QK2[1], OV1[1], QK2[1]) == 0.0  # K without the transpose misses the K pair
+    assert ratio(OV1[0] @ QK2[0], OV1[0], QK2[0]) > 0.7  # and finds the Q pair instead
+    assert ratio(OV1[1] @ QK2[1].T, OV1[1], QK2[1]) > 0.7  # Q with a transpose finds the K pair
+    for B, own in ((QK2[0], 0), (QK2[1].T, 1), (OV2[2], 2)):  # order reversed: pairs that share nothing light up
+        assert all(ratio(B @ OV1[h], B, OV1[h]) == pytest.approx(math.sqrt(37 / 140)) for h in range(3) if h != own)
+
+
+def test_three_composers_make_the_cyclic_norm_mistake_visible():
+    model = three_composers().double()
+    V1, O1, Q, K = model.W_V[0], model.W_O[0], model.W_Q[1], model.W_K[1]
+    factors = [(Q[0], K[0].T), (K[1], Q[1].T), (model.W_V[1, 2], model.W_O[1, 2])]  # B = left @ right
+    for h, (left, right) in enumerate(factors):
+        wrong = ratio(right @ V1[h] @ O1[h] @ left, V1[h] @ O1[h], left @ right)  # d_head d_head
+        assert wrong == pytest.approx(math.sqrt(37 / 140), abs=1e-12) and round(wrong, 4) == 0.5141
+
+
+def test_the_two_maps_of_three_composers_have_the_stated_norms():
+    model = three_composers().double()
+    shared, by_v = slice(0, 3), slice(9, 12)
+    A = (model.W_V[0, 2] @ model.W_O[0, 2])[shared, by_v]
+    B = (model.W_V[1, 2] @ model.W_O[1, 2])[by_v, shared]
+    squares = [(M**2).sum().item() for M in (A, B, A @ B, B @ A, A @ B.T, A.T @ B)]
+    assert squares == pytest.approx([14, 10, 82, 37, 18, 13], abs=1e-12)
+
+
+# Gates
+
+
+def difference(gate, logits):
+    return (logits[0, -1, gate.right] - logits[0, -1, gate.wrong]).item()
+
+
+def patched(gate, base, donor, *heads):
+    """The logit difference of `base` when these heads have their value in `donor`, at the last position."""
+    _, cache = gate.model.run_with_cache(donor)
+
+    def swap(z, hook):
+        z[:, -1, list(heads)] = cache[hook.name][:, -1, list(heads)]
+        return z
+
+    return difference(gate, gate.model.run_with_hooks(base, [(gate.hook, swap)]))
+
+
+@pytest.mark.parametrize("kind, truth", [("and", lambda a, b: a and b), ("or", lambda a, b: a or b)])
+def test_gate_truth_table_attention_and_bits(kind, truth):
+    gate = gate_model(kind)
+    for a, b in product((False, True), repeat=2):
+        tokens = torch.tensor([[BOS, ON if a else OFF, ON if b else OFF, EQUALS]])
+        logits, cache = gate.model.run_with_cache(tokens)
+        assert difference(gate, logits) == (S if truth(a, b) else -S)
+        assert cache[gate.hook][0, -1, list(gate.heads), 0].tolist() == [a, b]
+        for head, operand in zip(gate.heads, (1, 2)):
+            assert pattern(gate.model, tokens, 0, head)[0, -1, operand] == 1
+
+
+@pytest.mark.parametrize("kind, one_restored, one_corrupted", [("and", -S, -S), ("or", S, S)])
+def test_gate_asymmetry_of_denoising_and_noising(kind, one_restored, one_corrupted):
+    gate = gate_model(kind)
+    assert difference(gate, gate.model(gate.clean)) == S and difference(gate, gate.model(gate.corrupt)) == -S
+    for head in gate.heads:
+        assert patched(gate, gate.corrupt, gate.clean, head) == one_restored
+        assert patched(gate, gate.clean, gate.corrupt, head) == one_corrupted
+    assert patched(gate, gate.corrupt, gate.clean, *gate.heads) == S
+    assert patched(gate, gate.clean, gate.corrupt, *gate.heads) == -S
+
+
+def test_gate_refuses_an_unknown_kind():
+    with pytest.raises(ValueError, match='"and" or "or"'):
+        gate_model("xor")
