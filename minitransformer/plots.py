@@ -73,7 +73,7 @@ def write_values(ax, values, form="{:.2f}", size=9) -> None:
         ax.text(column, row, form.format(value), ha="center", va="center", fontsize=size, color=colour)
 
 
-def phase_change(history: Sequence[dict], d_vocab: int, title: str) -> Figure:
+def draw_phase_change(history: Sequence[dict], d_vocab: int, title: str) -> Figure:
     """Loss and accuracy on held-out sequences over training: the sudden fall is the birth of induction."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5.2), sharex=True, height_ratios=[3, 2])
     steps = [row["step"] for row in history]
@@ -92,7 +92,7 @@ def phase_change(history: Sequence[dict], d_vocab: int, title: str) -> Figure:
     return figure
 
 
-def loss_by_position(curves: dict[str, tuple], repeat_starts: int, d_vocab: int, title: str) -> Figure:
+def draw_loss_by_position(curves: dict[str, tuple], repeat_starts: int, d_vocab: int, title: str) -> Figure:
     """Mean loss at each position, one curve per model; dotted lines mark guessing and where the repeat can be seen."""
     figure, ax = plt.subplots(figsize=(7, 3.8))
     chance = float(np.log(d_vocab - 1))
@@ -112,7 +112,7 @@ def loss_by_position(curves: dict[str, tuple], repeat_starts: int, d_vocab: int,
     return figure
 
 
-def attention_patterns(
+def draw_attention_patterns(
     pattern: Tensor, period: int, title: str, scores: Sequence[Sequence[str]] | None = None
 ) -> Figure:
     """Every head's attention on one sequence, [layer, head, query, key]; triangles mark the stripe period - 1 back."""

@@ -1,0 +1,106 @@
+"""Read and run the chapters: python -m course [NUMBER | notebook NUMBER].
+
+python -m course                     all chapters: minutes, and how many of your exercises pass
+python -m course 7                   run chapter 7: its text, its numbers, its pictures
+python -m course 7 --mine            the same on the functions that you wrote
+python -m course 7 --model FOLDER    the same on the model that you trained
+python -m course 7 --show            open each picture
+python -m course notebook 7          write chapter 7 as a Jupyter notebook
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from exercises import progress, stubs
+from exercises.attempts import load_file
+from exercises.hints import hints
+from minitransformer import checkpoint
+
+from . import cells
+from .desk import ROOT, Session
+
+
+def chapter_path(number: str) -> Path:
+    found = sorted((ROOT / "course").glob(f"ch{int(number):02d}_*.py")) if number.isdigit() else []
+    if not found:
+        raise ValueError(f"there is no chapter {number!r}; `python -m course` lists them.")
+    return found[0]
+
+
+def list_chapters() -> None:
+    """One row per chapter: number, title, minutes, how many exercises pass."""
+    names = {chapter: stubs.exercise_names(chapter) for chapter in stubs.chapters()}
+    outcomes = progress.run([(chapter, name) for chapter in names for name in names[chapter]])
+    for path in sorted((ROOT / "course").glob("ch*.py")):
+        entry, mine = hints()[path.stem], names.get(path.stem, [])
+        passed = sum(outcomes[path.stem, name].sign == "✓" for name in mine)
+        print(f"{path.stem[2:4]}  {entry['title']:46} {entry['minutes']:3} min   exercises {passed} of {len(mine)}")
+    print("\nRead one: python -m course 1    Write: python -m exercises")
+
+
+def use_mine() -> None:
+    """Put every function that the learner wrote in the place of the reference, and say which are theirs."""
+    for chapter in stubs.chapters():
+        tried = stubs.attempted(chapter)
+        if not tried:
+            continue
+        mine, reference = load_file(stubs.exercise_path(chapter)), importlib.import_module(f"solutions.{chapter}")
+        for name in stubs.exercise_names(chapter):
+            if name in tried:
+                setattr(reference, name, getattr(mine, name))
+            else:  # what your functions call, and you have not written yet
+                setattr(mine, name, getattr(reference, name))
+        print(f"yours in {chapter}: {', '.join(tried)}")
+    print("everything else: the reference\n")
+
+
+def run_chapter(path: Path, mine: bool = False, model: str | None = None, show: bool = False) -> None:
+    """Run one chapter in a fresh namespace. Raises AssertionError if the shipped model breaks a claim."""
+    Session.chapter, Session.model, Session.open_pictures = path.stem, model, show
+    Session.strict, Session.failed = model is None, []
+    torch.manual_seed(0)
+    if mine:
+        use_mine()
+    began = time.perf_counter()
+    with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off; only for itself
+        cells.run(path)
+    print(f"\nchapter {path.stem[2:4]}: {time.perf_counter() - began:.1f} s")
+    for text in Session.failed:
+        print(f"outside the band that the text promises, on this model: {text}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m course", description=__doc__, formatter_class=raw)
+    parser.add_argument("what", nargs="*", metavar="NUMBER | notebook NUMBER")
+    parser.add_argument("--mine", action="store_true", help="use your own functions where you have written them")
+    parser.add_argument("--model", metavar="FOLDER", help="use your own model in place of the shipped one")
+    parser.add_argument("--show", action="store_true", help="open each picture")
+    args = parser.parse_args(argv)
+    try:
+        if not args.what:
+            list_chapters()
+        elif args.what[0] == "notebook" and len(args.what) == 2:
+            print(f"written: {cells.write_notebook(chapter_path(args.what[1]), Path.cwd()).name}. Open it from this folder.")
+        elif len(args.what) == 1:
+            if args.model:
+                checkpoint.find(args.model)  # refuse now what cannot be loaded later
+            run_chapter(chapter_path(args.what[0]), args.mine, args.model, args.show)
+        else:
+            raise ValueError(f"not understood: {' '.join(args.what)}. Try: python -m course --help")
+    except (ValueError, SyntaxError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except AssertionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Where you write. One file per chapter; `python -m exercises` says what is next."""

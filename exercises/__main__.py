@@ -1,0 +1,131 @@
+"""Your desk: python -m exercises [check | watch | hint | reset].
+
+python -m exercises                  one row per chapter, what is next and how long it takes
+python -m exercises check [NAME]     check one function, one chapter (a number), or everything you have attempted
+python -m exercises watch [NAME]     the same, again each time you save
+python -m exercises hint [NAME] [N]  the next hint, or the N-th; without a name: for the exercise that is next
+python -m exercises reset CHAPTER    a fresh exercise file; the old one is kept beside it
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from . import progress, stubs
+from .hints import hints
+
+
+def find(name: str | None) -> list[tuple[str, str]]:
+    """The (chapter, exercise) pairs that a function name, a chapter's number or stem, or None (all) stands for."""
+    every = [(chapter, exercise) for chapter in stubs.chapters() for exercise in stubs.exercise_names(chapter)]
+    if name is None:
+        return every
+    picked = [(c, e) for c, e in every if name in (e, c) or (name.isdigit() and c.startswith(f"ch{int(name):02d}_"))]
+    if not picked:
+        raise ValueError(f"no exercise or chapter is called {name!r}. {progress.nearest(name, every)}")
+    return picked
+
+
+def show_progress() -> int:
+    """One row per chapter: ✓ passes, ✗ fails, · not attempted; then what is next."""
+    outcomes = progress.run(find(None))
+    for chapter in stubs.chapters():
+        names, entry = stubs.exercise_names(chapter), hints()[chapter]
+        signs = "".join(outcomes[chapter, name].sign for name in names)
+        print(f"{chapter[2:4]}  {entry['title']:46} {entry['minutes']:3} min  {signs}")
+    following = next((pair for pair, outcome in outcomes.items() if outcome.sign != "✓"), None)
+    if following is None:
+        print("\nEverything passes. You have taken a transformer apart.")
+        return 0
+    chapter, name = following
+    minutes = hints()[chapter]["exercises"][name]["minutes"]
+    print(f"\nnext: {name}, about {minutes} minutes, in exercises/{chapter}.py")
+    print(f"      python -m exercises check {name}      python -m exercises hint {name}")
+    return 0
+
+
+def check(name: str | None) -> int:
+    """Print each failure, and a line of what passes; 0 only if nothing failed."""
+    outcomes = progress.run(find(name))
+    failed = [outcome for outcome in outcomes.values() if outcome.sign == "✗"]
+    for outcome in failed:
+        print("\n".join(outcome.messages) + "\n")
+    for (chapter, exercise), outcome in outcomes.items():
+        if outcome.sign == "✓":
+            print(f"✓ {exercise}. Now compare with the reference: solutions/{chapter}.py")
+        elif name is not None and outcome.sign == "·":
+            print(f"· {exercise} is not attempted yet: exercises/{chapter}.py")
+    if name is None and all(outcome.sign == "·" for outcome in outcomes.values()):
+        print("Nothing is attempted yet. `python -m exercises` says where to begin.")
+    return 1 if failed else 0
+
+
+def watch(name: str | None) -> int:
+    """Check again whenever an exercise file is saved, until Ctrl-C."""
+    paths = {stubs.exercise_path(chapter) for chapter, _ in find(name)}
+    seen = None
+    try:
+        while True:
+            now = {path: path.stat().st_mtime if path.exists() else 0 for path in paths}
+            if now != seen:
+                print(f"--- {time.strftime('%H:%M:%S')}, Ctrl-C ends", flush=True)
+                check(name)
+                seen = now
+            time.sleep(0.3)
+    except KeyboardInterrupt:
+        return 0
+
+
+def hint(name: str | None, number: int) -> int:
+    """Print hint `number` of an exercise, and how to get the one after it."""
+    if name is None:
+        name = next((e for c, e in find(None) if e not in stubs.attempted(c)), None) or find(None)[0][1]
+    chapter, name = find(name)[0]
+    texts = hints()[chapter]["exercises"][name]["hints"]
+    if not 1 <= number <= len(texts):
+        raise ValueError(f"{name} has hints 1 to {len(texts)}; the answer is in solutions/{chapter}.py.")
+    print(f"{name}, hint {number} of {len(texts)}: {texts[number - 1]}")
+    after = f"python -m exercises hint {name} {number + 1}" if number < len(texts) else f"solutions/{chapter}.py"
+    print(f"more: {after}")
+    return 0
+
+
+def reset(name: str) -> int:
+    """Write a chapter's exercise file anew; what was there is kept as NAME.1.old, NAME.2.old, ..."""
+    chapter = find(name)[0][0]
+    path = stubs.exercise_path(chapter)
+    if path.exists():
+        number = next(n for n in range(1, 10_000) if not kept(path, n).exists())
+        path.rename(kept(path, number))
+        print(f"your file is kept as {kept(path, number).relative_to(stubs.ROOT)}")
+    path.write_text(stubs.stub_text(stubs.solution_path(chapter).read_text()))
+    print(f"fresh: {path.relative_to(stubs.ROOT)}")
+    return 0
+
+
+def kept(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}.{number}.old")
+
+
+def main(argv: list[str] | None = None) -> int:
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m exercises", description=__doc__, formatter_class=raw)
+    commands = parser.add_subparsers(dest="command")
+    for command in ("check", "watch", "hint"):
+        commands.add_parser(command).add_argument("name", nargs="?", metavar="NAME")
+    commands.choices["hint"].add_argument("number", nargs="?", type=int, default=1, metavar="N")
+    commands.add_parser("reset").add_argument("name", metavar="CHAPTER")
+    args = parser.parse_args(argv)
+    try:
+        if args.command == "hint":
+            return hint(args.name, args.number)
+        actions = {"check": check, "watch": watch, "reset": reset}
+        return actions[args.command](args.name) if args.command else show_progress()
+    except ValueError as error:
+        print(f"{error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

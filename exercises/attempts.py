@@ -1,0 +1,134 @@
+"""Load and run the learner's functions so that nothing they do can hurt anything but their own check.
+
+A mistake becomes a `Wrong` with a sentence and the learner's own line: a syntax error, an endless loop, an endless
+recursion, a None, an argument edited in place, any exception.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import signal
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+SECONDS = 10  # for one check; Windows has no alarm signal, there Ctrl-C must do
+
+
+class Wrong(AssertionError):
+    """What a check found wrong, said for the learner. `line`: where in their file, if it is known."""
+
+    def __init__(self, sentence: str, line: int | None = None):
+        super().__init__(sentence)
+        self.line = line
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float):
+    """Raises TimeoutError in the code inside once it has taken this long."""
+
+    def ring(*_):
+        raise TimeoutError(f"still running after {seconds} s: is there a loop that never ends?")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def load_file(path: Path) -> ModuleType:
+    """Import a chapter's file anew. Raises Wrong, with the line, if it cannot be imported."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}.{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        with time_limit(SECONDS):
+            spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise Wrong(f"the file cannot be read: {error.msg}: {(error.text or '').strip()}", error.lineno) from None
+    except (Exception, SystemExit) as error:
+        raise Wrong(f"the file cannot be imported: {describe(error)}", own_line(error, path)) from None
+    return module
+
+
+class Guarded:
+    """A function under test. It behaves like the function, and remembers its last calls for the diagnosis."""
+
+    def __init__(self, function: Callable, path: Path):
+        self.function, self.path, self.calls = function, path, []
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args, **kwargs):
+        before = copy((args, kwargs))
+        try:
+            result = self.function(*args, **kwargs)
+        except NotImplementedError as error:
+            raise Wrong(f"it calls {error}, which is not written yet", own_line(error, self.path)) from None
+        except (Exception, SystemExit) as error:
+            raise Wrong(describe(error), own_line(error, self.path)) from None
+        if result is None:
+            raise Wrong("it returned None: is the `return` missing?")
+        self.calls = [*self.calls[-4:], (before, copy(result))]
+        if not same(copy_without_generators((args, kwargs)), copy_without_generators(before)):
+            raise Wrong("it changed one of its arguments in place; work on a copy (x.clone()) instead")
+        return result
+
+    def behaves_like(self, other: Callable) -> bool:
+        """Does `other` give the same results as this function gave, on the last calls?"""
+        try:
+            return bool(self.calls) and all(same(other(*args, **kwargs), got) for (args, kwargs), got in copy(self.calls))
+        except Exception:
+            return False
+
+
+def describe(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "RecursionError: it calls itself without end"
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+
+
+def own_line(error: BaseException, path: Path) -> int | None:
+    """The last line of the learner's own file in an error's traceback."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return lines[-1] if lines else None
+
+
+def copy(value, tensor=lambda x: x.detach().clone(), generator=lambda x: x.clone_state()):
+    """The same nested value with its tensors and generators copied; anything else is kept as it is."""
+    again = functools.partial(copy, tensor=tensor, generator=generator)
+    if isinstance(value, Tensor):
+        return tensor(value)
+    if isinstance(value, torch.Generator):
+        return generator(value)
+    if type(value) is dict:
+        return {key: again(x) for key, x in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(again(x) for x in value)
+    return value
+
+
+copy_without_generators = functools.partial(copy, generator=lambda _: None)  # drawing from one is no edit
+
+
+def same(a, b, tolerance: float = 1e-6) -> bool:
+    """Equal up to rounding, for tensors, numbers, and tuples, lists and dicts of them."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a.shape != b.shape or a.is_floating_point() != b.is_floating_point():
+            return False
+        return torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
+    if isinstance(a, float) or isinstance(b, float):
+        return isinstance(a, (int, float)) and isinstance(b, (int, float)) and (abs(a - b) <= tolerance or a != a and b != b)
+    return a is b or a == b

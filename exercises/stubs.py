@@ -1,0 +1,78 @@
+"""How an exercise is made from its solution: everything after `# YOUR CODE: ...` goes.
+
+python -m exercises.stubs        # authors: write all exercise files anew; refuses if any of them holds an attempt
+"""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = re.compile(r"^( *)# YOUR CODE: .*$", re.MULTILINE)
+
+
+def chapters() -> list[str]:
+    """The stems of all chapters that have exercises, in order: ch01_transformer, ..."""
+    return sorted(path.stem for path in (ROOT / "solutions").glob("ch*.py"))
+
+
+def solution_path(chapter: str) -> Path:
+    return ROOT / "solutions" / f"{chapter}.py"
+
+
+def exercise_path(chapter: str) -> Path:
+    return ROOT / "exercises" / f"{chapter}.py"
+
+
+def functions(text: str) -> dict[str, ast.FunctionDef]:
+    """The top-level functions of a Python text, by name. Raises SyntaxError."""
+    return {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+
+
+def exercise_names(chapter: str) -> list[str]:
+    """The functions that the learner of this chapter is asked to write, in order."""
+    text = solution_path(chapter).read_text()
+    return [name for name, node in functions(text).items() if MARK.search(source_of(text, node))]
+
+
+def source_of(text: str, node: ast.FunctionDef) -> str:
+    return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
+
+
+def stub_text(solution: str) -> str:
+    """The exercise file for a solution file: in each function, the answer makes room for NotImplementedError."""
+    lines = solution.splitlines()
+    for node in reversed(functions(solution).values()):
+        for number in range(node.lineno - 1, node.end_lineno):
+            if found := MARK.match(lines[number]):
+                lines[number + 1 : node.end_lineno] = [f'{found[1]}raise NotImplementedError("{node.name}")']
+                break
+    return "\n".join(lines) + "\n"
+
+
+def is_stub(node: ast.FunctionDef) -> bool:
+    """True while a function still ends with `raise NotImplementedError`: it was not attempted."""
+    last = node.body[-1]
+    raised = last.exc if isinstance(last, ast.Raise) else None
+    name = raised.func if isinstance(raised, ast.Call) else raised
+    return isinstance(name, ast.Name) and name.id == "NotImplementedError"
+
+
+def attempted(chapter: str) -> list[str]:
+    """The exercises of a chapter whose stub has been replaced. Raises SyntaxError if the file cannot be read."""
+    path = exercise_path(chapter)
+    nodes = functions(path.read_text()) if path.exists() else {}
+    return [name for name in exercise_names(chapter) if name in nodes and not is_stub(nodes[name])]
+
+
+def write_all() -> None:
+    tried = [f"{chapter}.{name}" for chapter in chapters() for name in attempted(chapter)]
+    if tried:
+        sys.exit(f"these hold answers, nothing was written: {', '.join(tried)}. Use: python -m exercises reset CHAPTER")
+    for chapter in chapters():
+        exercise_path(chapter).write_text(stub_text(solution_path(chapter).read_text()))
+
+
+if __name__ == "__main__":
+    write_all()

@@ -1,0 +1,128 @@
+"""What every check is made of. A check is a function of the function under test:
+
+    @checks("attention_pattern", mistakes={"the scores were not divided by sqrt(d_head)": no_scale})
+    def test_definition(attention_pattern):
+        expect_close(attention_pattern(q, k), by_loops(q, k), "batch head query key", "softmax over the keys")
+
+pytest runs it twice. [solutions]: the reference must pass, and each mistake, put in its place, must be refused and be
+recognised by name. [exercises]: the learner's function; skipped while it is not attempted; a failure is one message that
+says the property, the place, what was expected, the likely mistake, the file to edit and the command for a hint.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from exercises import stubs
+from exercises.attempts import SECONDS, Guarded, Wrong, describe, load_file, time_limit
+
+
+def checks(name: str, mistakes: dict[str, Callable] | None = None):
+    """Mark a function as a check of the exercise `name`. mistakes: what people get wrong -> the function they write."""
+
+    def decorate(check):
+        chapter = Path(check.__code__.co_filename).stem.removeprefix("test_")
+
+        @pytest.mark.parametrize("side", ["solutions", "exercises"])
+        def test(side):
+            run_on_solution(check, chapter, name, mistakes or {}) if side == "solutions" else run_on_attempt(
+                check, chapter, name, mistakes or {}
+            )
+
+        test.__name__, test.__doc__, test.__module__ = check.__name__, check.__doc__, check.__module__
+        test.exercise, test.mistakes, test.check = name, mistakes or {}, check
+        return test
+
+    return decorate
+
+
+def verdict(check: Callable, guarded: Guarded) -> Wrong | None:
+    """Run one check; what it found wrong, or None."""
+    try:
+        with time_limit(SECONDS):
+            check(guarded)
+    except Wrong as wrong:
+        return wrong
+    except AssertionError:
+        raise  # a bare assert speaks about the check itself, not about the function under test
+    except TimeoutError as error:
+        return Wrong(str(error))
+    except Exception as error:
+        return Wrong(f"the check could not use what it returned ({describe(error)})")
+    return None
+
+
+@functools.cache
+def solution(chapter: str):
+    return load_file(stubs.solution_path(chapter))
+
+
+def run_on_solution(check: Callable, chapter: str, name: str, mistakes: dict[str, Callable]) -> None:
+    path = stubs.solution_path(chapter)
+    if wrong := verdict(check, Guarded(getattr(solution(chapter), name), path)):
+        pytest.fail(f"the reference answer to {name} fails its own check: {wrong}", pytrace=False)
+    for label, mistake in mistakes.items():
+        guarded = Guarded(mistake, path)
+        assert verdict(check, guarded), f"{name}: this check does not notice the mistake '{label}'"
+        named = [other for other, function in mistakes.items() if guarded.behaves_like(function)]
+        assert named in ([], [label]), f"{name}: these mistakes cannot be told apart: {named}"
+
+
+def run_on_attempt(check: Callable, chapter: str, name: str, mistakes: dict[str, Callable]) -> None:
+    path, wrong, guarded = stubs.exercise_path(chapter), None, None
+    try:
+        if name not in stubs.attempted(chapter):
+            pytest.skip("not attempted yet")
+        guarded = Guarded(getattr(load_file(path), name), path)
+        wrong = verdict(check, guarded)
+    except SyntaxError as error:
+        wrong = Wrong(f"the file cannot be read: {error.msg}: {(error.text or '').strip()}", error.lineno)
+    except Wrong as error:
+        wrong = error
+    if wrong:
+        likely = next((label for label, function in mistakes.items() if guarded and guarded.behaves_like(function)), None)
+        pytest.fail(message(name, chapter, wrong, likely), pytrace=False)
+
+
+def message(name: str, chapter: str, wrong: Wrong, likely: str | None) -> str:
+    where = f"exercises/{chapter}.py" + (f", line {wrong.line}" if wrong.line else "")
+    lines = [f"{name}: {wrong}"]
+    if wrong.line:
+        text = stubs.exercise_path(chapter).read_text().splitlines()
+        lines.append(f"  your line: {text[wrong.line - 1].strip()}")
+    if likely:
+        lines.append(f"  likely:    {likely}")
+    return "\n".join([*lines, f"  edit:      {where}", f"  hint:      python -m exercises hint {name}"])
+
+
+def expect(condition, sentence: str) -> None:
+    """Raise Wrong with this sentence unless the condition holds."""
+    if not condition:
+        raise Wrong(sentence)
+
+
+def expect_close(got, truth, axes: str, why: str, tolerance: float = 1e-6) -> None:
+    """`got` must equal `truth` (a tensor or a number). axes: the name of each axis. why: the property in a few words."""
+    truth = torch.as_tensor(truth)
+    if not isinstance(got, Tensor):
+        expect(isinstance(got, (int, float)) and truth.ndim == 0, f"{why}: expected a tensor, got {type(got).__name__}")
+        got = torch.as_tensor(got)
+    names, expected = axes.split(), f"[{', '.join(axes.split())}] = {list(truth.shape)}"
+    expect(got.shape == truth.shape, f"{why}: expected the shape {expected}, got {list(got.shape)}")
+    expect(
+        got.is_floating_point() == truth.is_floating_point(),
+        f"{why}: expected numbers of type {truth.dtype}, got {got.dtype}",
+    )
+    difference = (got.detach().double() - truth.detach().double()).abs()
+    difference = torch.where(got.isnan() & truth.isnan(), 0.0, difference.nan_to_num(torch.inf, torch.inf))
+    scale = 1 + truth.detach().double().abs().nan_to_num(0.0, 0.0, 0.0)
+    excess = difference / scale
+    if truth.numel() and excess.max() > tolerance:
+        spot = [int(i) for i in torch.unravel_index(excess.argmax(), truth.shape)] if truth.ndim else []
+        where = ", ".join(f"{axis} {i}" for axis, i in zip(names, spot)) or "the value"
+        pair = f"expected {truth[tuple(spot)].item():.6g}, got {got[tuple(spot)].item():.6g}"
+        raise Wrong(f"{why}\n  where:     {where}: {pair}")
