@@ -98,9 +98,9 @@ def reset(name: str) -> int:
     if path.exists():
         number = next(n for n in range(1, 10_000) if not kept(path, n).exists())
         path.rename(kept(path, number))
-        print(f"your file is kept as {kept(path, number).relative_to(stubs.ROOT)}")
+        print(f"your file is kept as exercises/{kept(path, number).name}")
     path.write_text(stubs.stub_text(stubs.solution_path(chapter).read_text()))
-    print(f"fresh: {path.relative_to(stubs.ROOT)}")
+    print(f"fresh: exercises/{path.name}")
     return 0
 
 

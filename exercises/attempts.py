@@ -72,7 +72,7 @@ class Guarded:
         try:
             result = self.function(*args, **kwargs)
         except NotImplementedError as error:
-            raise Wrong(f"it calls {error}, which is not written yet", own_line(error, self.path)) from None
+            raise Wrong(f"it calls {error}, which is not written yet", own_line(error, self.path, caller=True)) from None
         except (Exception, SystemExit) as error:
             raise Wrong(describe(error), own_line(error, self.path)) from None
         if result is None:
@@ -96,10 +96,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
 
 
-def own_line(error: BaseException, path: Path) -> int | None:
-    """The last line of the learner's own file in an error's traceback."""
+def own_line(error: BaseException, path: Path, caller: bool = False) -> int | None:
+    """The last line of the learner's own file in an error's traceback; caller: the one before it."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    return lines[-1] if lines else None
+    return lines[-1 - (caller and len(lines) > 1)] if lines else None
 
 
 def copy(value, tensor=lambda x: x.detach().clone(), generator=lambda x: x.clone_state()):

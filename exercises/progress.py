@@ -51,7 +51,7 @@ def run(wanted: list[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
     files = [str(stubs.ROOT / "tests" / "exercises" / f"test_{chapter}.py") for chapter in tried]
     if files:
         with contextlib.redirect_stdout(io.StringIO()):  # what pytest itself has to say is not for the learner
-            pytest.main(["-q", "-p", "no:terminal", "-p", "no:cacheprovider", *files], plugins=[collector])
+            pytest.main(["-o", "addopts=", "-p", "no:terminal", "-p", "no:cacheprovider", *files], plugins=[collector])
     return collector.outcomes
 
 

@@ -63,6 +63,8 @@ def run_training(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     preset = PRESETS[args.preset]
     if args.resume:
+        if (args.seed, args.steps, args.out) != (None, None, None):
+            raise ValueError("--resume goes on as the run was begun, in its folder: leave out --seed, --steps and --out.")
         folder = args.resume
         run = train.load_run(folder, device)
         print(f"resuming {folder} at step {run.step} of {run.config.steps}")
@@ -94,8 +96,11 @@ def main(argv: list[str] | None = None) -> int:
             report.print_report(args.model)
         else:
             report.draw_all(args.model, args.out)
-    except (ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}. Choose another folder with --out.", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 

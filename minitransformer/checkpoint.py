@@ -7,6 +7,7 @@ A file is written beside its place and moved there in one step, so that a run ki
 complete checkpoint. Files are read with `weights_only=True`: opening somebody else's model cannot run their code.
 """
 
+import io
 import json
 import os
 import platform
@@ -21,6 +22,8 @@ from .model import Transformer
 
 FORMAT = "minitransformer 1"
 PRETRAINED = Path(__file__).parent / "pretrained"
+UMASK = os.umask(0)  # the only way to read it is to set it
+os.umask(UMASK)
 
 
 class CheckpointError(ValueError):
@@ -31,7 +34,9 @@ def save(path: Path, model: Transformer, training: dict | None = None) -> None:
     """Write weights and config (and, for --resume, the state of the training) to `path`, all or nothing."""
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     content = {"format": FORMAT, "config": json.dumps(asdict(model.cfg)), "weights": weights, "training": training}
-    write_atomically(path, lambda file: torch.save(content, file))
+    buffer = io.BytesIO()  # torch.save straight to a full disk raises an error that does not say so
+    torch.save(content, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def write_atomically(path: Path, write) -> None:
@@ -44,6 +49,7 @@ def write_atomically(path: Path, write) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())  # on the disk before the old file goes
+        os.chmod(temporary, 0o666 & ~UMASK)  # temporary files are private; this one is to be shared like any other
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
@@ -92,11 +98,15 @@ def read(path: Path) -> dict:
             f"{path} is damaged, or is no checkpoint of this project, or holds more than numbers; "
             f"nothing in it was run ({reason})."
         ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not is_tensors(content.get("weights")):
         raise CheckpointError(
             f"{path} was not written by this project ('{FORMAT}'); train a model or use a shipped one."
         )
     return content
+
+
+def is_tensors(weights) -> bool:
+    return isinstance(weights, dict) and all(isinstance(value, torch.Tensor) for value in weights.values())
 
 
 def build(content: dict, where: str | Path) -> Transformer:

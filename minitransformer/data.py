@@ -44,6 +44,8 @@ def repeated_tokens(
     something to copy. prefix: its length, or None to draw one per row. Raises ValueError if the parts do not fit.
     """
     low, high = periods
+    if prefix is not None and prefix < 0:
+        raise ValueError(f"prefix must be None (one is drawn per row) or at least 0, not {prefix}.")
     check_periods(length, d_vocab, low, high + (prefix or 0))
     period = (low * ((high + 1) / low) ** torch.rand(batch, generator=generator)).long().clamp(max=high)
     drawn = draw_prefix(length - 3 - period, generator) if prefix is None else torch.full((batch,), prefix)

@@ -31,10 +31,18 @@ class NextToken(NamedTuple):
 
 @torch.no_grad()
 def predict(model: Transformer, tokens: Tensor) -> NextToken:
-    """Run the model once on tokens [batch, pos] and compare each position with the token that follows it."""
-    logits, following = model(tokens.to(model.W_E.device))[:, :-1].cpu(), tokens[:, 1:]
-    losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(following)
-    return NextToken(losses, logits.argmax(dim=-1) == following)
+    """Run the model on tokens [batch, pos] and compare each position with the token that follows it."""
+    parts = []
+    for some in tokens.split(rows_at_once(tokens.shape[1] * model.cfg.d_vocab)):
+        logits, following = model(some.to(model.W_E.device))[:, :-1].cpu(), some[:, 1:]
+        losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(following)
+        parts.append(NextToken(losses, logits.argmax(dim=-1) == following))
+    return NextToken(*(torch.cat(part) for part in zip(*parts)))
+
+
+def rows_at_once(numbers_per_row: int) -> int:
+    """How many sequences to run together, so that what they leave stays near 64 MB, whatever the model's size."""
+    return max(1, 2**24 // numbers_per_row)
 
 
 def strict_induction_accuracy(model: Transformer, repeats: Repeats) -> float:
@@ -68,15 +76,23 @@ class HeadScores(NamedTuple):
 @torch.no_grad()
 def head_scores(model: Transformer, repeats: Repeats) -> HeadScores:
     """Score every head on a batch. Token-based: looking a fixed distance back earns nothing by itself."""
-    tokens = repeats.tokens
-    _, cache = model.run_with_cache(tokens.to(model.W_E.device), lambda name: name.endswith("hook_pattern"))
-    if not cache:
-        return HeadScores(torch.zeros(0, 0), torch.zeros(0, 0))
-    pattern = torch.stack(list(cache.values())).cpu()  # layer batch head query key
-    previous = pattern.diagonal(-1, dim1=-2, dim2=-1).mean(dim=(1, 3))
-    on_followers = (pattern * follows_earlier_copy(tokens)[:, None]).sum(dim=-1)  # layer batch head query
-    counted = repeats.predictable[:, None].float()  # batch 1 query
-    return HeadScores(previous, (on_followers * counted).sum(dim=(1, 3)) / counted.sum())
+    cfg, n = model.cfg, repeats.tokens.shape[1]
+    previous = induction = torch.zeros(cfg.n_layers, cfg.n_heads)
+    rows = rows_at_once(max(1, cfg.n_layers) * cfg.n_heads * n * n)
+    for tokens, counted in zip(repeats.tokens.split(rows), repeats.predictable.split(rows)):
+        pattern = attention(model, tokens)  # layer batch head query key
+        previous = previous + pattern.diagonal(-1, dim1=-2, dim2=-1).sum(dim=(1, 3))
+        on_followers = (pattern * follows_earlier_copy(tokens)[:, None]).sum(dim=-1)  # layer batch head query
+        induction = induction + (on_followers * counted[:, None]).sum(dim=(1, 3))
+    return HeadScores(previous / (len(repeats.tokens) * (n - 1)), induction / repeats.predictable.sum())
+
+
+def attention(model: Transformer, tokens: Tensor) -> Tensor:
+    """[layer, batch, head, query, key]: the attention patterns of all layers, on the CPU."""
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
+    _, cache = model.run_with_cache(tokens.to(model.W_E.device), names)
+    square = (len(tokens), model.cfg.n_heads, tokens.shape[1], tokens.shape[1])
+    return torch.stack([cache[name].cpu() for name in names]) if names else torch.zeros(0, *square)
 
 
 def follows_earlier_copy(tokens: Tensor) -> Tensor:

@@ -16,10 +16,13 @@ def provenance_of(where: str | Path) -> dict | None:
     """What the .json beside a checkpoint says about its making; None if there is none (an interrupted run)."""
     path = checkpoint.find(where).with_suffix(".json")
     try:
-        return json.loads(path.read_text()) if path.is_file() else None
-    except json.JSONDecodeError as error:
+        record = json.loads(path.read_text()) if path.is_file() else None
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
         hint = "delete it, the weights do not need it"
         raise checkpoint.CheckpointError(f"{path} is not readable JSON ({error}); {hint}.") from None
+    if record is not None and not (isinstance(record, dict) and {"train", "history"} <= set(record)):
+        raise checkpoint.CheckpointError(f"{path} is not the record of a training; delete it, or move it away.")
+    return record
 
 
 def trained_periods(where: str | Path, model: Transformer) -> tuple[int, int]:
@@ -80,12 +83,12 @@ def draw_all(where: str | Path, folder: Path) -> None:
     name, repeats = Path(where).stem, plain_repeats(model, batch=2048)
     period = repeats.period[0].item()
     if record and record["history"]:
-        figure = plots.phase_change(record["history"], model.cfg.d_vocab, f"{name}: loss on sequences it never saw")
+        figure = plots.draw_phase_change(record["history"], model.cfg.d_vocab, f"{name}: loss on sequences it never saw")
         plots.save(figure, folder / f"{name}_training.png")
     losses = {name: predict(model, repeats.tokens).losses.mean(dim=0)}
     title = f"{name}: random tokens, repeated every {period}"
     plots.save(
-        plots.loss_by_position(losses, 1 + period, model.cfg.d_vocab, title), folder / f"{name}_loss_by_position.png"
+        plots.draw_loss_by_position(losses, 1 + period, model.cfg.d_vocab, title), folder / f"{name}_loss_by_position.png"
     )
     if model.cfg.n_layers:
         _, cache = model.run_with_cache(repeats.tokens[:1], lambda hook: hook.endswith("hook_pattern"))
@@ -95,7 +98,7 @@ def draw_all(where: str | Path, folder: Path) -> None:
             [badge(scores, layer, head) for head in range(model.cfg.n_heads)] for layer in range(model.cfg.n_layers)
         ]
         title = f"{name}: who looks where, on BOS and {period} random tokens read three times"
-        plots.save(plots.attention_patterns(pattern, period, title, badges), folder / f"{name}_attention.png")
+        plots.save(plots.draw_attention_patterns(pattern, period, title, badges), folder / f"{name}_attention.png")
 
 
 def badge(scores, layer: int, head: int) -> str:

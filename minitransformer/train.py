@@ -9,7 +9,10 @@ is to be learnt is not drowned in noise, and the model still learns to say "anyt
 """
 
 import json
+import signal
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -72,10 +75,12 @@ def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
 def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
     """Train until the target or the last step. Ctrl-C saves and returns; run.stopped says which it was."""
     measuring = held_out(run.model, run.config.periods, batch=128)
+    if folder is not None:
+        save_run(run, folder)  # before any work is done: if the folder cannot be written, or the process is killed
     keep_snapshot(run, folder)
     bar = tqdm(total=run.config.steps, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
-    try:
-        while not ending(run):
+    with ctrl_c_noted() as pressed:
+        while not (pressed or ending(run)):
             training_step(run)
             if run.step % run.config.eval_every == 0 or run.step == run.config.steps:
                 measure(run, measuring, bar)
@@ -83,13 +88,25 @@ def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
             if folder is not None and run.step % run.config.save_every == 0:
                 save_run(run, folder)
             bar.update()
-        run.stopped = ending(run)
-    except KeyboardInterrupt:
-        run.stopped = "interrupted"
-    bar.close()
-    if folder is not None:
-        save_run(run, folder)
+        run.stopped = ending(run) or "interrupted"
+        bar.close()
+        if folder is not None:
+            save_run(run, folder)
     return run
+
+
+@contextmanager
+def ctrl_c_noted():
+    """A list that Ctrl-C makes longer, instead of tearing the step under way: half a step could not be resumed."""
+    pressed = []
+    if threading.current_thread() is not threading.main_thread():  # the only one that Python tells of Ctrl-C
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def choose_threads(cfg: ModelConfig) -> int:
@@ -177,6 +194,8 @@ def save_run(run: Run, folder: Path) -> None:
 
 def load_run(folder: Path, device: str = "cpu") -> Run:
     """The run saved in `folder`, ready to go on. Raises CheckpointError if there is none, or it holds only weights."""
+    if not Path(folder).is_dir():
+        raise checkpoint.CheckpointError(f"there is no folder {folder}; resuming needs the folder of a run.")
     path = checkpoint.find(folder)
     content = checkpoint.read(path)
     training = content.get("training")

@@ -52,7 +52,8 @@ def verdict(check: Callable, guarded: Guarded) -> Wrong | None:
     except TimeoutError as error:
         return Wrong(str(error))
     except Exception as error:
-        return Wrong(f"the check could not use what it returned ({describe(error)})")
+        got = type(guarded.calls[-1][1]).__name__ if guarded.calls else "nothing"
+        return Wrong(f"the check could not use what it returned, {got} ({describe(error)})")
     return None
 
 
