@@ -13,7 +13,7 @@ import webbrowser
 from pathlib import Path
 
 from minitransformer import Transformer, load
-from minitransformer.plots import Figure, plt, save
+from minitransformer.plots import Figure, plt, save_figure
 
 __all__ = ["claim", "plt", "show", "the_model"]
 
@@ -37,11 +37,11 @@ def the_model(name: str = "induction") -> Transformer:
 
 def show(figure: Figure, name: str) -> None:
     """Write the picture to figures/, say where, and (in a notebook, or with --show) put it in front of the reader."""
+    path = save_figure(figure, Path("figures") / f"{Session.chapter}_{name}.png")
     if in_notebook():
-        from IPython.display import display
+        from IPython.display import Image, display
 
-        display(figure)
-    path = save(figure, Path("figures") / f"{Session.chapter}_{name}.png")
+        display(Image(filename=path))
     if Session.open_pictures:
         webbrowser.open(path.resolve().as_uri())
 

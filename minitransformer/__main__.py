@@ -33,13 +33,9 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     for name, text in (("evaluate", "print what a model can do"), ("look", "draw what a model does")):
         add = commands.add_parser(name, help=text)
-        add.add_argument(
-            "model", help=f"a run folder, a model.pt, or one of: {', '.join(checkpoint.pretrained_names())}"
-        )
+        add.add_argument("model", help=f"a run folder, a model.pt, or one of: {', '.join(checkpoint.pretrained_names())}")
         if name == "look":
-            add.add_argument(
-                "--out", type=Path, default=Path("figures"), metavar="FOLDER", help="where the pictures go"
-            )
+            add.add_argument("--out", type=Path, default=Path("figures"), metavar="FOLDER", help="where the pictures go")
     return top
 
 

@@ -99,9 +99,7 @@ def read(path: Path) -> dict:
             f"nothing in it was run ({reason})."
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not is_tensors(content.get("weights")):
-        raise CheckpointError(
-            f"{path} was not written by this project ('{FORMAT}'); train a model or use a shipped one."
-        )
+        raise CheckpointError(f"{path} was not written by this project ('{FORMAT}'); train a model or use a shipped one.")
     return content
 
 

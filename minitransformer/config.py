@@ -46,9 +46,7 @@ class ModelConfig:
             f"positional_embedding_type must be one of {POSITIONS}, not {self.positional_embedding_type!r}.",
         )
         for name in ("layer_norm", "smeared_keys"):
-            _require(
-                isinstance(getattr(self, name), bool), f"{name} must be True or False, not {getattr(self, name)!r}."
-            )
+            _require(isinstance(getattr(self, name), bool), f"{name} must be True or False, not {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True)

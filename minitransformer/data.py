@@ -77,8 +77,6 @@ def check_periods(length: int, d_vocab: int, low: int, high: int) -> None:
     Besides them there must be room for BOS, for one token of the second copy, and for the one that it predicts.
     """
     if not 1 <= low <= high <= length - 3:
-        raise ValueError(
-            f"periods must satisfy 1 <= low <= high (+ prefix) <= length - 3 = {length - 3}: {low} to {high}."
-        )
+        raise ValueError(f"periods must satisfy 1 <= low <= high (+ prefix) <= length - 3 = {length - 3}: {low} to {high}.")
     if d_vocab < length:
         raise ValueError(f"distinct tokens for sequences of {length} need d_vocab >= {length}, not {d_vocab}.")

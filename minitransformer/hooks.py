@@ -36,13 +36,11 @@ class ActivationCache(dict):
 class Hooks:
     """The listeners of one forward pass.
 
-    names: every hook name the model has. fwd_hooks: pairs (where, fn). names_filter: which activations to copy into
-    `cache` (None: none). Raises ValueError if a name is unknown or a predicate picks nothing.
+    names: every hook name the model has. fwd_hooks: pairs (where, fn). cached: the names of the activations to copy into
+    `cache`. Raises ValueError if a name is unknown or a predicate picks nothing.
     """
 
-    def __init__(
-        self, names: Sequence[str] = (), fwd_hooks: Iterable[tuple[Where, Hook]] = (), cached: Iterable[str] = ()
-    ):
+    def __init__(self, names: Sequence[str] = (), fwd_hooks: Iterable[tuple[Where, Hook]] = (), cached: Iterable[str] = ()):
         self.cache = ActivationCache()
         self._cached = set(cached)
         self._functions: dict[str, list[Hook]] = {}
@@ -57,13 +55,15 @@ class Hooks:
     def edits(self, name: str) -> bool:
         return name in self._functions
 
-    def __call__(self, name: str, activation: Tensor) -> Tensor:
+    def __call__(self, name: str, activation: Tensor, fresh: bool = False) -> Tensor:
+        """What the forward pass goes on with. fresh: it was just made, and neither it nor autograd will need it later."""
         for fn in self._functions.get(name, ()):
             # A private copy for each function: an edit in place then does what it says, and only here.
             activation = activation.clone()
             activation = _checked(name, activation, fn(activation, HookPoint(name)))
         if name in self._cached:
-            self.cache[name] = activation.detach().clone()
+            alone = fresh and name not in self._functions  # then nobody else holds it: no need to copy
+            self.cache[name] = activation.detach() if alone else activation.detach().clone()
         return activation
 
 
@@ -78,9 +78,7 @@ def select_names(names: Sequence[str], where: Where | Iterable[Where] | None) ->
     if callable(where):
         picked = [name for name in names if where(name)]
         if not picked:
-            raise ValueError(
-                f"the predicate {getattr(where, '__name__', where)} picks none of the {len(names)} hook names."
-            )
+            raise ValueError(f"the predicate {getattr(where, '__name__', where)} picks none of the {len(names)} hook names.")
         return picked
     return [name for each in where for name in select_names(names, each)]
 
@@ -96,9 +94,7 @@ def _checked(name: str, before: Tensor, after: Tensor | None) -> Tensor:
     if after is None:
         return before
     if not isinstance(after, torch.Tensor):
-        raise TypeError(
-            f"the hook on {name} returned {type(after).__name__}; return a tensor, or None to change nothing."
-        )
+        raise TypeError(f"the hook on {name} returned {type(after).__name__}; return a tensor, or None to change nothing.")
     if after.shape != before.shape or after.dtype != before.dtype:
         raise ValueError(
             f"the hook on {name} returned {after.dtype} {list(after.shape)}; "

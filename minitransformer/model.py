@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         at = f"blocks.{layer}.attn."
         q, k, v = (hook(at + f"hook_{name}", x) for name, x in zip("qkv", self.qkv(layer, resid, pos_embed, hook)))
         scores = einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
-        scores = hook(at + "hook_attn_scores", scores / math.sqrt(self.cfg.d_head) + causal_mask(scores))
+        scores = hook(at + "hook_attn_scores", scores / math.sqrt(self.cfg.d_head) + causal_mask(scores), fresh=True)
         pattern = hook(at + "hook_pattern", scores.softmax(dim=-1))  # batch head query key
         z = einsum(pattern, v, "batch head query key, batch key head d_head -> batch query head d_head")
         return self.heads_out(layer, hook(at + "hook_z", z), hook)
@@ -94,10 +94,10 @@ class Transformer(nn.Module):
         )
         if hook.listens(at + "attn.hook_result"):  # each head on its own: only if somebody asks
             result = einsum(z, W_O, "batch pos head d_head, head d_head d_model -> batch pos head d_model")
-            result = hook(at + "attn.hook_result", result)
-            if hook.edits(at + "attn.hook_result"):
+            result = hook(at + "attn.hook_result", result, fresh=True)
+            if hook.edits(at + "attn.hook_result"):  # so that an edit counts, and gradients flow through it
                 attn_out = result.sum(dim=2)
-        return hook(at + "hook_attn_out", attn_out)
+        return hook(at + "hook_attn_out", attn_out, fresh=True)
 
     def mlp(self, layer: int, resid: Tensor, hook: Hooks) -> Tensor:
         """What the neurons of one layer add to the stream: relu(x W_in + b_in) W_out + b_out, [batch, pos, d_model]."""
@@ -198,9 +198,7 @@ def check_tokens(tokens: Tensor, cfg: ModelConfig) -> None:
         raise TypeError(f"tokens must be a tensor of whole numbers (torch.long), not {kind}.")
     if tokens.ndim != 2 or tokens.numel() == 0:
         shape = list(tokens.shape)
-        raise ValueError(
-            f"tokens must have shape [batch, pos], neither of them 0, not {shape}. One sequence: tokens[None]."
-        )
+        raise ValueError(f"tokens must have shape [batch, pos], neither of them 0, not {shape}. One sequence: tokens[None].")
     if tokens.shape[1] > cfg.n_ctx:
         raise ValueError(f"the sequence has {tokens.shape[1]} tokens; this model reads at most n_ctx = {cfg.n_ctx}.")
     low, high = (int(x) for x in tokens.aminmax())

@@ -45,9 +45,7 @@ def blank_model(**config) -> Transformer:
 
 
 @torch.no_grad()
-def write_head(
-    model: Transformer, layer: int, head: int, query: Tensor, key: Tensor, value: Tensor, out: Tensor
-) -> None:
+def write_head(model: Transformer, layer: int, head: int, query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> None:
     """Set one head: score = SHARPNESS * (x_i query) . (x_j key), and x_j value out is written for an attended x_j.
 
     query, key: [d_model, n] for any n <= d_head; value: [d_model, m] and out: [m, d_model] for any m <= d_head.

@@ -1,4 +1,4 @@
-"""The few pictures that every chapter uses. Each function returns a matplotlib Figure; `save` writes it.
+"""The few pictures that every chapter uses. Each function returns a matplotlib Figure; `save_figure` writes it.
 
 Colours can be told apart by colour-blind readers (Okabe & Ito 2008). Signed values get a diverging map, symmetric about
 0; shares between 0 and 1 get a sequential one. Every axis has a name and, where there is one, a unit.
@@ -34,7 +34,7 @@ plt.rcParams.update(
 )
 
 
-def save(figure: Figure, path: str | Path) -> Path:
+def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write the picture to `path`, close it, print and return where it is."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,9 +81,7 @@ def draw_phase_change(history: Sequence[dict], d_vocab: int, title: str) -> Figu
     top.axhline(chance, color="grey", linestyle=":", linewidth=1)
     label = f"ln {d_vocab - 1} = {chance:.2f}: pure guessing "
     top.text(steps[-1], chance - 0.08, label, ha="right", va="top", color="grey", fontsize=9)
-    top.plot(
-        steps, [row["loss_predictable"] for row in history], color=BLUE, label="tokens of the repeat: can be known"
-    )
+    top.plot(steps, [row["loss_predictable"] for row in history], color=BLUE, label="tokens of the repeat: can be known")
     top.plot(steps, [row["loss_elsewhere"] for row in history], color=ORANGE, label="first appearance: cannot be known")
     top.set(ylabel="loss (nats per token)", title=title, ylim=(0, None))
     top.legend(loc="center right")
@@ -102,9 +100,7 @@ def draw_loss_by_position(curves: dict[str, tuple], repeat_starts: int, d_vocab:
     label = f"ln {d_vocab - 1} = {chance:.2f}: pure guessing "
     ax.text(len(losses) - 1, chance - 0.05, label, ha="right", va="top", color="grey", fontsize=9)
     ax.axvline(repeat_starts - 0.5, color="grey", linestyle=":", linewidth=1)
-    ax.text(
-        repeat_starts - 0.3, 0.45 * chance, "from here on each token\nis read a second time", color="grey", fontsize=9
-    )
+    ax.text(repeat_starts - 0.3, 0.45 * chance, "from here on each token\nis read a second time", color="grey", fontsize=9)
     ax.set(xlabel="position of the token just read (0 = BOS)", ylabel="loss on the next token (nats)", title=title)
     ax.set_ylim(0, None)
     if len(curves) > 1:

@@ -84,21 +84,19 @@ def draw_all(where: str | Path, folder: Path) -> None:
     period = repeats.period[0].item()
     if record and record["history"]:
         figure = plots.draw_phase_change(record["history"], model.cfg.d_vocab, f"{name}: loss on sequences it never saw")
-        plots.save(figure, folder / f"{name}_training.png")
+        plots.save_figure(figure, folder / f"{name}_training.png")
     losses = {name: predict(model, repeats.tokens).losses.mean(dim=0)}
     title = f"{name}: random tokens, repeated every {period}"
-    plots.save(
+    plots.save_figure(
         plots.draw_loss_by_position(losses, 1 + period, model.cfg.d_vocab, title), folder / f"{name}_loss_by_position.png"
     )
     if model.cfg.n_layers:
         _, cache = model.run_with_cache(repeats.tokens[:1], lambda hook: hook.endswith("hook_pattern"))
         pattern = torch.cat(list(cache.values()))  # layer head query key
         scores = head_scores(model, held_out(model, trained_periods(where, model)))
-        badges = [
-            [badge(scores, layer, head) for head in range(model.cfg.n_heads)] for layer in range(model.cfg.n_layers)
-        ]
+        badges = [[badge(scores, layer, head) for head in range(model.cfg.n_heads)] for layer in range(model.cfg.n_layers)]
         title = f"{name}: who looks where, on BOS and {period} random tokens read three times"
-        plots.save(plots.draw_attention_patterns(pattern, period, title, badges), folder / f"{name}_attention.png")
+        plots.save_figure(plots.draw_attention_patterns(pattern, period, title, badges), folder / f"{name}_attention.png")
 
 
 def badge(scores, layer: int, head: int) -> str:

@@ -27,9 +27,7 @@ from .data import Repeats, check_periods, repeated_tokens
 from .evaluate import held_out, repeat_scores, summary
 from .model import Transformer
 
-SNAPSHOTS_PER_DOUBLING = (
-    6  # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
-)
+SNAPSHOTS_PER_DOUBLING = 6  # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
 
 
 @dataclass
@@ -200,9 +198,7 @@ def load_run(folder: Path, device: str = "cpu") -> Run:
     content = checkpoint.read(path)
     training = content.get("training")
     if training is None:
-        raise checkpoint.CheckpointError(
-            f"{path} holds weights but no training state, so it cannot be resumed; train anew."
-        )
+        raise checkpoint.CheckpointError(f"{path} holds weights but no training state, so it cannot be resumed; train anew.")
     model_config = checkpoint.build(content, path).cfg
     run = start(model_config, from_dict(TrainConfig, json.loads(training["config"])), device)
     checkpoint.load_weights(run.model, content["weights"], path)

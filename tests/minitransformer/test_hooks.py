@@ -1,0 +1,263 @@
+"""Hooks see and change what they should, and nothing of them is left when the call is over."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from minitransformer import HookPoint
+
+EXACT = {"rtol": 0, "atol": 1e-10}  # float64
+
+
+def double(activation, hook):
+    return 2 * activation
+
+
+def double_in_place(activation, hook):
+    activation.mul_(2)
+
+
+def weights_of(model):
+    return {name: weights.clone() for name, weights in model.state_dict().items()}
+
+
+def equal(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_hook_is_told_where_it_is(small, tokens):
+    small.run_with_hooks(tokens, [("hook_embed", lambda activation, hook: assert_equal(hook, HookPoint("hook_embed")))])
+
+
+def assert_equal(value, expected):
+    assert value == expected and value.name == expected.name
+
+
+def test_a_returned_tensor_is_used(model, tokens):
+    """Doubling an activation by a hook is doubling it in the weights behind it."""
+    edited = model.run_with_hooks(tokens, [("hook_embed", double)])
+    with torch.no_grad():
+        model.W_E.mul_(2)
+    assert_close(edited, model(tokens), **EXACT)
+
+
+@pytest.mark.parametrize("edit_in_place", [True, False])
+def test_an_edit_works_at_every_name_for_that_run_only(model, tokens, edit_in_place):
+    before, weights = model(tokens), weights_of(model)
+    fn = double_in_place if edit_in_place else double
+    for name in model.hook_names:
+        edited = model.run_with_hooks(tokens, [(name, fn)])
+        unused = name == "hook_pos_embed" and model.cfg.n_layers == 0
+        assert torch.allclose(edited, before, rtol=0, atol=1e-12) == unused, name
+        assert torch.equal(model(tokens), before) and equal(weights_of(model), weights), name
+
+
+def test_an_edit_in_place_may_touch_one_sequence_alone(small, tokens):
+    """hook_pos_embed is one table for the whole batch; a hook must still get a row of its own per sequence."""
+
+    def zero_first(activation, hook):
+        activation[0] = 0.0
+
+    logits = small.run_with_hooks(tokens, [("hook_pos_embed", zero_first)])
+    assert torch.equal(logits[1], small(tokens)[1]) and not torch.allclose(logits[0], small(tokens)[0])
+
+
+def test_hooks_on_one_name_run_in_order_each_on_what_the_one_before_left(small, tokens):
+    add = lambda activation, hook: activation + 1  # noqa: E731
+    for fns, expected in (([double, add], lambda x: 2 * x + 1), ([add, double], lambda x: 2 * (x + 1))):
+        _, cache = small.run_with_cache(tokens, "hook_embed", [("hook_embed", fn) for fn in fns])
+        assert_close(cache["hook_embed"], expected(small.W_E[tokens]), **EXACT)
+
+
+def test_caching_and_editing_in_one_run_shows_the_edited_values(small, tokens):
+    at = "blocks.0.attn.hook_pattern"
+    plain = small.run_with_cache(tokens)[1]
+    logits, cache = small.run_with_cache(tokens, fwd_hooks=[(at, double)])
+    assert torch.equal(cache[at], 2 * plain[at])
+    assert torch.equal(cache["blocks.0.attn.hook_attn_scores"], plain["blocks.0.attn.hook_attn_scores"])
+    assert_close(cache["blocks.0.attn.hook_z"], 2 * plain["blocks.0.attn.hook_z"], **EXACT)
+    assert torch.equal(logits, small.run_with_hooks(tokens, [(at, double)]))
+
+
+@pytest.mark.parametrize("layer, head", [(0, 0), (0, 2), (1, 1)])
+def test_zeroing_a_head_by_its_result_is_zeroing_its_z(model, tokens, layer, head):
+    if layer >= model.cfg.n_layers:
+        return
+
+    def zero(activation, hook):
+        activation[:, :, head] = 0.0
+
+    by_result, by_z = (
+        model.run_with_hooks(tokens, [(f"blocks.{layer}.attn.hook_{name}", zero)]) for name in ("result", "z")
+    )
+    assert_close(by_result, by_z, **EXACT)
+    assert not torch.allclose(by_z, model(tokens))
+
+
+def test_a_run_patched_with_its_own_values_is_the_same_run(model, tokens):
+    logits, cache = model.run_with_cache(tokens)
+    kept = {name: value.clone() for name, value in cache.items()}
+    patch = [(lambda name: True, lambda activation, hook: cache[hook.name])]
+    assert_close(model.run_with_hooks(tokens, patch), logits, **EXACT)
+    assert equal(cache, kept)
+
+
+def test_a_run_patched_with_another_s_stream_becomes_that_run(model, tokens):
+    other = (tokens + 3) % model.cfg.d_vocab
+    logits, cache = model.run_with_cache(other)
+    names = ["hook_embed"] if model.cfg.n_layers == 0 else [f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"]
+    for name in names:
+        assert_close(model.run_with_hooks(tokens, [(name, lambda *_, name=name: cache[name])]), logits, **EXACT)
+
+
+# ---- nothing aliases anything, nothing is left behind
+
+
+def test_cached_tensors_alias_neither_each_other_nor_the_model(model, tokens):
+    logits, cache = model.run_with_cache(tokens)
+    kept, weights = {name: value.clone() for name, value in cache.items()}, weights_of(model)
+    for name in cache:
+        assert not cache[name].requires_grad
+        cache[name].fill_(7.0)
+        kept[name] = torch.full_like(kept[name], 7.0)
+        assert equal(cache, kept), name
+    assert equal(weights_of(model), weights) and torch.equal(model(tokens), logits)
+
+
+def test_a_cached_tensor_put_back_by_one_hook_is_safe_from_the_next(small, tokens):
+    name = "blocks.0.attn.hook_z"
+    _, cache = small.run_with_cache(tokens)
+    kept = cache[name].clone()
+
+    def zero(activation, hook):
+        activation.zero_()
+
+    hooks = [(name, lambda activation, hook: cache[name]), (name, zero)]
+    _, second = small.run_with_cache(tokens, fwd_hooks=hooks)
+    assert torch.equal(cache[name], kept) and not second[name].any()
+
+
+def test_an_exception_in_a_hook_leaves_nothing_behind(model, tokens):
+    before, weights = model.run_with_cache(tokens), weights_of(model)
+
+    def fail(activation, hook):
+        activation.zero_()
+        raise RuntimeError("on purpose")
+
+    for name in model.hook_names:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            model.run_with_hooks(tokens, [(name, fail)])
+        assert torch.equal(model(tokens), before[0]) and equal(weights_of(model), weights)
+    after = model.run_with_cache(tokens)
+    assert torch.equal(after[0], before[0]) and equal(after[1], before[1])
+
+
+def test_a_hook_may_run_the_model_itself(small, tokens):
+    other = tokens.flip(1)
+
+    def swap(activation, hook):
+        inner = small.run_with_cache(other, hook.name, [("hook_embed", double)])[1]
+        return inner[hook.name]
+
+    name = "blocks.0.hook_resid_post"
+    expected = small.run_with_hooks(other, [("hook_embed", double)])
+    assert_close(small.run_with_hooks(tokens, [(name, swap)]), expected, **EXACT)
+
+
+# ---- gradients
+
+
+def test_gradients_flow_through_hooks(model, tokens):
+    """d output / d scale, for an activation multiplied by `scale`, against a difference quotient, at every name."""
+
+    def output(name, scale):
+        def stretch(x, hook):
+            masked = x.isinf()
+            return torch.where(masked, x, x.masked_fill(masked, 0.0) * scale)
+
+        return model.run_with_hooks(tokens, [(name, stretch)]).log_softmax(dim=-1)[..., 0].sum()
+
+    scales = torch.tensor([1.0, 1 + 1e-5, 1 - 1e-5], dtype=torch.float64, requires_grad=True)
+    for name in model.hook_names:
+        at_one, above, below = (output(name, scale) for scale in scales)
+        slope = ((above - below) / 2e-5).item()
+        if at_one.requires_grad and not (name == "hook_pos_embed" and model.cfg.n_layers == 0):
+            gradient = torch.autograd.grad(at_one, scales)[0][0].item()
+            assert gradient == pytest.approx(slope, rel=1e-6, abs=1e-6), name
+
+
+def test_weights_get_the_same_gradient_whether_or_not_somebody_looks(model, tokens):
+    def gradients(logits):
+        names = [name for name, _ in model.named_parameters() if name != "W_pos" or model.cfg.n_layers]
+        weights = [model.get_parameter(name) for name in names]
+        return dict(zip(names, torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)))
+
+    plain, cached = gradients(model(tokens)), gradients(model.run_with_cache(tokens)[0])
+    hooked = gradients(model.run_with_hooks(tokens, [(lambda name: True, lambda activation, hook: None)]))
+    for name, gradient in plain.items():
+        if gradient is not None:
+            assert_close(cached[name], gradient, **EXACT)
+            assert_close(hooked[name], gradient, rtol=1e-8, atol=1e-8)
+
+
+def test_editing_the_cache_does_not_reach_the_gradients(model, tokens):
+    def gradients(spoil):
+        logits, cache = model.run_with_cache(tokens)
+        if spoil:
+            for value in cache.values():
+                value.fill_(7.0)
+        logits.square().sum().backward()
+        found = {name: weights.grad for name, weights in model.named_parameters() if weights.grad is not None}
+        model.zero_grad()
+        return found
+
+    assert equal(gradients(spoil=True), gradients(spoil=False))
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize("wrong", ["blocks.1.attn.hook_patern", "blocks.1.hook_pattern", "blocks.7.attn.hook_pattern"])
+def test_an_unknown_name_is_an_error_that_lists_the_near_ones(small, tokens, wrong):
+    for call in (
+        lambda: small.run_with_hooks(tokens, [(wrong, double)]),
+        lambda: small.run_with_cache(tokens, wrong),
+        lambda: small.run_with_cache(tokens, [wrong]),
+    ):
+        with pytest.raises(ValueError, match=f"no hook called '{wrong}'.*Near it: .*blocks.1.attn.hook_pattern"):
+            call()
+
+
+def test_a_predicate_that_picks_nothing_is_an_error(small, tokens):
+    def never(name):
+        return False
+
+    for call in (
+        lambda: small.run_with_hooks(tokens, [(never, double)]),
+        lambda: small.run_with_cache(tokens, never),
+    ):
+        with pytest.raises(ValueError, match="predicate never picks none of the 22 hook names"):
+            call()
+
+
+def test_an_activation_that_was_not_cached_is_an_error_that_lists_the_near_ones(small, tokens):
+    _, cache = small.run_with_cache(tokens, "blocks.0.attn.hook_pattern")
+    with pytest.raises(KeyError, match="blocks.1.attn.hook_pattern.*Near it: blocks.0.attn.hook_pattern"):
+        cache["blocks.1.attn.hook_pattern"]
+    assert "blocks.1.attn.hook_pattern" not in cache and cache.get("blocks.1.attn.hook_pattern") is None
+
+
+@pytest.mark.parametrize(
+    "returned, error, words",
+    [
+        (lambda x: x[:, :1], ValueError, r"returned torch.float64 \[2, 1, 3, 5\].*\[2, 8, 3, 5\], and must stay so"),
+        (lambda x: x.float(), ValueError, "returned torch.float32 .*torch.float64"),
+        (lambda x: 0.0, TypeError, "returned float; return a tensor, or None"),
+        (lambda x: x.tolist(), TypeError, "returned list"),
+        (lambda x: (x, x), TypeError, "returned tuple"),
+    ],
+)
+def test_a_hook_that_returns_something_else_is_refused_by_name(small, tokens, returned, error, words):
+    name = "blocks.1.attn.hook_z"
+    with pytest.raises(error, match=f"the hook on {name} {words}"):
+        small.run_with_hooks(tokens, [(name, lambda activation, hook: returned(activation))])
