@@ -101,7 +101,8 @@ def find_heads(model: Transformer) -> dict[str, list[tuple[int, int]]]:
     The roles are those of score_heads. The sequences are for you to choose, with repeated_tokens and a seeded generator
     (the same model must get the same answer each time). Choose them so that each role can only be earned by doing what
     it says:
-    - no head may pass for an induction head by looking a fixed distance back, whatever that distance;
+    - no head may pass for an induction head by looking a fixed distance back, whatever that distance (with fewer than
+      10 tokens there are too few periods to rule that out; do what is possible);
     - nor because the block is so short that every key is as good as any other: no period below a quarter of the length;
     - the sequences have to fit the model: at most n_ctx long, and, since their tokens are distinct, at most d_vocab.
     Raises ValueError if that leaves less than 4 tokens: too short for anything to repeat.
