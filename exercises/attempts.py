@@ -122,9 +122,10 @@ copy_without_generators = functools.partial(copy, generator=lambda _: None)  # d
 def same(a, b, tolerance: float = 1e-6) -> bool:
     """Equal up to rounding, for tensors, numbers, and tuples, lists and dicts of them."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape != b.shape or a.is_floating_point() != b.is_floating_point():
+        if a.shape != b.shape or (a.is_floating_point(), a.is_complex()) != (b.is_floating_point(), b.is_complex()):
             return False
-        return torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+        exact = torch.complex128 if a.is_complex() else torch.float64
+        return torch.allclose(a.to(exact), b.to(exact), rtol=tolerance, atol=tolerance, equal_nan=True)
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
