@@ -95,6 +95,14 @@ def attention(model: Transformer, tokens: Tensor) -> Tensor:
     return torch.stack([cache[name].cpu() for name in names]) if names else torch.zeros(0, *square)
 
 
+def repeats_for_heads(model: Transformer, batch: int = 512) -> Repeats:
+    """Sequences to score heads on, whatever the model was trained on: many periods, so that a fixed distance earns little,
+    and none below a quarter of the context, where almost every key is a follower of almost every query.
+    """
+    n = model.cfg.n_ctx
+    return held_out(model, (max(1, min(n // 4, n - 3)), max(1, min(n // 2, n - 3))), batch)
+
+
 def follows_earlier_copy(tokens: Tensor) -> Tensor:
     """[batch, query, key]: 1 where the token *before* key is an earlier copy of the token at query, else 0."""
     before = tokens[:, None, :-1] == tokens[:, :, None]  # batch query key-1
@@ -105,6 +113,6 @@ def follows_earlier_copy(tokens: Tensor) -> Tensor:
 def summary(model: Transformer, periods: tuple[int, int]) -> dict[str, float]:
     """The figures that a checkpoint's provenance records, from the weights alone and the same every time."""
     repeats = held_out(model, periods)
-    scores = head_scores(model, repeats)
+    scores = head_scores(model, repeats_for_heads(model))
     best = {name: score.max().item() if score.numel() else 0.0 for name, score in scores._asdict().items()}
     return repeat_scores(model, repeats) | {f"best_{name}_score": value for name, value in best.items()}

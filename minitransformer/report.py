@@ -8,7 +8,7 @@ import torch
 from . import checkpoint
 from .config import TrainConfig, from_dict
 from .data import Repeats
-from .evaluate import accuracy_by_period, head_scores, held_out, predict, summary
+from .evaluate import accuracy_by_period, head_scores, held_out, predict, repeats_for_heads, summary
 from .model import Transformer
 
 
@@ -52,7 +52,7 @@ def print_report(where: str | Path) -> None:
     losses = predict(model, repeats.tokens).losses.mean(dim=0)
     print_columns([f"{pos:3} {loss:6.3f}" for pos, loss in enumerate(losses.tolist())], columns=6)
     print("\nhead scores (mean attention)   previous token   induction")
-    scores = head_scores(model, held_out(model, periods))
+    scores = head_scores(model, repeats_for_heads(model))
     for layer in range(model.cfg.n_layers):
         for head in range(model.cfg.n_heads):
             previous, induction = scores.previous_token[layer, head], scores.induction[layer, head]
@@ -93,15 +93,15 @@ def draw_all(where: str | Path, folder: Path) -> None:
     if model.cfg.n_layers:
         _, cache = model.run_with_cache(repeats.tokens[:1], lambda hook: hook.endswith("hook_pattern"))
         pattern = torch.cat(list(cache.values()))  # layer head query key
-        scores = head_scores(model, held_out(model, trained_periods(where, model)))
+        scores = head_scores(model, repeats_for_heads(model))
         badges = [[badge(scores, layer, head) for head in range(model.cfg.n_heads)] for layer in range(model.cfg.n_layers)]
-        title = f"{name}: who looks where, on BOS and {period} random tokens read three times"
+        title = f"{name}: who looks where while {period} random tokens are read three times (triangles: {period - 1} back)"
         plots.save_figure(plots.draw_attention_patterns(pattern, period, title, badges), folder / f"{name}_attention.png")
 
 
 def badge(scores, layer: int, head: int) -> str:
     """What a head's scores say it is, for the title of its picture."""
     previous, induction = scores.previous_token[layer, head].item(), scores.induction[layer, head].item()
-    if max(previous, induction) < 0.4:
-        return "neither score above 0.4"
+    if max(previous, induction) < 0.5:
+        return "neither score above 0.5"
     return f"previous token {previous:.2f}" if previous > induction else f"induction {induction:.2f}"
