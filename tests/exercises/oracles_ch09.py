@@ -212,7 +212,9 @@ def aimed(change):
 TARGET_MISTAKES = {
     "the pattern of the undisturbed run was returned": aimed(lambda s, target, side: (s, target, "")),
     "the sources were taken out of queries and keys; out of one only": aimed(lambda s, target, side: (s, target, "qk")),
-    "keys and queries are exchanged": aimed(lambda s, target, side: (s, target, "q" if side == "k" else "k")),
+    "keys and queries are exchanged, or it was always the queries": aimed(
+        lambda s, target, side: (s, target, "q" if side == "k" else "k")
+    ),
     "`side` was ignored": aimed(lambda s, target, side: (s, target, "k")),
     "only the first source was taken out": aimed(lambda s, target, side: (s[:1], target, side)),
     "only the last source was taken out": aimed(lambda s, target, side: (s[-1:], target, side)),
