@@ -117,14 +117,11 @@ def test_every_file_and_command_in_the_readme_exists():
     tree = re.search(r"```\n(README\.md.*?)```", readme, re.DOTALL)[1]
     folder = ROOT
     for line in tree.splitlines():
-        name = line.split()[0] if line.strip() else ""
-        if not name or "NN" in name:
-            continue
-        if name.endswith("/"):
-            folder = ROOT / name
-        home = folder if line.startswith(" ") or name.endswith("/") else ROOT
-        path = folder if name.endswith("/") else home / name
-        assert path.exists(), f"the README's tree names {path.relative_to(ROOT)}"
+        names = [line.split()[0]] if line.startswith(" ") or "/ " in line else line.split()  # the first line lists files
+        for name in (name for name in names if "NN" not in name):
+            path = (folder if line.startswith(" ") else ROOT) / name
+            assert path.exists(), f"the README's tree names {path.relative_to(ROOT)}"
+            folder = path if name.endswith("/") and not line.startswith(" ") else folder
     for target in re.findall(r"!\[[^]]*]\(([^)]+)\)|]\((?!http)([^)#]+)\)", readme):
         assert (ROOT / (target[0] or target[1])).exists(), target
     modules = set(re.findall(r"python -m ([a-z_.]+)", readme)) - {"pip", "venv", "pytest"}
