@@ -108,10 +108,10 @@ def expect(condition, sentence: str) -> None:
 
 def expect_close(got, truth, axes: str, why: str, tolerance: float = 1e-6) -> None:
     """`got` must equal `truth` (a tensor or a number). axes: the name of each axis. why: the property in a few words."""
-    truth = torch.as_tensor(truth)
+    truth = torch.as_tensor(truth, dtype=torch.float64 if isinstance(truth, float) else None)
     if not isinstance(got, Tensor):
         expect(isinstance(got, (int, float)) and truth.ndim == 0, f"{why}: expected a tensor, got {type(got).__name__}")
-        got = torch.as_tensor(got)
+        got = torch.as_tensor(got, dtype=truth.dtype)
     names, expected = axes.split(), f"[{', '.join(axes.split())}] = {list(truth.shape)}"
     expect(got.shape == truth.shape, f"{why}: expected the shape {expected}, got {list(got.shape)}")
     expect(

@@ -131,6 +131,6 @@ def verdict_from(judge, periods=lambda n: range(1, n - 2), everywhere=False):
             counted = repeats.predictable[:, :-1] | everywhere
             right.append(predict(model, repeats.tokens).correct[counted].float().mean().item())
         least, most = judge(right)
-        return "induction" if least >= 0.9 else "fixed distances" if most > 0.5 else "neither"
+        return "induction" if least >= 0.9 else "some periods only" if most > 0.5 else "neither"
 
     return diagnosis
