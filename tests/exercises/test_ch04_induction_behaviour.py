@@ -81,8 +81,6 @@ def test_the_planted_model_has_a_known_curve(loss_by_position):
     expect_close(losses, truth, "pos", "handmade induction model, period 5")
 
 
-# icl_score
-
 CURVE = 4.0 - 0.1 * torch.arange(12.0, dtype=torch.float64) ** 1.5
 
 
@@ -98,14 +96,16 @@ CURVE = 4.0 - 0.1 * torch.arange(12.0, dtype=torch.float64) ** 1.5
     },
 )
 def test_icl_score_on_known_curves(icl_score):
-    expect_close(icl_score(CURVE, 4, 9), 0.1 * (4**1.5 - 9**1.5), "", "losses 4 - 0.1 i^1.5, early 4, late 9")
+    for early, late in ((4, 9), (0, 11)):  # the second pair: the widest there is
+        truth = 0.1 * (early**1.5 - late**1.5)
+        expect_close(icl_score(CURVE, early, late), truth, "", f"losses 4 - 0.1 i^1.5, early {early}, late {late}")
     expect_close(icl_score(-CURVE, 4, 9), 0.1 * (9**1.5 - 4**1.5), "", "a curve that rises: context hurts, score > 0")
     expect_close(icl_score(torch.full((6,), 2.0), 1, 5), 0.0, "", "a flat curve: nothing is learnt in context")
 
 
 @checks("icl_score", mistakes={"the positions are not checked": lambda x, early, late: (x[late] - x[early]).item()})
 def test_icl_score_refuses_impossible_positions(icl_score):
-    for early, late in ((9, 4), (3, 3), (-2, 5), (1, 12)):
+    for early, late in ((9, 4), (3, 3), (-1, 5), (1, 12)):
         expect_value_error(icl_score, (CURVE, early, late), f"early {early}, late {late} of 12 losses")
 
 
