@@ -6,7 +6,7 @@ import torch
 
 from minitransformer import BOS, ModelConfig, Transformer, load, repeated_tokens
 from minitransformer.planted import induction_model, pointer_model
-from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 
 S, V, N_CTX = 6.0, 20, 40
 PLANTED = induction_model(V, N_CTX, S).double()  # shares its attention among all earlier followers
@@ -15,15 +15,6 @@ POINTER = pointer_model(V, N_CTX, S).double()  # looks only at the first one
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def expect_value_error(function, arguments, sentence):
-    """Calls the learner's function itself, so that the exception arrives here."""
-    try:
-        function.function(*arguments)
-    except ValueError:
-        return
-    expect(False, f"{sentence}: expected a ValueError, nothing was raised")
 
 
 # loss_by_position
@@ -193,6 +184,13 @@ def expect_rows(tokens, pos, batch, distinct):
     expect(len(tokens.unique(dim=0)) > 1, "all rows are the same; draw each row separately")
 
 
+def expect_given_generator(build, *arguments):
+    rows, again, generator = build(*arguments, seeded(9))[0], build(*arguments, seeded(9))[0], seeded(9)
+    expect(torch.equal(rows, again), "two generators with the same seed must give the same rows")
+    calls = [build(*arguments, generator)[0] for _ in range(2)]
+    expect(not torch.equal(*calls), "two calls drew the same rows: use the generator that is given")
+
+
 def partial(length, part, gap, batch, d_vocab, generator, shift=0, mark=(0, -1), bos=True, gap_first=True, draws=1):
     """partial_repeat_tokens with one thing changed; the defaults are right."""
     order = [torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1 for _ in range(draws)]
@@ -233,6 +231,7 @@ def test_partial_repeat(partial_repeat_tokens):
         expect(predictable.dtype == torch.bool, f"predictable must be bool, not {predictable.dtype}")
         truth = predictable_by_loops(tokens).double()
         expect_close(predictable.double(), truth, "batch pos", "predictable: read before, and followed by the same token")
+    expect_given_generator(partial_repeat_tokens, 7, (1, 4), 2, 8, V)
 
 
 @checks("partial_repeat_tokens", mistakes={"part is not checked": partial})
@@ -278,6 +277,7 @@ def test_distractors(distractor_tokens):
             kind = kinds.index(letter)
             right = turns[:, turn, 1] == candidates[:, kind]
             expect(right.all(), f'"{followers}": the follower in turn {turn} must be candidate {kind}, {letter}')
+    expect_given_generator(distractor_tokens, "BC", 2, 8, V)
 
 
 WRONG_ORDER = [label for label in DISTRACTOR_MISTAKES if "order" in label or "every turn" in label]
