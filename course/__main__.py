@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from exercises import progress, stubs
-from exercises.attempts import load_file
+from exercises.attempts import describe, load_file, own_line
 from exercises.hints import hints
 from minitransformer import checkpoint
 
@@ -68,11 +68,24 @@ def run_chapter(path: Path, mine: bool = False, model: str | None = None, show: 
     if mine:
         use_mine()
     began = time.perf_counter()
-    with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off; only for itself
-        cells.run(path)
+    try:
+        with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off; only for itself
+            cells.run(path)
+    except Exception as error:
+        raise (stopped_by(error) if mine else None) or error from None
     print(f"\nchapter {path.stem[2:4]}: {time.perf_counter() - began:.1f} s")
     for text in Session.failed:
         print(f"outside the band that the text promises, on this model: {text}")
+
+
+def stopped_by(error: Exception) -> ValueError | None:
+    """The learner's own line that stopped a chapter, as an error with one sentence; None if it was not theirs."""
+    for chapter in stubs.chapters():
+        line = own_line(error, stubs.exercise_path(chapter))
+        if line is not None:
+            place = f"exercises/{chapter}.py, line {line}"
+            return ValueError(f"{place}: {describe(error)}. See: python -m exercises check {int(chapter[2:4])}")
+    return None
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -34,7 +34,7 @@ claim("numbers in the model", sum(w.numel() for w in weights.values()), measured
 #
 # 1. **Embed.** Each token becomes a row of `W_E`: a vector of 64 numbers. This vector is the *residual stream*.
 # 2. **Attend, twice.** In each layer every head reads the stream, moves something from earlier positions to later ones,
-#    and *adds* it to the stream.
+#    and *adds* it to the stream. `W_pos` is told only to what decides where to look (q and k); it never enters the stream.
 # 3. **Unembed.** The stream times `W_U` gives one number per token of the vocabulary, the *logits*. Softmax turns them
 #    into probabilities for the next token.
 
@@ -52,7 +52,8 @@ def draw_model():
     box(ax, 0.6, 0.5, 2.8, "tokens [batch, pos]\nW_E [65, 64]", BLUE)
     box(ax, 0.6, 9.3, 2.8, "W_U [64, 65]\nlogits [batch, pos, 65]", BLUE)
     for layer, y in enumerate((2.0, 5.6)):
-        box(ax, 4.0, y + 0.9, 3.4, "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]", ORANGE)
+        made = "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]"
+        box(ax, 4.0, y + 0.9, 3.4, made, ORANGE)
         box(ax, 4.0, y + 1.8, 3.4, "pattern = softmax(q k / 4)\n[batch, 4, query, key]", ORANGE)
         box(ax, 7.7, y + 0.9, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
         box(ax, 7.7, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)

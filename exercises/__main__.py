@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from . import progress, stubs
+from .attempts import UNUSABLE
 from .hints import hints
 
 
@@ -34,7 +35,7 @@ def show_progress() -> int:
         names, entry = stubs.exercise_names(chapter), hints()[chapter]
         signs = "".join(outcomes[chapter, name].sign for name in names)
         print(f"{chapter[2:4]}  {entry['title']:46} {entry['minutes']:3} min  {signs}")
-    following = next((pair for pair, outcome in outcomes.items() if outcome.sign != "✓"), None)
+    following = first_open(outcomes)
     if following is None:
         print("\nEverything passes. You have taken a transformer apart.")
         return 0
@@ -45,15 +46,27 @@ def show_progress() -> int:
     return 0
 
 
+def first_open(outcomes: dict[tuple[str, str], progress.Outcome]) -> tuple[str, str] | None:
+    """The first (chapter, exercise) that does not pass."""
+    return next((pair for pair, outcome in outcomes.items() if outcome.sign != "✓"), None)
+
+
 def check(name: str | None) -> int:
     """Print each failure, and a line of what passes; 0 only if nothing failed."""
     outcomes = progress.run(find(name))
-    failed = [outcome for outcome in outcomes.values() if outcome.sign == "✗"]
-    for outcome in failed:
-        print("\n".join(outcome.messages) + "\n")
+    failed = {pair: outcome for pair, outcome in outcomes.items() if outcome.sign == "✗"}
+    unusable = set()  # chapters whose file cannot be read: said once, not for each exercise
+    for (chapter, _), outcome in failed.items():
+        if chapter not in unusable:
+            print(outcome.text + "\n")
+        if UNUSABLE in outcome.text:
+            unusable.add(chapter)
     for (chapter, exercise), outcome in outcomes.items():
         if outcome.sign == "✓":
             print(f"✓ {exercise}. Now compare with the reference: solutions/{chapter}.py")
+        elif outcome.sign == "·" and exercise not in stubs.written(chapter):
+            fresh = f"python -m exercises reset {int(chapter[2:4])}"
+            print(f"· {exercise} is not in exercises/{chapter}.py: renamed or deleted? A fresh file: {fresh}")
         elif name is not None and outcome.sign == "·":
             print(f"· {exercise} is not attempted yet: exercises/{chapter}.py")
     if name is None and all(outcome.sign == "·" for outcome in outcomes.values()):
@@ -80,7 +93,8 @@ def watch(name: str | None) -> int:
 def hint(name: str | None, number: int) -> int:
     """Print hint `number` of an exercise, and how to get the one after it."""
     if name is None:
-        name = next((e for c, e in find(None) if e not in stubs.attempted(c)), None) or find(None)[0][1]
+        opened = (first_open(progress.run(find(chapter))) for chapter in stubs.chapters())
+        name = next((pair[1] for pair in opened if pair), find(None)[0][1])
     chapter, name = find(name)[0]
     texts = hints()[chapter]["exercises"][name]["hints"]
     if not 1 <= number <= len(texts):

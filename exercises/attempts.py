@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 SECONDS = 10  # for one check; Windows has no alarm signal, there Ctrl-C must do
+UNUSABLE = "the file cannot be"  # read, or imported: then all checks of the chapter say the same
 
 
 class Wrong(AssertionError):
@@ -54,10 +55,14 @@ def load_file(path: Path) -> ModuleType:
         with time_limit(SECONDS):
             spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise Wrong(f"the file cannot be read: {error.msg}: {(error.text or '').strip()}", error.lineno) from None
+        raise Wrong(unreadable(error, path), error.lineno) from None
     except (Exception, SystemExit) as error:
-        raise Wrong(f"the file cannot be imported: {describe(error)}", own_line(error, path)) from None
+        raise Wrong(f"{UNUSABLE} imported: {describe(error)} (exercises/{path.name})", own_line(error, path)) from None
     return module
+
+
+def unreadable(error: SyntaxError, path: Path) -> str:
+    return f"{UNUSABLE} read: {error.msg} (exercises/{path.name}, line {error.lineno})"
 
 
 class Guarded:
@@ -72,7 +77,10 @@ class Guarded:
         try:
             result = self.function(*args, **kwargs)
         except NotImplementedError as error:
-            raise Wrong(f"it calls {error}, which is not written yet", own_line(error, self.path, caller=True)) from None
+            own = str(error) in ("", self.function.__name__)
+            left = "`raise NotImplementedError` is still in it: delete that line"
+            other = f"it calls {error}, which is not written yet"
+            raise Wrong(left if own else other, own_line(error, self.path, caller=not own)) from None
         except (Exception, SystemExit) as error:
             raise Wrong(describe(error), own_line(error, self.path)) from None
         if result is None:
@@ -97,8 +105,13 @@ def describe(error: BaseException) -> str:
 
 
 def own_line(error: BaseException, path: Path, caller: bool = False) -> int | None:
-    """The last line of the learner's own file in an error's traceback; caller: the one before it."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    """The last line of the learner's own file in an error's traceback; caller: the one before it.
+
+    Lines of a class come last: a chapter gives its classes, the learner writes the functions that call them.
+    """
+    frames = [(f.f_code, line) for f, line in traceback.walk_tb(error.__traceback__) if Path(f.f_code.co_filename) == path]
+    given = [code.co_qualname.count(".") > 2 * code.co_qualname.count("<locals>") for code, _ in frames]
+    lines = [line for (_, line), skip in zip(frames, given) if not skip or all(given)]
     return lines[-1 - (caller and len(lines) > 1)] if lines else None
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from . import stubs
 
+PRINTED = 8  # at most so many lines of what was printed are shown
+
 
 @dataclass
 class Outcome:
@@ -16,10 +18,21 @@ class Outcome:
 
     passed: int = 0
     messages: list[str] = field(default_factory=list)
+    printed: str = ""  # what the learner's function printed in the first check that failed
 
     @property
     def sign(self) -> str:
         return "✗" if self.messages else "✓" if self.passed else "·"
+
+    @property
+    def text(self) -> str:
+        """All messages, each said once; the lines that they end in alike are said once too, then what was printed."""
+        blocks = [message.splitlines() for message in dict.fromkeys(self.messages)]
+        last = blocks[-1]
+        lines = [line for block in blocks[:-1] for line in block if line not in last[-2:]] + last
+        shown = self.printed.splitlines()
+        lines += [f"  printed:   {line[:200]}" for line in shown[:PRINTED]]
+        return "\n".join(lines + [f"  printed:   ... {len(shown) - PRINTED} lines more"] * (len(shown) > PRINTED))
 
 
 class Collector:
@@ -40,6 +53,7 @@ class Collector:
         outcome = self.outcomes[self.pairs[report.nodeid]]
         if report.failed:
             outcome.messages.append(str(report.longrepr))
+            outcome.printed = outcome.printed or report.capstdout
         elif report.when == "call" and report.passed:
             outcome.passed += 1
 

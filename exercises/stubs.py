@@ -25,9 +25,9 @@ def exercise_path(chapter: str) -> Path:
     return ROOT / "exercises" / f"{chapter}.py"
 
 
-def functions(text: str) -> dict[str, ast.FunctionDef]:
-    """The top-level functions of a Python text, by name. Raises SyntaxError."""
-    return {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
+def functions(text: str, name: str = "<unknown>") -> dict[str, ast.FunctionDef]:
+    """The top-level functions of a Python text, by name. Raises SyntaxError, which says the `name` of the text."""
+    return {node.name: node for node in ast.parse(text, name).body if isinstance(node, ast.FunctionDef)}
 
 
 def exercise_names(chapter: str) -> list[str]:
@@ -52,17 +52,22 @@ def stub_text(solution: str) -> str:
 
 
 def is_stub(node: ast.FunctionDef) -> bool:
-    """True while a function still ends with `raise NotImplementedError`: it was not attempted."""
-    last = node.body[-1]
-    raised = last.exc if isinstance(last, ast.Raise) else None
+    """True while a function has a docstring and `raise NotImplementedError`, nothing else: it was not attempted."""
+    *before, last = node.body
+    raised = last.exc if isinstance(last, ast.Raise) and len(before) <= (ast.get_docstring(node) is not None) else None
     name = raised.func if isinstance(raised, ast.Call) else raised
     return isinstance(name, ast.Name) and name.id == "NotImplementedError"
 
 
+def written(chapter: str) -> dict[str, ast.FunctionDef]:
+    """The functions in a chapter's exercise file, none if there is no file. Raises SyntaxError if it cannot be read."""
+    path = exercise_path(chapter)
+    return functions(path.read_text(), f"exercises/{path.name}") if path.exists() else {}
+
+
 def attempted(chapter: str) -> list[str]:
     """The exercises of a chapter whose stub has been replaced. Raises SyntaxError if the file cannot be read."""
-    path = exercise_path(chapter)
-    nodes = functions(path.read_text()) if path.exists() else {}
+    nodes = written(chapter)
     return [name for name in exercise_names(chapter) if name in nodes and not is_stub(nodes[name])]
 
 

@@ -66,6 +66,7 @@ def test_every_exercise_has_hints_minutes_and_a_check(chapter):
     names, entry = stubs.exercise_names(chapter), hints()[chapter]
     assert list(entry["exercises"]) == names, "hints.toml lists other exercises, or in another order"
     assert entry["title"] and entry["minutes"] > 0
+    assert f"{entry['minutes']} with the exercises" in (ROOT / "course" / f"{chapter}.py").read_text()
     for name, exercise in entry["exercises"].items():
         assert 0 < exercise["minutes"] <= 25 and exercise["difficulty"] in (1, 2, 3), name
         assert len(exercise["hints"]) >= 2 and all(exercise["hints"]), name
@@ -144,3 +145,20 @@ def test_no_interpretability_library():
     for path in PYTHON:
         assert not re.search(rf"^\s*(import|from) ({banned})", path.read_text(), re.MULTILINE), path
     assert Path(ROOT / "LICENSE").exists()
+
+
+def test_the_readme_counts_right():
+    tests = [
+        test
+        for chapter in CHAPTERS
+        for test in vars(__import__(f"tests.exercises.test_{chapter}", fromlist=["*"])).values()
+        if hasattr(test, "exercise")
+    ]
+    exercises, mistakes = (
+        {test.exercise for test in tests},
+        {(test.exercise, name) for test in tests for name in test.mistakes},
+    )
+    sentence = f"{len(exercises)} exercises with {len(tests)} checks, which know {len(mistakes)} wrong answers by name"
+    assert sentence in (ROOT / "README.md").read_text(), sentence
+    titles = [f"| {int(chapter[2:4])} | " for chapter in CHAPTERS]
+    assert all(title in (ROOT / "README.md").read_text() for title in titles)

@@ -10,6 +10,7 @@ says the property, the place, what was expected, the likely mistake, the file to
 """
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,9 @@ import torch
 from torch import Tensor
 
 from exercises import stubs
-from exercises.attempts import SECONDS, Guarded, Wrong, describe, load_file, time_limit
+from exercises.attempts import SECONDS, Guarded, Wrong, describe, load_file, own_line, time_limit, unreadable
+
+LONGEST = 400  # characters of a message's first line: a tensor in it must not bury the rest
 
 
 def checks(name: str, mistakes: dict[str, Callable] | None = None):
@@ -47,14 +50,21 @@ def verdict(check: Callable, guarded: Guarded) -> Wrong | None:
             check(guarded)
     except Wrong as wrong:
         return wrong
-    except AssertionError:
-        raise  # a bare assert speaks about the check itself, not about the function under test
     except TimeoutError as error:
         return Wrong(str(error))
     except Exception as error:
-        got = type(guarded.calls[-1][1]).__name__ if guarded.calls else "nothing"
-        return Wrong(f"the check could not use what it returned, {got} ({describe(error)})")
+        if line := own_line(error, guarded.path):
+            return Wrong(describe(error), line)
+        if isinstance(error, AssertionError):
+            raise  # a bare assert speaks about the check itself, not about the function under test
+        return Wrong(f"the check could not use what it returned, {kind_of(guarded)} ({describe(error)})")
     return None
+
+
+def kind_of(guarded: Guarded) -> str:
+    """What the function under test returned last, in a word or two."""
+    last = guarded.calls[-1][1] if guarded.calls else None
+    return "nothing" if last is None else type(last).__name__ + (f" {list(last.shape)}" if isinstance(last, Tensor) else "")
 
 
 @functools.cache
@@ -81,17 +91,27 @@ def run_on_attempt(check: Callable, chapter: str, name: str, mistakes: dict[str,
         guarded = Guarded(getattr(load_file(path), name), path)
         wrong = verdict(check, guarded)
     except SyntaxError as error:
-        wrong = Wrong(f"the file cannot be read: {error.msg}: {(error.text or '').strip()}", error.lineno)
+        wrong = Wrong(unreadable(error, path), error.lineno)
     except Wrong as error:
         wrong = error
     if wrong:
-        likely = next((label for label, function in mistakes.items() if guarded and guarded.behaves_like(function)), None)
+        gave_an_answer = guarded and not wrong.line  # an exception has a line of its own to look at
+        likely = likely_mistake(guarded, getattr(solution(chapter), name), mistakes) if gave_an_answer else None
         pytest.fail(message(name, chapter, wrong, likely), pytrace=False)
+
+
+def likely_mistake(guarded: Guarded, reference: Callable, mistakes: dict[str, Callable]) -> str | None:
+    """The mistake that gives the same results, unless they are right so far: then what went wrong is something else."""
+    if guarded.behaves_like(reference):
+        return None
+    return next((label for label, function in mistakes.items() if guarded.behaves_like(function)), None)
 
 
 def message(name: str, chapter: str, wrong: Wrong, likely: str | None) -> str:
     where = f"exercises/{chapter}.py" + (f", line {wrong.line}" if wrong.line else "")
-    lines = [f"{name}: {wrong}"]
+    first, *others = f"{name}: {wrong}".splitlines()
+    lines = [first if len(first) <= LONGEST else first[:LONGEST] + " ..."]
+    lines += [line for line in others if line.startswith("  where:")]
     if wrong.line:
         text = stubs.exercise_path(chapter).read_text().splitlines()
         lines.append(f"  your line: {text[wrong.line - 1].strip()}")
@@ -104,6 +124,18 @@ def expect(condition, sentence: str) -> None:
     """Raise Wrong with this sentence unless the condition holds."""
     if not condition:
         raise Wrong(sentence)
+
+
+def expect_value_error(function: Guarded, arguments: tuple, sentence: str) -> None:
+    """The call must raise ValueError. Calls the learner's function itself, so that the exception arrives here."""
+    try:
+        function.function(*arguments)
+    except ValueError:
+        return
+    except Exception as error:
+        line = own_line(error, function.path)
+        raise Wrong(f"{sentence}: expected a ValueError, got {describe(error)}", line) from None
+    raise Wrong(f"{sentence}: expected a ValueError, nothing was raised")
 
 
 def expect_close(got, truth, axes: str, why: str, tolerance: float = 1e-6) -> None:
@@ -123,7 +155,8 @@ def expect_close(got, truth, axes: str, why: str, tolerance: float = 1e-6) -> No
     scale = 1 + truth.detach().double().abs().nan_to_num(0.0, 0.0, 0.0)
     excess = difference / scale
     if truth.numel() and excess.max() > tolerance:
-        spot = [int(i) for i in torch.unravel_index(excess.argmax(), truth.shape)] if truth.ndim else []
+        worst = int(excess.argmax())  # torch.unravel_index would import sympy: seconds, within the time limit
+        spot = [worst // math.prod(truth.shape[axis + 1 :]) % size for axis, size in enumerate(truth.shape)]
         where = ", ".join(f"{axis} {i}" for axis, i in zip(names, spot)) or "the value"
         pair = f"expected {truth[tuple(spot)].item():.6g}, got {got[tuple(spot)].item():.6g}"
         raise Wrong(f"{why}\n  where:     {where}: {pair}")

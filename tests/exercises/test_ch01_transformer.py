@@ -6,7 +6,7 @@ import torch
 from einops import einsum
 
 from minitransformer import ModelConfig, Transformer
-from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 
 torch.manual_seed(1)
 Q, K = (2 * torch.randn(2, 5, 3, 4, dtype=torch.float64) for _ in "qk")  # batch pos head d_head
@@ -37,6 +37,8 @@ def variant(scale=2.0, offset=1, dim=-1, mask="before", swapped=False):
         later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(offset)
         if mask == "before":
             return scores.masked_fill(later, -math.inf).softmax(dim)
+        if mask == "zero":
+            return scores.masked_fill(later, 0.0).softmax(dim)
         return scores.softmax(dim) * ~later if mask == "after" else scores.softmax(dim)
 
     return pattern
@@ -51,6 +53,7 @@ def variant(scale=2.0, offset=1, dim=-1, mask="before", swapped=False):
         "the mask is off by one: a token may look at itself": variant(offset=0),
         "the mask is off by one: a token may not look at the next one": variant(offset=2),
         "the mask was applied after the softmax, so rows no longer sum to 1": variant(mask="after"),
+        "forbidden scores were set to 0, which still gets attention: exp(0) = 1; use -inf": variant(mask="zero"),
         "there is no causal mask": variant(mask="none"),
         "query and key are swapped": variant(swapped=True),
     },
@@ -131,6 +134,14 @@ def altered_model(positional_embedding_type="shortformer", keep=None, sequential
     return run
 
 
+def positions_in_values(weights, tokens):
+    def also(layer):
+        extra = einsum(weights["W_pos"], weights["W_V"][layer], "pos d_model, head d_model d_head -> pos head d_head")
+        return lambda v, hook: v + extra[: v.shape[1]]
+
+    return MODEL.run_with_hooks(tokens, [(f"blocks.{layer}.attn.hook_v", also(layer)) for layer in range(2)]).detach()
+
+
 FIRST_LAYER_ONLY = torch.tensor([1.0, 0.0]).double()[:, None, None, None]
 
 
@@ -143,11 +154,15 @@ FIRST_LAYER_ONLY = torch.tensor([1.0, 0.0]).double()[:, None, None, None]
         ),
         "each layer replaced the stream; it must add to it": altered_model(sequential=True),
         "the second layer is missing": altered_model(keep=FIRST_LAYER_ONLY),
+        "positions were added to the input of v as well; only q and k may see them": positions_in_values,
+        "a softmax was taken; return the logits": lambda weights, tokens: MODEL(tokens).softmax(-1).detach(),
     },
 )
 def test_forward_is_the_model(forward):
     """The package's model was written independently of the reference answer."""
     expect_close(forward(WEIGHTS, TOKENS), MODEL(TOKENS).detach(), "batch pos vocab", "the logits of the package's model")
+    few = TOKENS[:, :4]
+    expect_close(forward(WEIGHTS, few), MODEL(few).detach(), "batch pos vocab", "a sequence shorter than W_pos")
 
 
 @checks("forward")
@@ -238,10 +253,10 @@ def test_an_exception_leaves_nothing_behind(forward_with_hooks):
         raise Oops
 
     before = forward_with_hooks(WEIGHTS, TOKENS, [])
-    for hooks, kind in (([("stream.1", fail)], Oops), ([("stream.7", fail)], ValueError)):
-        try:
-            forward_with_hooks.function(WEIGHTS, TOKENS, hooks)
-            expect(False, f"{hooks[0][0]}: expected {kind.__name__}, nothing was raised")
-        except kind:
-            pass
+    try:
+        forward_with_hooks.function(WEIGHTS, TOKENS, [("stream.1", fail)])
+        expect(False, "stream.1: what a hook raises must come through, nothing was raised")
+    except Oops:
+        pass
+    expect_value_error(forward_with_hooks, (WEIGHTS, TOKENS, [("stream.7", fail)]), "stream.7, of 0 to 2")
     expect(torch.equal(before, forward_with_hooks(WEIGHTS, TOKENS, [])), "the next run was changed by a hook that failed")

@@ -227,6 +227,7 @@ def principal(A, B):
     "subspace_overlap",
     mistakes={
         "that is the mean cosine; square the cosines first": mean_cosine,
+        "degrees went into cos; .deg2rad() first": lambda A, B: angles(ranked(A), ranked(B)).cos().square().mean().item(),
         "the cosines were added up; take their mean": lambda A, B: principal(A, B).square().sum().item(),
         "only the smallest angle was used": lambda A, B: principal(A, B).square().max().item(),
         "divided by d_model; the mean runs over the principal angles": lambda A, B: (
@@ -263,14 +264,14 @@ def test_planted_and_random_subspaces(subspace_overlap):
     expect(abs(mean - 0.25) < 0.02, f"random, 16 of 64 dimensions: expected about 16/64 = .25 on average, got {mean:.3f}")
 
 
-def interference_by_loops(features, different=True, unit=True, squared=True, root=True):
+def interference_by_loops(features, different=True, unit=True, squared=True, root=True, sizes=False):
     """The definition, one pair at a time, or one thing changed."""
     total, count = 0.0, 0
     for i, a in enumerate(features):
         for j, b in enumerate(features):
             if i != j or not different:
                 cosine = float(a @ b) / (float(a.norm() * b.norm()) if unit else 1.0)
-                total, count = total + (cosine**2 if squared else cosine), count + 1
+                total, count = total + (cosine**2 if squared else abs(cosine) if sizes else cosine), count + 1
     return math.sqrt(total / count) if squared and root else total / count
 
 
@@ -282,6 +283,7 @@ def interference_by_loops(features, different=True, unit=True, squared=True, roo
         "cosines of opposite sign cancelled; square them before the mean": lambda features: interference_by_loops(
             features, squared=False
         ),
+        "sizes were averaged; square, mean, root": lambda rows: interference_by_loops(rows, squared=False, sizes=True),
         "the columns were brought to length 1, not the rows": lambda features: interference_by_loops(
             features / features.norm(dim=0), unit=False
         ),

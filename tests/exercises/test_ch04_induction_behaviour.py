@@ -6,7 +6,7 @@ import torch
 
 from minitransformer import BOS, ModelConfig, Transformer, load, repeated_tokens
 from minitransformer.planted import induction_model, pointer_model
-from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 
 S, V, N_CTX = 6.0, 20, 40
 PLANTED = induction_model(V, N_CTX, S).double()  # shares its attention among all earlier followers
@@ -15,15 +15,6 @@ POINTER = pointer_model(V, N_CTX, S).double()  # looks only at the first one
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def expect_value_error(function, arguments, sentence):
-    """Calls the learner's function itself, so that the exception arrives here."""
-    try:
-        function.function(*arguments)
-    except ValueError:
-        return
-    expect(False, f"{sentence}: expected a ValueError, nothing was raised")
 
 
 # loss_by_position
@@ -81,8 +72,6 @@ def test_the_planted_model_has_a_known_curve(loss_by_position):
     expect_close(losses, truth, "pos", "handmade induction model, period 5")
 
 
-# icl_score
-
 CURVE = 4.0 - 0.1 * torch.arange(12.0, dtype=torch.float64) ** 1.5
 
 
@@ -98,14 +87,16 @@ CURVE = 4.0 - 0.1 * torch.arange(12.0, dtype=torch.float64) ** 1.5
     },
 )
 def test_icl_score_on_known_curves(icl_score):
-    expect_close(icl_score(CURVE, 4, 9), 0.1 * (4**1.5 - 9**1.5), "", "losses 4 - 0.1 i^1.5, early 4, late 9")
+    for early, late in ((4, 9), (0, 11)):  # the second pair: the widest there is
+        truth = 0.1 * (early**1.5 - late**1.5)
+        expect_close(icl_score(CURVE, early, late), truth, "", f"losses 4 - 0.1 i^1.5, early {early}, late {late}")
     expect_close(icl_score(-CURVE, 4, 9), 0.1 * (9**1.5 - 4**1.5), "", "a curve that rises: context hurts, score > 0")
     expect_close(icl_score(torch.full((6,), 2.0), 1, 5), 0.0, "", "a flat curve: nothing is learnt in context")
 
 
 @checks("icl_score", mistakes={"the positions are not checked": lambda x, early, late: (x[late] - x[early]).item()})
 def test_icl_score_refuses_impossible_positions(icl_score):
-    for early, late in ((9, 4), (3, 3), (-2, 5), (1, 12)):
+    for early, late in ((9, 4), (3, 3), (-1, 5), (1, 12)):
         expect_value_error(icl_score, (CURVE, early, late), f"early {early}, late {late} of 12 losses")
 
 
@@ -193,6 +184,13 @@ def expect_rows(tokens, pos, batch, distinct):
     expect(len(tokens.unique(dim=0)) > 1, "all rows are the same; draw each row separately")
 
 
+def expect_given_generator(build, *arguments):
+    rows, again, generator = build(*arguments, seeded(9))[0], build(*arguments, seeded(9))[0], seeded(9)
+    expect(torch.equal(rows, again), "two generators with the same seed must give the same rows")
+    calls = [build(*arguments, generator)[0] for _ in range(2)]
+    expect(not torch.equal(*calls), "two calls drew the same rows: use the generator that is given")
+
+
 def partial(length, part, gap, batch, d_vocab, generator, shift=0, mark=(0, -1), bos=True, gap_first=True, draws=1):
     """partial_repeat_tokens with one thing changed; the defaults are right."""
     order = [torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1 for _ in range(draws)]
@@ -233,6 +231,7 @@ def test_partial_repeat(partial_repeat_tokens):
         expect(predictable.dtype == torch.bool, f"predictable must be bool, not {predictable.dtype}")
         truth = predictable_by_loops(tokens).double()
         expect_close(predictable.double(), truth, "batch pos", "predictable: read before, and followed by the same token")
+    expect_given_generator(partial_repeat_tokens, 7, (1, 4), 2, 8, V)
 
 
 @checks("partial_repeat_tokens", mistakes={"part is not checked": partial})
@@ -278,6 +277,7 @@ def test_distractors(distractor_tokens):
             kind = kinds.index(letter)
             right = turns[:, turn, 1] == candidates[:, kind]
             expect(right.all(), f'"{followers}": the follower in turn {turn} must be candidate {kind}, {letter}')
+    expect_given_generator(distractor_tokens, "BC", 2, 8, V)
 
 
 WRONG_ORDER = [label for label in DISTRACTOR_MISTAKES if "order" in label or "every turn" in label]

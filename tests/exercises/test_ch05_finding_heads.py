@@ -6,7 +6,7 @@ Detectors must accept the hand-built circuits, and reject random weights, the im
 import torch
 
 from minitransformer import ModelConfig, Transformer, load, planted
-from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.oracles_ch05 import (
     CURRENT,
     DUPLICATE,
@@ -277,8 +277,11 @@ def test_other_shapes_and_sizes(find_heads):
     for options in ({"n_ctx": 5, "d_vocab": 9}, {"n_ctx": 40, "d_vocab": 12, "positional_embedding_type": "standard"}):
         found = find_heads(Transformer(ModelConfig(n_layers=1, **options), seed=2))
         expect(set(found) >= set(ROLES), f"expected the keys {', '.join(ROLES)}, got {list(found)}")
-    try:
-        find_heads.function(Transformer(ModelConfig(n_ctx=3)))
-        expect(False, "three tokens are too few for anything to repeat: expected ValueError, nothing was raised")
-    except ValueError:
-        pass
+    expect_value_error(find_heads, (Transformer(ModelConfig(n_ctx=3)),), "three tokens are too few for anything to repeat")
+
+
+@checks("find_heads")
+def test_the_same_model_gets_the_same_answer(find_heads):
+    before = torch.get_rng_state()
+    find_heads(HAND)
+    expect(torch.equal(before, torch.get_rng_state()), "it drew from torch's global generator; make and seed your own")

@@ -10,8 +10,8 @@ import torch
 from minitransformer import ModelConfig, Transformer, load, planted
 from solutions.ch07_qk_ov_circuits import LowRank
 from tests.exercises import oracles_ch08 as slow
-from tests.exercises.oracles_ch08 import length, run_kept, score
 from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.oracles_ch08 import length, run_kept, score
 
 torch.manual_seed(8)
 A, B = torch.randn(6, 6).double(), torch.randn(6, 6).double()
@@ -152,6 +152,9 @@ def test_normalised_score_knows_best_and_chance(normalised_composition):
     thin, other = (torch.randn(9, 3).double() @ torch.randn(3, 9).double() for _ in "AB")
     truth = (score(thin, other) - 1 / 3) / (slow.ceiling(thin, other) - 1 / 3)
     expect_close(normalised_composition(thin, other), truth, "", "two random maps of rank 3 in 9 dimensions")
+    few = score(thin[:7], other), slow.ceiling(thin[:7], other)  # 7 rows, but 9 columns: d_model is 9
+    truth = (few[0] - 1 / 3) / (few[1] - 1 / 3)
+    expect_close(normalised_composition(thin[:7], other), truth, "", "A [7, 9] and B [9, 9]: d_model is 9")
     turned = torch.linalg.svd(thin).Vh.T @ torch.linalg.svd(other).U.T @ other
     expect_close(normalised_composition(thin, turned), 1.0, "", "the best possible turn is 1")
 
@@ -173,7 +176,8 @@ def test_parts_make_the_queries_and_keys_of_layer_1(decompose_qk_inputs):
     for model in (MODEL, ADDITIVE):
         _, cache = model.run_with_cache(TOKENS)
         labels, parts = decompose_qk_inputs(cache)
-        expect(list(labels) == ["embed", "positions", "0.0", "0.1", "0.2"], f"labels: got {labels}")
+        names = ["embed", "positions", "0.0", "0.1", "0.2"]
+        expect(list(labels) == names, f"labels: expected {names}, got {labels}")
         expect(len(parts) == 5, f"expected 5 parts for 3 heads, got {len(parts)}")
         q = torch.einsum("bpd,hdk->bphk", parts.sum(0), model.W_Q[1].detach())
         kind = model.cfg.positional_embedding_type
@@ -245,7 +249,8 @@ def test_circuit_of_planted_models(k_composition_circuit):
 def test_each_path_is_what_its_heads_add_together(path_expansion):
     """The path 0.g>1.h by really zeroing: what both write, less what each writes alone."""
     labels, got = path_expansion(MODEL, TOKENS)
-    expect(list(labels) == slow.paths(MODEL, TOKENS)[0], f"labels: got {labels}")
+    names = slow.paths(MODEL, TOKENS)[0]
+    expect(list(labels) == names, f"labels: expected {', '.join(names)}; got {', '.join(map(str, labels))}")
     expect(got.shape == (16, 2, 6, 11), f"expected [path, batch, pos, vocab] = [16, 2, 6, 11], got {list(got.shape)}")
     none, term = run_kept(MODEL, TOKENS, set()), dict(zip(labels, got))
     expect_close(term["direct"], none, "batch pos vocab", "direct: all heads zeroed")

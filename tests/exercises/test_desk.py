@@ -1,12 +1,13 @@
 """The desk itself: whatever a learner writes, the answer is one short message about their own line."""
 
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from course import __main__ as course
 from exercises import __main__ as desk
-from exercises import progress, stubs
+from exercises import attempts, progress, stubs
 from tests.exercises import checking
 
 CHAPTER = "ch01_transformer"
@@ -58,6 +59,12 @@ BROKEN = {
     "an edited argument": ("q *= 2\n" + RIGHT, "changed one of its arguments in place", ""),
     "an exception": ("scores = q @ k\nreturn scores", "RuntimeError", "scores = q @ k"),
     "an exit": ("raise SystemExit", "SystemExit", "raise SystemExit"),
+    "the raise left below": (
+        'scores = q @ k.mT\nraise NotImplementedError("attention_pattern")',
+        "`raise NotImplementedError` is still in it",
+        'raise NotImplementedError("attention_pattern")',
+    ),
+    "a bare assert": ("assert q is k\nreturn q", "AssertionError", "assert q is k"),
     "another stub": ("return forward({}, q)", "it calls forward, which is not written yet", "return forward({}, q)"),
 }
 
@@ -96,6 +103,64 @@ def test_progress_check_and_hint_say_what_is_next(attempt, capsys):
     assert desk.main(["check"]) == 1 and "head_output" in capsys.readouterr().out
 
 
+def test_hint_is_about_what_does_not_pass_yet(attempt, capsys):
+    attempt("return q")
+    assert desk.main(["hint"]) == 0 and "attention_pattern, hint 1" in capsys.readouterr().out
+    attempt("return (", name="head_output")  # now the file cannot be read
+    assert desk.main(["hint"]) == 0 and "attention_pattern, hint 1" in capsys.readouterr().out
+
+
+def test_an_unreadable_file_is_said_once(attempt, capsys):
+    attempt("return (")
+    assert desk.main(["check"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("cannot be read") == 1 and f"exercises/{CHAPTER}.py, line" in out
+    assert course.main(["1", "--mine"]) == 2 and f"{CHAPTER}.py" in capsys.readouterr().err
+
+
+def test_two_checks_that_say_the_same_say_it_once(attempt, capsys):
+    attempt("print('shape', list(q.shape))\nprint('secret')")
+    desk.main(["check", "attention_pattern"])
+    out = capsys.readouterr().out
+    assert out.count("returned None") == 1 and out.count("python -m exercises hint") == 1
+    assert "printed:   shape [2, 5, 3, 4]\n  printed:   secret" in out
+
+
+@pytest.mark.parametrize("gone", ["file", "name"])
+def test_a_missing_function_is_said_to_be_missing(attempt, capsys, gone):
+    path = stubs.exercise_path(CHAPTER)
+    path.write_text(path.read_text().replace("def forward(", "def forwards("))
+    if gone == "file":
+        path.unlink()
+    assert desk.main(["check", "forward"]) == 0
+    assert "forward is not in exercises/ch01_transformer.py" in capsys.readouterr().out
+
+
+def test_lines_of_the_chapter_s_own_classes_are_not_blamed(tmp_path):
+    path = tmp_path / "file.py"
+    path.write_text("class Given:\n    def __init__(self):\n        raise ValueError\n\n\ndef mine():\n    return Given()\n")
+    with pytest.raises(attempts.Wrong) as caught:
+        attempts.Guarded(attempts.load_file(path).mine, path)()
+    assert caught.value.line == 7
+
+
+def test_what_was_right_so_far_is_not_called_a_mistake():
+    """Fails at the second call; the first was right, and a listed mistake would have been right there as well."""
+
+    def check(f):
+        checking.expect(f(1) == 1 and f(2) == 2, "wrong")
+
+    def attempt(n):
+        return n if n == 1 else 1 / 0
+
+    guarded = attempts.Guarded(attempt, Path(__file__))
+    assert checking.verdict(check, guarded) and guarded.behaves_like(lambda n: n)
+    assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) is None
+    guarded = attempts.Guarded(lambda n: 1, Path(__file__))
+    assert checking.verdict(check, guarded)
+    assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) == "always one"
+
+
 @pytest.mark.parametrize("words", [["check", "nonsense"], ["hint", "forward", "99"], ["reset", "77"], ["hint", "forwrd"]])
 def test_bad_words_get_a_sentence(words, capsys):
     assert desk.main(words) == 2
@@ -125,3 +190,15 @@ def test_mine_puts_the_learner_into_the_chapter(attempt, capsys, monkeypatch):
 
     assert checking.torch.allclose(reference.forward(WEIGHTS, tokens), MODEL(tokens))
     assert "mine was called" in capsys.readouterr().out
+
+
+def test_a_chapter_stopped_by_the_learner_says_where(attempt, capsys, monkeypatch, tmp_path):
+    import solutions.ch01_transformer as reference
+
+    monkeypatch.chdir(tmp_path)
+    for name in stubs.exercise_names(CHAPTER):
+        monkeypatch.setattr(reference, name, getattr(reference, name))
+    attempt("return q @ torch.ones(3)")
+    assert course.main(["1", "--mine"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"exercises/{CHAPTER}.py, line ") and "RuntimeError" in said and said.count("\n") == 1
