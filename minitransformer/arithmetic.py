@@ -20,8 +20,8 @@ The first step of a two-step problem is + or -: without the sums, no number abov
 
 What training never sees, the same for every seed:
     held out   one pair in ten. With + and - in both orders: 34 + 12 does not give 12 + 34 away, and only who adds can
-               know it. With x each order for itself: both ways round, no model of this size learnt more than a quarter
-               of them, so what is asked of x is little more than that order does not matter.
+               know it. With x in one of the two orders: kept back both ways round, models of this size got no more
+               than a quarter of them right, so all that is asked of x is to know that order does not matter.
     region     a - b for all large a (from 35 on; with digits, from 70 on), although a + b is trained there and so is
                a - b below. Who has learnt subtraction should not care. Chapter 17 is about those who do.
 """
@@ -156,9 +156,10 @@ def digits_of(number: Tensor, count: int) -> Tensor:
 
 def split_of(operator: Tensor, a: Tensor, b: Tensor, region_from: int) -> Tensor:
     """[problem] index into SPLITS."""
-    ordered = operator == TIMES
-    first, second = torch.where(ordered, a, a.minimum(b)), torch.where(ordered, b, a.maximum(b))
-    chosen = held_out_pairs(len(OPERATORS), int(a.max()) + 1)[operator, first, second]
+    drawn = held_out_pairs(len(OPERATORS), int(a.max()) + 1)
+    both = drawn[operator, a.minimum(b), a.maximum(b)]
+    one = drawn[operator, a, b] & ~drawn[operator, b, a]
+    chosen = torch.where(operator == TIMES, one, both)
     return torch.where((operator == MINUS) & (a >= region_from), REGION, torch.where(chosen, HELD_OUT, TRAIN))
 
 
