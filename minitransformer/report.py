@@ -136,12 +136,12 @@ def draw_all(where: str | Path, folder: Path) -> None:
     model, record = checkpoint.load(where), provenance_of(where)
     task, history = task_called(task_of(where, model)), record["history"] if record else []
     if isinstance(task, ProblemsTask):
-        draw_problems_pictures(Path(where).stem, model, task, history, folder)
+        draw_arithmetic(Path(where).stem, model, task, history, folder)
     else:
         draw_repeats(Path(where).stem, model, history, folder)
 
 
-def draw_problems_pictures(name: str, model: Transformer, task: ProblemsTask, history: list[dict], folder: Path) -> None:
+def draw_arithmetic(name: str, model: Transformer, task: ProblemsTask, history: list[dict], folder: Path) -> None:
     """Loss and accuracy over training, and which problems are right."""
     from . import plots  # matplotlib takes a while to import, and only pictures need it
 

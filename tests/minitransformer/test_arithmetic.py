@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from minitransformer import ModelConfig, TrainConfig, Transformer, arithmetic, checkpoint, train
-from minitransformer.arithmetic import HELD_OUT, KINDS, MINUS, OPERATORS, REGION, TIMES, TRAIN, draw_problems, problems
+from minitransformer.arithmetic import KINDS, MINUS, OPERATORS, PAIRS, REGION, TIMES, TRAIN, draw_problems, problems
 from minitransformer.config import PRESETS
 from minitransformer.evaluate import answered, problem_scores, wrong_answers
 from minitransformer.report import kinds_of_mistakes, right_by_operands, task_of
@@ -119,7 +119,7 @@ def test_held_out_is_a_tenth_in_both_orders_or_with_x_in_one(kind):
 
 def test_second_steps_are_held_out_too():
     listed = problems("two-step")
-    train, kept = listed.rows(TRAIN), listed.rows(HELD_OUT)
+    train, kept = listed.rows(TRAIN), listed.rows(PAIRS)
     second = listed.tokens[:, 6] * 1000 + listed.tokens[:, 8]  # c + d
     first = (listed.operator * 1000 + listed.a) * 1000 + listed.b
     old = torch.isin(second[kept], second[train]) & torch.isin(first[kept], first[train])
@@ -130,7 +130,7 @@ def test_second_steps_are_held_out_too():
 def test_the_split_is_the_same_on_every_machine():
     """The first held-out problems, written down: whoever trains elsewhere holds out the same ones."""
     listed = problems("arithmetic")
-    first = [listed.decode(listed.tokens[row]) for row in listed.rows(HELD_OUT)[:4]]
+    first = [listed.decode(listed.tokens[row]) for row in listed.rows(PAIRS)[:4]]
     assert first == FIRST_HELD_OUT
     assert [len(listed.rows(split)) for split in range(3)] == [6105, 645, 750]
 
@@ -201,7 +201,7 @@ def test_scores_count_a_problem_as_right_only_if_its_whole_answer_is(kind):
 def test_a_model_that_writes_its_own_answers_is_right_about_the_same_problems(kind):
     name = kind if kind in SHIPPED else None
     model = checkpoint.load(name) if name else small_model(kind)
-    listed, rows = problems(kind), torch.cat([problems(kind).rows(split)[:150] for split in (HELD_OUT, REGION)])
+    listed, rows = problems(kind), torch.cat([problems(kind).rows(split)[:150] for split in (PAIRS, REGION)])
     written = answered(model, listed, rows)
     same = (written == listed.tokens[rows]).all(dim=1)
     assert torch.equal(same, problem_scores(model, listed, rows).correct)
