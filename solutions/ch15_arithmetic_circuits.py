@@ -35,13 +35,16 @@ def stream_names(model: Transformer) -> list[str]:
     return ["blocks.0.hook_resid_pre"] + [f"blocks.{layer}.hook_resid_{x}" for layer in layers for x in ("mid", "post")]
 
 
-def counterfactual_rows(problems: Problems, rows: Tensor, changed: tuple[str, ...], generator: torch.Generator) -> Tensor:
+def counterfactual_rows(
+    problems: Problems, rows: Tensor, changed: tuple[str, ...], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """For each problem another one to take activations from: it differs in what is named, and in nothing else.
 
     rows [row]: indices of problems. changed: some of "a", "operator", "b", which are columns [problem] of `problems`. The
     counterfactual differs from its problem in *each* changed column, is equal in each other one, has another answer (last
     token), and is a training problem (problems.split == TRAIN), for those the model can do. It is drawn evenly among all
-    such problems, with `generator`. -> [row] indices. Raises ValueError if some problem has none.
+    such problems, with `generator`. Some problems have none: with b = 0, a x b is 0 for every a. They are left out.
+    -> the rows that remain, in their order, and their counterfactuals, both [row].
     """
     # YOUR CODE: a table [row, problem] of what is allowed, column by column; torch.multinomial; roughly 8 lines
     answer = problems.tokens[:, -1]
@@ -50,9 +53,8 @@ def counterfactual_rows(problems: Problems, rows: Tensor, changed: tuple[str, ..
         column = getattr(problems, name)
         same = column[rows][:, None] == column
         allowed &= ~same if name in changed else same
-    if not allowed.any(dim=1).all():
-        raise ValueError(f"some problems have no counterfactual that differs in {changed} only")
-    return torch.multinomial(allowed.double(), 1, generator=generator)[:, 0]
+    possible = allowed.any(dim=1)
+    return rows[possible], torch.multinomial(allowed[possible].double(), 1, generator=generator)[:, 0]
 
 
 def patched_answers(model: Transformer, tokens: Tensor, donors: Tensor, cells: list[list[tuple]]) -> tuple[Tensor, Tensor]:
