@@ -137,7 +137,7 @@ PRESETS = {
     "arithmetic": Preset(
         ModelConfig(d_vocab=153, n_ctx=5, layer_norm=True, d_mlp=256),
         TrainConfig("arithmetic", steps=3200, batch_size=256, elsewhere=0.0, **ARITHMETIC),
-        "+, - and x, one token per number, MLPs: right on problems it never saw, wrong where large numbers lose",
+        "+, - and x, one token per number, with MLPs: right on pairs it never saw, mostly wrong in a region it never saw",
         "above 95 % of the held-out problems; in the held-out region (a - b, a from 35 on) mostly wrong",
     ),
     "digits": Preset(
@@ -148,7 +148,7 @@ PRESETS = {
     ),
     "two-step": Preset(
         ModelConfig(d_vocab=201, n_ctx=11, layer_norm=True, d_mlp=256),
-        TrainConfig("two-step", steps=3000, batch_size=128, elsewhere=0.0, **ARITHMETIC),
+        TrainConfig("two-step", steps=2000, batch_size=128, elsewhere=0.0, **ARITHMETIC),
         "a - b = c ; c + d = e, one token per number: an answer that becomes an operand",
         "above 95 % of the held-out problems; in the held-out region (a - b, a from 35 on) mostly wrong",
     ),

@@ -1,6 +1,7 @@
 """What the command line shows of a model: tables for `evaluate`, pictures for `look`."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -97,17 +98,21 @@ def print_problems_report(model: Transformer, task: ProblemsTask) -> None:
     if wrong:
         print(f"\nin the region: {len(wrong)} wrong first answers, and what they are")
         for kind, some in kinds_of_mistakes(wrong).items():
-            print(f"  {kind:26} {len(some) / len(wrong):6.1%}   such as {some[0].problem} (right: {some[0].right})")
+            print(f"  {kind:24} {len(some) / len(wrong):6.1%}   such as {some[0].problem} (right: {some[0].right})")
 
 
 def kinds_of_mistakes(wrong: list[WrongAnswer], shown: int = 5) -> dict[str, list[WrongAnswer]]:
-    """Wrong answers that are right for a + b, and the most frequent distances from the right answer, with those."""
-    by_distance = {}
-    for each in wrong:
-        distance = "no number" if each.said is None else f"{each.said - each.right:+d} from the right one"
-        by_distance.setdefault(distance, []).append(each)
-    kinds = {"a + b": [each for each in wrong if each.said == each.a + each.b]}
-    kinds |= dict(sorted(by_distance.items(), key=lambda item: -len(item[1]))[:shown])
+    """Wrong answers of two kinds worth knowing, and those at the most frequent distances from the right answer.
+
+    The kinds overlap: 46 - 6 = 60 is at distance +20, and a multiple of ten away.
+    """
+    numbers = [each for each in wrong if each.said is not None]
+    kinds = {"no number": [each for each in wrong if each.said is None]}
+    kinds["a + b"] = [each for each in numbers if each.said == each.a + each.b]
+    kinds["a multiple of ten away"] = [each for each in numbers if (each.said - each.right) % 10 == 0]
+    distances = Counter(each.said - each.right for each in numbers)
+    for distance, _ in distances.most_common(shown):
+        kinds[f"{distance:+d}"] = [each for each in numbers if each.said - each.right == distance]
     return {kind: some for kind, some in kinds.items() if some}
 
 

@@ -216,9 +216,10 @@ def test_mistakes_are_counted_by_what_they_are():
     wrong = wrong_answers(model, listed, rows)
     assert {(each.a, each.b) for each in wrong} == {(a, b) for a in range(35, 50) for b in range(1, 50)}
     kinds = kinds_of_mistakes(wrong)
-    assert len(kinds["a + b"]) == len(wrong) and "+2 from the right one" in {
-        f"{each.said - each.right:+d} from the right one" for each in wrong
-    }
+    assert len(kinds["a + b"]) == len(wrong) and "no number" not in kinds
+    assert len(kinds["a multiple of ten away"]) == 15 * 9  # 2b is, for b = 5, 10, ..., 45
+    assert all(each.said - each.right == int(kind) for kind in ("+2", "+4") if kind in kinds for each in kinds[kind])
+    assert len([kind for kind in kinds if kind[0] == "+"]) == 5
 
 
 def plus_instead(listed):
