@@ -139,15 +139,20 @@ def distance(logits, right):
     return logits.softmax(dim=-1)[..., torch.arange(len(right)), right]
 
 
+@functools.cache
+def ablated(outside, zero):
+    """The last logits with these places at their means, or at 0."""
+    return last_logits(TOKENS[:, :-1], [(p, (0 if zero else 1) * MEANS[p[0]][0][p[1]]) for p in outside])
+
+
 def faithful(
     model, tokens, circuits, means, metric=distance, formula=lambda c, m, e: (c - e) / (m - e), invert=False, zero=False
 ):
     """F, one run for each circuit."""
 
     def score(circuit):
-        outside = [p for p in PLACES if (p in circuit) == invert]
-        values = [(p, (0 if zero else 1) * means[p[0]][0][p[1]]) for p in outside]
-        return metric(last_logits(tokens[:, :-1], values), tokens[:, -1]).mean()
+        outside = tuple(p for p in PLACES if (p in circuit) == invert)
+        return metric(ablated(outside, zero), tokens[:, -1]).mean()
 
     whole, empty = (score(x) for x in ((PLACES, []) if not invert else ([], PLACES)))
     return torch.stack([formula(score(circuit), whole, empty) for circuit in circuits])
