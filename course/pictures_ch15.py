@@ -114,6 +114,8 @@ def draw_lens_at_equals(lines: dict[str, torch.Tensor], deleted: dict[str, list[
     right.set_xticks([0, 1], ["MLP 0", "MLP 1"])
     right.set(ylabel='change of the logit at "=" (nats)')
     right.margins(y=0.2)
+    right.set_title("what the MLPs add there, enlarged", fontsize=11)
+    left.set_title("the whole stream", fontsize=11)
     right.legend(fontsize=9)
     figure.suptitle(title, x=0.02, ha="left")
     return figure

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from minitransformer import ModelConfig, Transformer
+from minitransformer.arithmetic import SPLITS as SPLITS
 from minitransformer.arithmetic import TRAIN, Problems, problems
 from tests.exercises.checking import expect
 
@@ -156,6 +157,9 @@ def faithful(
 
     whole, empty = (score(x) for x in ((PLACES, []) if not invert else ([], PLACES)))
     return torch.stack([formula(score(circuit), whole, empty) for circuit in circuits])
+
+
+circuits_as_cells = functools.partial(faithful, invert=True, formula=lambda c, m, e: (c - m) / (e - m))
 
 
 def ridge_accuracy(x, y, n_classes, fit=0.8, test_on_fit=False):

@@ -60,7 +60,7 @@ def test_counterfactuals_differ_in_what_is_named_and_nothing_else(counterfactual
         expect(kept == [row for row in possible if possible[row]], f"changed={changed}: the wrong problems remain")
         for row, other in zip(kept, others):
             pair = f"{FEW.decode(FEW.tokens[row])} and {FEW.decode(FEW.tokens[other])}"
-            expect(other in possible[row], f"changed={changed}: not a counterfactual: {pair} (split {FEW.split[other]})")
+            expect(other in possible[row], f"changed={changed}: not a counterfactual: {pair} ({o.SPLITS[FEW.split[other]]})")
     one = next(row for row in range(len(FEW.a)) if len(o.candidates(row, ("b",))) > 3)
     drawn = counterfactual_rows(FEW, torch.full((600,), one), ("b",), seeded(2))[1].tolist()
     shares = [drawn.count(other) / 600 * len(o.candidates(one, ("b",))) for other in o.candidates(one, ("b",))]
@@ -216,6 +216,7 @@ def test_normalised_logit_does_not_see_a_shift(normalised_logit):
     "arithmetic_faithfulness",
     mistakes={
         "the circuit was set to its means, not what is outside": partial(o.faithful, invert=True),
+        "the cells are the circuits themselves; each cell has to hold what is outside": o.circuits_as_cells,
         "the outside was set to zero, not to its mean": partial(o.faithful, zero=True),
         "what nothing scores was not subtracted": partial(o.faithful, formula=lambda c, m, e: c / m),
         "what nothing scores was subtracted above the line only": partial(o.faithful, formula=lambda c, m, e: (c - e) / m),
