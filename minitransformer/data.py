@@ -21,6 +21,13 @@ BOS = 0
 LATEST = 0.25  # share of rows in which only the last token is predictable; without them nothing is ever needed there
 
 
+class Batch(NamedTuple):
+    """What one step of training needs to know, whatever the task."""
+
+    tokens: Tensor  # [batch, pos]
+    predictable: Tensor  # [batch, pos] bool: can the token after this one be known?
+
+
 class Repeats(NamedTuple):
     """A batch of repeated random sequences and how it was made."""
 

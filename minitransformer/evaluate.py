@@ -1,4 +1,4 @@
-"""What a model can do: loss and accuracy, by position and by period, and which heads do it.
+"""What a model can do: loss and accuracy, by position, by period, by problem, and which heads do it.
 
 Everything is measured on sequences that training never saw, drawn from a generator of their own (HELD_OUT).
 The head scores use the definitions of Olsson et al. 2022, "In-context Learning and Induction Heads".
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from .arithmetic import Problems
 from .data import Repeats, repeated_tokens
 from .model import Transformer
 
@@ -116,3 +117,45 @@ def summary(model: Transformer, periods: tuple[int, int]) -> dict[str, float]:
     scores = head_scores(model, repeats_for_heads(model))
     best = {name: score.max().item() if score.numel() else 0.0 for name, score in scores._asdict().items()}
     return repeat_scores(model, repeats) | {f"best_{name}_score": value for name, value in best.items()}
+
+
+# ---- arithmetic problems
+
+
+def problem_scores(model: Transformer, problems: Problems, rows: Tensor) -> NextToken:
+    """Mean loss on the tokens of the answers (nats), and whether all of these are right, both [row].
+
+    The true earlier tokens of the answer are given, which changes nothing about who is right: as long as a model that
+    writes its own has made no mistake, they are the same.
+    """
+    losses, correct = predict(model, problems.tokens[rows])
+    known = problems.predictable[:-1]
+    return NextToken(losses[:, known].mean(dim=1), correct[:, known].all(dim=1))
+
+
+@torch.no_grad()
+def answered(model: Transformer, problems: Problems, rows: Tensor) -> Tensor:
+    """[row, pos]: the problems with the model's own answers, each token the most likely one after what stands before."""
+    tokens = problems.tokens[rows].clone()
+    for position in problems.predictable.nonzero()[:, 0].tolist():
+        read = tokens[:, : position + 1].to(model.W_E.device)
+        tokens[:, position + 1] = model(read)[:, -1].argmax(dim=-1).cpu()
+    return tokens
+
+
+class WrongAnswer(NamedTuple):
+    """One problem that a model got wrong."""
+
+    problem: str  # as the model completed it
+    said: int | None  # the (first) answer, None if it is no number
+    right: int
+    a: int
+    b: int
+
+
+def wrong_answers(model: Transformer, problems: Problems, rows: Tensor) -> list[WrongAnswer]:
+    """What the model says where its (first) answer is wrong."""
+    tokens = answered(model, problems, rows)
+    said, right = problems.first_answer(tokens), problems.first_answer(problems.tokens[rows])
+    each = zip(map(problems.decode, tokens), said, right, problems.a[rows].tolist(), problems.b[rows].tolist())
+    return [wrong for wrong in map(WrongAnswer._make, each) if wrong.said != wrong.right]

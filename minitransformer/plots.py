@@ -90,6 +90,31 @@ def draw_phase_change(history: Sequence[dict], d_vocab: int, title: str) -> Figu
     return figure
 
 
+def draw_learning(history: Sequence[dict], splits: Sequence[str], title: str) -> Figure:
+    """Loss on the answers and share of right ones over training, one curve for each split of the problems."""
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5.2), sharex=True)
+    steps = [row["step"] for row in history]
+    for split, style in zip(splits, ("--", "-", "-")):
+        name = split.replace(" ", "_")
+        top.plot(steps, [row[f"{name}_loss"] for row in history], style, label=split)
+        bottom.plot(steps, [100 * row[f"{name}_accuracy"] for row in history], style)
+    top.set(ylabel="loss on the answers\n(nats per token)", title=title, ylim=(0, None))
+    top.legend()
+    bottom.set(xlabel="training step", ylabel="right answers (%)", ylim=(0, 105))
+    return figure
+
+
+def draw_right_answers(shares: dict[str, Tensor], title: str) -> Figure:
+    """One map per operator, [a, b]: dark where the answer is right, white where it is wrong, grey where nothing is."""
+    figure, axes = plt.subplots(1, len(shares), figsize=(3.4 * len(shares) + 0.8, 3.7), squeeze=False)
+    for ax, (operator, share) in zip(axes[0], shares.items()):
+        ax.set_facecolor("lightgrey")
+        image = heatmap(ax, share, signed=False, limit=1.0, title=f"a {operator} b", xlabel="b", ylabel="a")
+    figure.colorbar(image, ax=axes, label="right answers (share)", shrink=0.8)
+    figure.suptitle(title, x=0.02, ha="left")
+    return figure
+
+
 def draw_loss_by_position(curves: dict[str, tuple], repeat_starts: int, d_vocab: int, title: str) -> Figure:
     """Mean loss at each position, one curve per model; dotted lines mark guessing and where the repeat can be seen."""
     figure, ax = plt.subplots(figsize=(7, 3.8))

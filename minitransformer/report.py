@@ -1,15 +1,28 @@
 """What the command line shows of a model: tables for `evaluate`, pictures for `look`."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import torch
 
 from . import checkpoint
+from .arithmetic import OPERATORS, REGION, SPLITS
 from .config import TrainConfig, from_dict
 from .data import Repeats
-from .evaluate import accuracy_by_period, head_scores, held_out, predict, repeats_for_heads, summary
+from .evaluate import (
+    WrongAnswer,
+    accuracy_by_period,
+    head_scores,
+    held_out,
+    predict,
+    problem_scores,
+    repeats_for_heads,
+    summary,
+    wrong_answers,
+)
 from .model import Transformer
+from .tasks import MEASURED, ProblemsTask, task_called, task_that_fits
 
 
 def provenance_of(where: str | Path) -> dict | None:
@@ -37,11 +50,26 @@ def plain_repeats(model: Transformer, batch: int) -> Repeats:
     return held_out(model, (period, period), batch, prefix=0)
 
 
+def task_of(where: str | Path, model: Transformer) -> str:
+    """The task a model was trained on, or, where nobody wrote it down, the one whose sequences it reads."""
+    record = provenance_of(where)
+    return from_dict(TrainConfig, record["train"]).task if record else task_that_fits(model.cfg)
+
+
 def print_report(where: str | Path) -> None:
-    """Accuracy by period (seen in training and not), loss by position, and the two head scores, as tables."""
+    """The tables of `evaluate`: those that the model's task has."""
     model = checkpoint.load(where)
-    low, high = periods = trained_periods(where, model)
     print(f"{where}: {model.cfg}")
+    task = task_called(task_of(where, model))
+    if isinstance(task, ProblemsTask):
+        print_problems_report(model, task)
+    else:
+        print_repeats_report(model, trained_periods(where, model))
+
+
+def print_repeats_report(model: Transformer, periods: tuple[int, int]) -> None:
+    """Accuracy by period (seen in training and not), loss by position, and the two head scores, as tables."""
+    low, high = periods
     for name, value in summary(model, periods).items():
         print(f"  {name:28} {value:8.4f}")
     print("\nstrict induction accuracy by period (* = seen in training)")
@@ -59,6 +87,35 @@ def print_report(where: str | Path) -> None:
             print(f"  head {layer}.{head} {previous:32.3f} {induction:11.3f}")
 
 
+def print_problems_report(model: Transformer, task: ProblemsTask) -> None:
+    """Accuracy by operator and split, and what is said instead of the right answer in the region."""
+    table = task.by_operator(model)
+    print("\nright answers" + "".join(f"{name:>11}" for name in SPLITS))
+    for operator in dict.fromkeys(name for name, _ in table):
+        cells = [f"{table[operator, name]:11.1%}" if (operator, name) in table else " " * 11 for name in SPLITS]
+        print(f"  {operator:11}" + "".join(cells))
+    wrong = wrong_answers(model, task.problems, task.some(MEASURED, REGION))
+    if wrong:
+        print(f"\nin the region: {len(wrong)} wrong first answers, and what they are")
+        for kind, some in kinds_of_mistakes(wrong).items():
+            print(f"  {kind:24} {len(some) / len(wrong):6.1%}   such as {some[0].problem} (right: {some[0].right})")
+
+
+def kinds_of_mistakes(wrong: list[WrongAnswer], shown: int = 5) -> dict[str, list[WrongAnswer]]:
+    """Wrong answers of two kinds worth knowing, and those at the most frequent distances from the right answer.
+
+    The kinds overlap: 46 - 6 = 60 is at distance +20, and a multiple of ten away.
+    """
+    numbers = [each for each in wrong if each.said is not None]
+    kinds = {"no number": [each for each in wrong if each.said is None]}
+    kinds["a + b"] = [each for each in numbers if each.said == each.a + each.b]
+    kinds["a multiple of ten away"] = [each for each in numbers if (each.said - each.right) % 10 == 0]
+    distances = Counter(each.said - each.right for each in numbers)
+    for distance, _ in distances.most_common(shown):
+        kinds[f"{distance:+d}"] = [each for each in numbers if each.said - each.right == distance]
+    return {kind: some for kind, some in kinds.items() if some}
+
+
 def print_columns(cells: list[str], columns: int) -> None:
     for first in range(0, len(cells), columns):
         print("  " + "   ".join(cells[first : first + columns]))
@@ -68,22 +125,59 @@ def print_outcome(record: dict, expect: str) -> None:
     """After training: what was reached, how long it took, and what this preset should reach."""
     scores = record["scores"]
     print(f"trained {record['steps']} steps in {record['seconds']} s (stopped by: {record['stopped']})")
-    print(f"reached: strict induction accuracy {scores['induction_accuracy']:.2%},", end=" ")
-    print(f"best previous-token head {scores['best_previous_token_score']:.3f},", end=" ")
-    print(f"best induction head {scores['best_induction_score']:.3f}")
+    if isinstance(task_called(record["train"]["task"]), ProblemsTask):
+        reached = [f"{name} {scores[name.replace(' ', '_') + '_accuracy']:.2%}" for name in SPLITS]
+        print(f"reached: right answers: {', '.join(reached)}")
+    else:
+        print(f"reached: strict induction accuracy {scores['induction_accuracy']:.2%},", end=" ")
+        print(f"best previous-token head {scores['best_previous_token_score']:.3f},", end=" ")
+        print(f"best induction head {scores['best_induction_score']:.3f}")
     if expect:
         print(f"expect:  {expect}")
 
 
 def draw_all(where: str | Path, folder: Path) -> None:
-    """Write the pictures of one model to `folder` and print their paths."""
+    """Write the pictures of one model to `folder` and print their paths: those that the model's task has."""
+    model, record = checkpoint.load(where), provenance_of(where)
+    task, history = task_called(task_of(where, model)), record["history"] if record else []
+    if isinstance(task, ProblemsTask):
+        draw_arithmetic(Path(where).stem, model, task, history, folder)
+    else:
+        draw_repeats(Path(where).stem, model, history, folder)
+
+
+def draw_arithmetic(name: str, model: Transformer, task: ProblemsTask, history: list[dict], folder: Path) -> None:
+    """Loss and accuracy over training, and which problems are right."""
     from . import plots  # matplotlib takes a while to import, and only pictures need it
 
-    model, record = checkpoint.load(where), provenance_of(where)
-    name, repeats = Path(where).stem, plain_repeats(model, batch=2048)
+    if history:
+        figure = plots.draw_learning(history, SPLITS, f"{name}: problems of training, held out, and of the held-out region")
+        plots.save_figure(figure, folder / f"{name}_training.png")
+    shares = {OPERATORS[operator]: right_by_operands(model, task, operator) for operator in task.problems.operator.unique()}
+    figure = plots.draw_right_answers(shares, f"{name}: which problems are right")
+    plots.save_figure(figure, folder / f"{name}_right_answers.png")
+
+
+def right_by_operands(model: Transformer, task: ProblemsTask, operator: int) -> torch.Tensor:
+    """[a, b]: the share of right answers; nan where no problem was measured."""
+    problems, rows = task.problems, (task.problems.operator == operator).nonzero()[:, 0]
+    rows = rows[:: max(1, len(rows) // 2**13)]  # of two-step problems, every fifteenth
+    n = int(max(problems.a.max(), problems.b.max())) + 1
+    counts, right = torch.zeros(2, n, n), problem_scores(model, problems, rows).correct.float()
+    place = (problems.a[rows], problems.b[rows])
+    counts[0].index_put_(place, torch.ones(len(rows)), accumulate=True)
+    counts[1].index_put_(place, right, accumulate=True)
+    return counts[1] / counts[0]
+
+
+def draw_repeats(name: str, model: Transformer, history: list[dict], folder: Path) -> None:
+    """Loss and accuracy over training, loss by position, and every attention pattern of one sequence."""
+    from . import plots
+
+    repeats = plain_repeats(model, batch=2048)
     period = repeats.period[0].item()
-    if record and record["history"]:
-        figure = plots.draw_phase_change(record["history"], model.cfg.d_vocab, f"{name}: loss on sequences it never saw")
+    if history:
+        figure = plots.draw_phase_change(history, model.cfg.d_vocab, f"{name}: loss on sequences it never saw")
         plots.save_figure(figure, folder / f"{name}_training.png")
     losses = {name: predict(model, repeats.tokens).losses.mean(dim=0)}
     title = f"{name}: random tokens, repeated every {period}"

@@ -1,4 +1,4 @@
-"""The training loop: AdamW on repeated random sequences, with a record of everything the phase-change chapter needs.
+"""The training loop: AdamW on the batches of one task, with a record of everything the phase-change chapter needs.
 
     run = train(preset.model, preset.train)              # in memory; run.model, run.history, run.snapshots
     run = train(preset.model, preset.train, folder=...)  # the same, with checkpoints
@@ -6,6 +6,7 @@
 
 The loss counts every next token, those that nobody could predict with a smaller weight (`TrainConfig.elsewhere`): what
 is to be learnt is not drowned in noise, and the model still learns to say "anything may come" where that is true.
+What the batches are and how a model is measured is the task's business (`TrainConfig.task`, tasks.py).
 """
 
 import json
@@ -23,9 +24,9 @@ from tqdm import tqdm
 
 from . import checkpoint
 from .config import ModelConfig, TrainConfig, from_dict
-from .data import Repeats, check_periods, repeated_tokens
-from .evaluate import held_out, repeat_scores, summary
+from .data import Batch, Repeats
 from .model import Transformer
+from .tasks import task_called
 
 SNAPSHOTS_PER_DOUBLING = 6  # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
 
@@ -48,10 +49,9 @@ class Run:
 def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -> Run:
     """A run at step 0. The seed draws the weights, and, through a generator of its own, every batch."""
     model = Transformer(model_config, seed=config.seed).to(device)
-    check_periods(model_config.n_ctx + 1, model_config.d_vocab, *config.periods)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=device != "mps"
-    )
+    task_called(config.task).check(model_config, config)
+    rate, decay = config.learning_rate, config.weight_decay
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=device != "mps")
     return Run(model, config, optimizer, torch.Generator().manual_seed(config.seed))
 
 
@@ -72,7 +72,7 @@ def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
 
 def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
     """Train until the target or the last step. Ctrl-C saves and returns; run.stopped says which it was."""
-    measuring = held_out(run.model, run.config.periods, batch=128)
+    sample = task_called(run.config.task).sample(run.model, run.config)
     if folder is not None:
         save_run(run, folder)  # before any work is done: if the folder cannot be written, or the process is killed
     keep_snapshot(run, folder)
@@ -81,7 +81,7 @@ def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
         while not (pressed or ending(run)):
             training_step(run)
             if run.step % run.config.eval_every == 0 or run.step == run.config.steps:
-                measure(run, measuring, bar)
+                measure(run, sample, bar)
             keep_snapshot(run, folder)
             if folder is not None and run.step % run.config.save_every == 0:
                 save_run(run, folder)
@@ -119,21 +119,20 @@ def choose_threads(cfg: ModelConfig) -> int:
 
 def training_step(run: Run) -> None:
     """Draw a batch, descend the weighted loss once."""
-    began, cfg, config = time.perf_counter(), run.model.cfg, run.config
-    length = cfg.n_ctx + 1  # n_ctx tokens to read, and one more, so that the last of them has something to predict
-    repeats = repeated_tokens(config.batch_size, length, cfg.d_vocab, config.periods, run.generator)
+    began, config = time.perf_counter(), run.config
+    batch = task_called(config.task).draw(run.model.cfg, config, run.generator)
     for group in run.optimizer.param_groups:
         group["lr"] = config.learning_rate * schedule(run.step, config)
-    loss_of(run.model, repeats, config.elsewhere).backward()
+    loss_of(run.model, batch, config.elsewhere).backward()
     run.optimizer.step()
     run.optimizer.zero_grad()
     run.step += 1
     run.seconds += time.perf_counter() - began
 
 
-def loss_of(model: Transformer, repeats: Repeats, elsewhere: float) -> Tensor:
+def loss_of(model: Transformer, batch: Batch | Repeats, elsewhere: float) -> Tensor:
     """Weighted mean of the next-token losses: weight 1 where the next token is determined, else `elsewhere`."""
-    tokens, predictable = repeats.tokens.to(model.W_E.device), repeats.predictable.to(model.W_E.device)
+    tokens, predictable = batch.tokens.to(model.W_E.device), batch.predictable.to(model.W_E.device)
     logits, next_tokens = model(tokens[:, :-1]), tokens[:, 1:]
     losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none").view_as(next_tokens)
     weight = predictable[:, :-1] + elsewhere * ~predictable[:, :-1]  # batch pos
@@ -149,17 +148,19 @@ def schedule(step: int, config: TrainConfig) -> float:
 
 def ending(run: Run) -> str:
     """Why the run is over, "" if it is not: the last step, or the target reached twice running (once may be luck)."""
-    reached = [row["induction_accuracy"] >= (run.config.target or 2.0) for row in run.history[-2:]]
+    accuracy = task_called(run.config.task).accuracy
+    reached = [row[accuracy] >= (run.config.target or 2.0) for row in run.history[-2:]]
     if len(reached) == 2 and all(reached):
         return "target"
     return "steps" if run.step >= run.config.steps else ""
 
 
-def measure(run: Run, measuring: Repeats, bar: tqdm) -> None:
-    """Append one row to the history: losses in nats, and strict induction accuracy, on held-out sequences."""
-    row = {"step": run.step} | repeat_scores(run.model, measuring)
+def measure(run: Run, sample, bar: tqdm) -> None:
+    """Append one row to the history: losses in nats and accuracies, on what the task measures models on."""
+    task = task_called(run.config.task)
+    row = {"step": run.step} | task.scores(run.model, sample)
     run.history.append(row)
-    bar.set_postfix(loss=f"{row['loss_predictable']:.3f}", induction=f"{row['induction_accuracy']:.1%}")
+    bar.set_postfix({"loss": f"{row[task.loss]:.3f}", task.accuracy: f"{row[task.accuracy]:.1%}"})
 
 
 def is_snapshot_step(step: int) -> bool:
@@ -225,6 +226,6 @@ def provenance(run: Run, command: str) -> dict:
         "steps": run.step,
         "seconds": round(run.seconds, 1),
         "stopped": run.stopped,
-        "scores": summary(run.model, run.config.periods),
+        "scores": task_called(run.config.task).summary(run.model, run.config),
         "history": run.history,
     }
