@@ -73,11 +73,11 @@ tokens, donors, before, after, forms = runs["a"]
 r, r_cf = tokens[:, -1], donors[:, -1]
 E = effect(before.double().softmax(dim=-1), after.double().softmax(dim=-1), r, r_cf)  # cell prompt
 _, own = patched_answers(model, tokens, tokens, [whole])
-no_op = effect_forms(before, own, r, r)["log1p"].abs().max()
+no_op = effect_forms(before, own, r, r_cf)["log1p"].abs().max()
 donor_run = model(donors[:, :-1])[:, -1]
 total = effect_forms(before, donor_run[None], r, r_cf)["log1p"]
-claim("effect of a run's own activations", no_op, low=0, high=1e-6, measured=0)
-claim("nothing patched", forms["log1p"][1].abs(), low=0, high=1e-6, measured=0)
+claim("effect of a run's own activations", no_op, high=1e-4, measured=0)
+claim("nothing patched", forms["log1p"][1].abs(), high=1e-4, measured=0)
 claim("everything patched, minus the total effect", (forms["log1p"][0] - total).abs().max(), high=1e-4, measured=0)
 claim("everything patched: median E", forms["median"][0], low=1000, measured=151100)
 claim("everything patched: mean E / median E", forms["mean"][0] / forms["median"][0], low=2, measured=9.016)
@@ -107,9 +107,7 @@ show(pictures.draw_one_patch(E[0], one, "The mean of E belongs to a few prompts"
 # %%
 effects = {name: runs[name][4]["log1p"][2 : 2 + len(places)] for name in kinds}
 by_depth = {name: runs[name][4]["log1p"][2 + len(places) :].view(-1, 4) for name in kinds}
-show(
-    pictures.draw_travel(model, places, effects, by_depth, 'Layer 0 brings all three to "="; the MLPs do the rest'), "travel"
-)
+show(pictures.draw_travel(places, effects, by_depth, 'Layer 0 brings all three to "="; the MLPs do the rest'), "travel")
 at = {name: dict(zip(map(str, places), values.tolist())) for name, values in effects.items()}
 heads_0 = [place for place in places if place[0] == "blocks.0.attn.hook_z" and place[1][0] == 3]
 mlps = [("blocks.0.hook_mlp_out", (3,)), ("blocks.1.hook_mlp_out", (3,))]

@@ -2,7 +2,6 @@
 
 import torch
 
-from minitransformer import Transformer
 from minitransformer.plots import BLUE, GREEN, ORANGE, RED, Figure, heatmap, plt
 
 READ = ["a", "op", "b", "="]  # the four positions
@@ -16,7 +15,7 @@ def part_of(place: tuple) -> str:
     return f"head {layer}.{index[1]}" if "hook_z" in name else f"MLP {layer}"
 
 
-def draw_travel(model: Transformer, places: list, effects: dict, streams: dict, title: str) -> Figure:
+def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figure:
     """One column per changed word. Top: E of each part by position; bottom: E of the stream by depth and position."""
     figure, axes = plt.subplots(2, len(effects), figsize=(11.5, 7.6), height_ratios=[10, 5], squeeze=False)
     parts = list(dict.fromkeys(part_of(place) for place in places))[::-1]

@@ -89,8 +89,9 @@ def effect_forms(before: Tensor, after: Tensor, r: Tensor, r_counterfactual: Ten
 def relative_importance(effects: Tensor, chosen: Tensor) -> float:
     """What share of all the effect the chosen parts have: sum of log(1 + E) over them / the same sum over all parts.
 
-    effects [component]: mean E of each part, > -1; chosen [component] bool. A part with E < 0 counts against. Raises
-    ValueError if the whole sum is not positive: then there is no effect to share. Stolfo et al. 2023.
+    effects [component]: E of each part, > -1, averaged over the prompts in one way or another; chosen [component] bool. A
+    part with E < 0 counts against. Raises ValueError if the whole sum is not positive: then there is no effect to share.
+    Stolfo et al. 2023.
     """
     # YOUR CODE: two sums, one refusal; roughly 4 lines
     raise NotImplementedError("relative_importance")
