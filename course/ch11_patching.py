@@ -63,7 +63,7 @@ for swap, each in data.items():
 #
 # Run the corrupt prompt, but put the clean run's stream in at one depth and one position. Does B come back? That makes 42
 # runs. One at a time, a small model spends most of its time starting up. So make them rows of *one* batch: each row
-# patches another cell. (`python -m tests.benchmarks.patching`: 7 to 8 times as fast for one prompt, 1.3 to 1.5 for 16.)
+# patches another cell. (`python -m tests.benchmarks.patching`: about ten times as fast for one prompt, not twice for 16.)
 #
 # **Exercises `patch_cells`** (25 minutes), the engine of this chapter, and **`patch_residual`** (10).
 
