@@ -1,8 +1,10 @@
 """The command line: python -m minitransformer train | evaluate | look.
 
 train      train a model (presets: --help lists them) and show what it learnt
-evaluate   accuracy by period, loss by position and head scores of a model, as a table
-look       the same as pictures: training curve, loss by position, every attention pattern of one sequence
+evaluate   what a model can do, as a table: accuracy by period, loss by position and head scores, or, of an arithmetic
+           model, right answers by operator, held out or not, and its mistakes
+look       the same as pictures: training curve, loss by position, every attention pattern of one sequence, or, of an
+           arithmetic model, training curve and which problems are right
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What the command line shows of a model: tables for `evaluate`, pictures for `look`."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from .evaluate import (
     wrong_answers,
 )
 from .model import Transformer
-from .tasks import ProblemsTask, task_called, task_that_fits
+from .tasks import MEASURED, ProblemsTask, task_called, task_that_fits
 
 
 def provenance_of(where: str | Path) -> dict | None:
@@ -93,21 +94,25 @@ def print_problems_report(model: Transformer, task: ProblemsTask) -> None:
     for operator in dict.fromkeys(name for name, _ in table):
         cells = [f"{table[operator, name]:11.1%}" if (operator, name) in table else " " * 11 for name in SPLITS]
         print(f"  {operator:11}" + "".join(cells))
-    wrong = wrong_answers(model, task.problems, task.some(4096, REGION))
+    wrong = wrong_answers(model, task.problems, task.some(MEASURED, REGION))
     if wrong:
         print(f"\nin the region: {len(wrong)} wrong first answers, and what they are")
         for kind, some in kinds_of_mistakes(wrong).items():
-            print(f"  {kind:26} {len(some) / len(wrong):6.1%}   such as {some[0].problem} (right: {some[0].right})")
+            print(f"  {kind:24} {len(some) / len(wrong):6.1%}   such as {some[0].problem} (right: {some[0].right})")
 
 
 def kinds_of_mistakes(wrong: list[WrongAnswer], shown: int = 5) -> dict[str, list[WrongAnswer]]:
-    """Wrong answers that are right for a + b, and the most frequent distances from the right answer, with those."""
-    by_distance = {}
-    for each in wrong:
-        distance = "no number" if each.said is None else f"{each.said - each.right:+d} from the right one"
-        by_distance.setdefault(distance, []).append(each)
-    kinds = {"a + b": [each for each in wrong if each.said == each.a + each.b]}
-    kinds |= dict(sorted(by_distance.items(), key=lambda item: -len(item[1]))[:shown])
+    """Wrong answers of two kinds worth knowing, and those at the most frequent distances from the right answer.
+
+    The kinds overlap: 46 - 6 = 60 is at distance +20, and a multiple of ten away.
+    """
+    numbers = [each for each in wrong if each.said is not None]
+    kinds = {"no number": [each for each in wrong if each.said is None]}
+    kinds["a + b"] = [each for each in numbers if each.said == each.a + each.b]
+    kinds["a multiple of ten away"] = [each for each in numbers if (each.said - each.right) % 10 == 0]
+    distances = Counter(each.said - each.right for each in numbers)
+    for distance, _ in distances.most_common(shown):
+        kinds[f"{distance:+d}"] = [each for each in numbers if each.said - each.right == distance]
     return {kind: some for kind, some in kinds.items() if some}
 
 
@@ -136,12 +141,12 @@ def draw_all(where: str | Path, folder: Path) -> None:
     model, record = checkpoint.load(where), provenance_of(where)
     task, history = task_called(task_of(where, model)), record["history"] if record else []
     if isinstance(task, ProblemsTask):
-        draw_problems_pictures(Path(where).stem, model, task, history, folder)
+        draw_arithmetic(Path(where).stem, model, task, history, folder)
     else:
         draw_repeats(Path(where).stem, model, history, folder)
 
 
-def draw_problems_pictures(name: str, model: Transformer, task: ProblemsTask, history: list[dict], folder: Path) -> None:
+def draw_arithmetic(name: str, model: Transformer, task: ProblemsTask, history: list[dict], folder: Path) -> None:
     """Loss and accuracy over training, and which problems are right."""
     from . import plots  # matplotlib takes a while to import, and only pictures need it
 
@@ -156,7 +161,7 @@ def draw_problems_pictures(name: str, model: Transformer, task: ProblemsTask, hi
 def right_by_operands(model: Transformer, task: ProblemsTask, operator: int) -> torch.Tensor:
     """[a, b]: the share of right answers; nan where no problem was measured."""
     problems, rows = task.problems, (task.problems.operator == operator).nonzero()[:, 0]
-    rows = rows[:: max(1, len(rows) // 2**14)]  # of two-step problems, every seventh or so
+    rows = rows[:: max(1, len(rows) // 2**13)]  # of two-step problems, every fifteenth
     n = int(max(problems.a.max(), problems.b.max())) + 1
     counts, right = torch.zeros(2, n, n), problem_scores(model, problems, rows).correct.float()
     place = (problems.a[rows], problems.b[rows])

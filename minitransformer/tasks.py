@@ -16,6 +16,8 @@ from .data import Batch, check_periods, repeated_tokens
 from .evaluate import HELD_OUT, held_out, problem_scores, repeat_scores, summary
 from .model import Transformer
 
+MEASURED = 2048  # at most so many problems of a kind are measured for a model's record
+
 
 class RepeatsTask:
     """Repeated random sequences: data.py."""
@@ -80,7 +82,7 @@ class ProblemsTask:
             row[f"{name}_accuracy".replace(" ", "_")] = right.float().mean().item()
         return row
 
-    def by_operator(self, model: Transformer, most: int = 4096) -> dict[tuple[str, str], float]:
+    def by_operator(self, model: Transformer, most: int = MEASURED) -> dict[tuple[str, str], float]:
         """(operator, split) -> accuracy; an operator that has no problems in a split is left out."""
         table = {}
         for operator, name in enumerate(OPERATORS):
@@ -91,7 +93,7 @@ class ProblemsTask:
 
     def summary(self, model: Transformer, config: TrainConfig | None = None) -> dict[str, float]:
         """What the record of a model says of it, from the weights alone and the same every time."""
-        overall = self.scores(model, self.sample(model, config, most=8192))
+        overall = self.scores(model, self.sample(model, config, most=MEASURED))
         return overall | {f"{where} {name}": share for (name, where), share in self.by_operator(model).items()}
 
 

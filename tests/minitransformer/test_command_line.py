@@ -81,7 +81,7 @@ def test_evaluate_prints_every_period_every_position_and_every_head(trained, cap
     printed = capsys.readouterr().out
     assert "  1* " in printed and " 16* " in printed and " 17  " in printed and " 29  " in printed
     assert all(f"head {layer}.{head}" in printed for layer in range(2) for head in range(4))
-    assert "loss by position" in printed and "induction_accuracy" in printed
+    assert "loss by position" in printed and "induction_accuracy" in printed and "held out" not in printed
 
 
 def test_a_model_without_layers_or_record_can_be_evaluated_and_looked_at(tmp_path, capsys):
@@ -89,6 +89,21 @@ def test_a_model_without_layers_or_record_can_be_evaluated_and_looked_at(tmp_pat
     assert main(["evaluate", str(tmp_path / "bigram.pt")]) == 0
     assert main(["look", str(tmp_path / "bigram.pt"), "--out", str(tmp_path / "out")]) == 0
     assert is_picture(tmp_path / "out", {"bigram_loss_by_position.png"})
+
+
+@pytest.mark.parametrize("preset", ["arithmetic", "digits"])
+def test_arithmetic_models_get_their_own_tables_and_pictures(preset, tmp_path, capsys):
+    arguments = ["train", "--preset", preset, "--steps", "2", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    pictures = {"run_training.png", "run_right_answers.png"}
+    assert is_picture(tmp_path / "run" / "figures", pictures)
+    printed = capsys.readouterr().out
+    assert "reached: right answers: train" in printed and "induction" not in printed
+    for where in (tmp_path / "run", tmp_path / "run" / "snapshots" / "00002.pt"):  # a snapshot has no record beside it
+        assert main(["evaluate", str(where)]) == 0
+        printed = capsys.readouterr().out
+        assert "right answers      train   held out     region" in printed and "induction" not in printed
+        assert ("  x  " in printed) == (preset == "arithmetic")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")

@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
-from minitransformer import ModelConfig, Repeats, Transformer, checkpoint, evaluate
+from minitransformer import ModelConfig, Repeats, TrainConfig, Transformer, checkpoint, evaluate
+from minitransformer.config import from_dict
 from minitransformer.data import random_tokens, repeated_tokens
 from minitransformer.evaluate import follows_earlier_copy, head_scores, held_out, predict, repeat_scores
 from minitransformer.planted import induction_model
-from minitransformer.report import provenance_of, trained_periods
+from minitransformer.report import provenance_of
+from minitransformer.tasks import task_called
 
 SMALL = ModelConfig(n_heads=3, d_model=12, d_head=5, d_vocab=16, n_ctx=12)
 
@@ -144,6 +146,7 @@ def test_accuracy_by_period_covers_every_period_that_fits():
 @pytest.mark.parametrize("name", checkpoint.pretrained_names())
 def test_the_recorded_scores_of_shipped_models_follow_from_their_weights(name):
     model, record = checkpoint.load(name), provenance_of(name)
-    assert evaluate.summary(model, trained_periods(name, model)) == pytest.approx(record["scores"], abs=1e-3)
+    config = from_dict(TrainConfig, record["train"])
+    assert task_called(config.task).summary(model, config) == pytest.approx(record["scores"], abs=1e-3)
     for field in ("command", "model", "train", "versions", "steps", "seconds", "history"):
         assert record[field], field

@@ -1,0 +1,298 @@
+"""Arithmetic: the problems against their definition, the tasks that train on them, the shipped models."""
+
+import math
+
+import pytest
+import torch
+
+from minitransformer import ModelConfig, TrainConfig, Transformer, arithmetic, checkpoint, train
+from minitransformer.arithmetic import KINDS, MINUS, OPERATORS, PAIRS, REGION, TIMES, TRAIN, draw_problems, problems
+from minitransformer.config import PRESETS
+from minitransformer.evaluate import answered, problem_scores, wrong_answers
+from minitransformer.report import kinds_of_mistakes, right_by_operands, task_of
+from minitransformer.tasks import task_called, task_that_fits
+
+SHIPPED = [name for name in checkpoint.pretrained_names() if name in KINDS]
+COMPUTE = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "x": lambda a, b: a * b % 100}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_rows(kind, count=2000):
+    rows = torch.randperm(len(problems(kind).tokens), generator=seeded(0))[:count]
+    return problems(kind), rows.tolist()
+
+
+# ---- the problems
+
+
+def expected_text(kind, operator, a, b, d):
+    c = COMPUTE[operator](a, b)
+    if kind == "digits":
+        return " ".join(["BOS", *f"{a:02d}", operator, *f"{b:02d}", "=", *f"{c:03d}"])
+    second = f" ; {c} + {d} = {c + d}" if kind == "two-step" else ""
+    return f"{a} {operator} {b} = {c}{second}"
+
+
+def test_every_row_is_its_problem_worked_out(kind):
+    listed, rows = some_rows(kind)
+    for row in rows:
+        operator, a, b = OPERATORS[listed.operator[row]], listed.a[row].item(), listed.b[row].item()
+        d = int(listed.words[listed.tokens[row, 8]]) if kind == "two-step" else None
+        text = expected_text(kind, operator, a, b, d)
+        assert listed.decode(listed.tokens[row]) == text
+        assert torch.equal(listed.encode(text)[0], listed.tokens[row])
+
+
+def test_every_problem_is_there_once(kind):
+    listed = problems(kind)
+    number = torch.zeros(len(listed.tokens), dtype=torch.long)
+    for column in (listed.operator, listed.a, listed.b, listed.tokens[:, 8] if kind == "two-step" else listed.a):
+        number = 1000 * number + column
+    assert len(number.unique()) == len(number)
+    every = {"arithmetic": 3 * 50 * 50, "digits": 100 * 100 + 100 * 101 // 2, "two-step": 2 * 50**3}
+    assert len(listed.tokens) == every[kind]
+
+
+def test_every_word_is_used_and_no_other(kind):
+    listed = problems(kind)
+    assert listed.tokens.unique().tolist() == list(range(len(listed.words))) and len({*listed.words}) == len(listed.words)
+    with pytest.raises(ValueError, match="no token stands for x1, zero"):
+        listed.encode("zero + x1 =")
+
+
+def test_predictable_positions_come_before_the_answers(kind):
+    listed = problems(kind)
+    words = listed.decode(listed.tokens[0]).split()
+    for position, predictable in enumerate(listed.predictable.tolist()):
+        after_equals = "=" in words[: position + 1] and (kind == "digits" or words[position] in ("=", ";"))
+        assert predictable == (after_equals and position + 1 < len(words))
+
+
+def test_the_first_answer_is_read_back(kind):
+    listed, rows = some_rows(kind, 200)
+    expected = [COMPUTE[OPERATORS[listed.operator[row]]](listed.a[row].item(), listed.b[row].item()) for row in rows]
+    assert listed.first_answer(listed.tokens[rows]) == expected
+    broken = listed.tokens[rows[:1]].clone()
+    broken[0, listed.predictable.nonzero()[0] + 1] = listed.words.index("=")
+    assert listed.first_answer(broken) == [None]
+
+
+def test_the_worked_rows_are_problems(kind):
+    lines = [line.split() for line in arithmetic.__doc__.splitlines()]
+    worked = [words[words.index("token") + 1 :] for words in lines if "token" in words and "=" in words]
+    (text,) = [" ".join(words) for words in worked if len(words) == len(problems(kind).predictable)]
+    assert (problems(kind).tokens == problems(kind).encode(text)).all(dim=1).any()
+
+
+# ---- what is kept from training
+
+
+def test_the_region_is_all_differences_of_large_numbers_and_nothing_else(kind):
+    listed, start = problems(kind), {"digits": 70}.get(kind, 35)
+    for row in some_rows(kind)[1]:
+        inside = OPERATORS[listed.operator[row]] == "-" and listed.a[row].item() >= start
+        assert (listed.split[row].item() == REGION) == inside
+
+
+def test_held_out_is_a_tenth_in_both_orders_or_with_x_in_one(kind):
+    listed = problems(kind)
+    split = {}
+    for key, where in zip(zip(listed.operator.tolist(), listed.a.tolist(), listed.b.tolist()), listed.split.tolist()):
+        split.setdefault(key, set()).add(where)
+    sides = {key: TRAIN in where for key, where in split.items() if REGION not in where}  # is this first step trained?
+    kept = [sum(not trained for key, trained in sides.items() if key[0] == i) for i in range(3)]
+    total = [sum(key[0] == i for key in sides) for i in range(3)]
+    assert all(0.08 < k / t < 0.12 for k, t in zip(kept, total) if t)
+    for (operator, a, b), trained in sides.items():
+        if (operator, b, a) in sides:
+            mirrored = sides[operator, b, a]
+            assert trained or mirrored if operator == TIMES else trained == mirrored
+
+
+def test_second_steps_are_held_out_too():
+    listed = problems("two-step")
+    train, kept = listed.rows(TRAIN), listed.rows(PAIRS)
+    second = listed.tokens[:, 6] * 1000 + listed.tokens[:, 8]  # c + d
+    first = (listed.operator * 1000 + listed.a) * 1000 + listed.b
+    old = torch.isin(second[kept], second[train]) & torch.isin(first[kept], first[train])
+    assert not old.any()  # in every held-out problem at least one of the two steps is new
+    assert (~torch.isin(second[kept], second[train])).float().mean() > 0.3
+
+
+def test_the_split_is_the_same_on_every_machine():
+    """The first held-out problems, written down: whoever trains elsewhere holds out the same ones."""
+    listed = problems("arithmetic")
+    first = [listed.decode(listed.tokens[row]) for row in listed.rows(PAIRS)[:4]]
+    assert first == FIRST_HELD_OUT
+    assert [len(listed.rows(split)) for split in range(3)] == [6105, 645, 750]
+
+
+FIRST_HELD_OUT = ["0 + 10 = 10", "0 + 12 = 12", "0 + 25 = 25", "0 + 33 = 33"]
+
+
+def test_batches_are_training_problems_and_the_generator_decides_them(kind):
+    listed, state = problems(kind), torch.get_rng_state()
+    first, again, other = (draw_problems(listed, 500, seeded(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
+    assert torch.equal(torch.get_rng_state(), state)
+    trained = {tuple(row) for row in listed.tokens[listed.rows(TRAIN)].tolist()}
+    assert all(tuple(row) in trained for row in first.tokens.tolist())
+    assert first.predictable.tolist() == [listed.predictable.tolist()] * 500
+
+
+# ---- the tasks
+
+
+def small_model(kind, **config):
+    listed = problems(kind)
+    shape = {"d_vocab": len(listed.words), "n_ctx": listed.tokens.shape[1], "d_mlp": 12, "layer_norm": True}
+    return Transformer(ModelConfig(**shape | {"n_heads": 2, "d_model": 8, "d_head": 4} | config))
+
+
+def test_every_preset_fits_its_task_and_a_model_without_a_record_is_recognised(kind):
+    preset = PRESETS[kind]
+    task_called(kind).check(preset.model, preset.train)
+    assert preset.train.task == kind == task_that_fits(preset.model)
+    assert task_that_fits(ModelConfig()) == "repeats"
+    with pytest.raises(ValueError, match=f"the task {kind} needs d_vocab = {preset.model.d_vocab}"):
+        train.start(ModelConfig(), TrainConfig(kind))
+    with pytest.raises(ValueError, match="no task called 'dance'; the tasks are repeats, arithmetic"):
+        train.start(ModelConfig(), TrainConfig("dance"))
+
+
+def test_the_target_is_about_held_out_problems():
+    config = TrainConfig("arithmetic", steps=200, batch_size=256, elsewhere=0.0, eval_every=2, target=0.02)
+    run = train.train(small_model("arithmetic").cfg, config)
+    assert run.stopped == "target" and min(row["held_out_accuracy"] for row in run.history[-2:]) >= 0.02
+
+
+def test_a_run_stopped_and_resumed_goes_on_bit_for_bit(kind, tmp_path):
+    cfg = small_model(kind).cfg
+    config = TrainConfig(kind, steps=12, batch_size=8, weight_decay=1.0, save_every=5, eval_every=6)
+    whole = train.train(cfg, config)
+    run = train.start(cfg, config)
+    for _ in range(7):
+        train.training_step(run)
+    train.save_run(run, tmp_path / "run")
+    rest = train.resume(tmp_path / "run")
+    assert all(torch.equal(a, b) for a, b in zip(rest.model.parameters(), whole.model.parameters()))
+
+
+def test_scores_count_a_problem_as_right_only_if_its_whole_answer_is(kind):
+    model, (listed, rows) = small_model(kind), some_rows(kind, 40)
+    losses, right = problem_scores(model, listed, torch.tensor(rows))
+    log_probs = model(listed.tokens[rows]).log_softmax(dim=-1)
+    for i, row in enumerate(rows):
+        known = listed.predictable.nonzero()[:, 0].tolist()
+        answer = [listed.tokens[row, position + 1] for position in known]
+        total = -sum(log_probs[i, position, token].item() for position, token in zip(known, answer))
+        assert losses[i].item() == pytest.approx(total / len(known), rel=1e-4)
+        assert right[i] == all(log_probs[i, position].argmax() == token for position, token in zip(known, answer))
+
+
+def test_a_model_that_writes_its_own_answers_is_right_about_the_same_problems(kind):
+    name = kind if kind in SHIPPED else None
+    model = checkpoint.load(name) if name else small_model(kind)
+    listed, rows = problems(kind), torch.cat([problems(kind).rows(split)[:150] for split in (PAIRS, REGION)])
+    written = answered(model, listed, rows)
+    same = (written == listed.tokens[rows]).all(dim=1)
+    assert torch.equal(same, problem_scores(model, listed, rows).correct)
+    changed = (written != listed.tokens[rows]).any(dim=0).tolist()
+    assert not any(changed[position] for position in range(len(changed)) if not listed.predictable[position - 1])
+
+
+def test_mistakes_are_counted_by_what_they_are():
+    listed, rows = problems("arithmetic"), problems("arithmetic").rows(REGION)
+    assert {OPERATORS[MINUS]} == {OPERATORS[i] for i in listed.operator[rows].unique()}
+    model = plus_instead(listed)
+    wrong = wrong_answers(model, listed, rows)
+    assert {(each.a, each.b) for each in wrong} == {(a, b) for a in range(35, 50) for b in range(1, 50)}
+    kinds = kinds_of_mistakes(wrong)
+    assert len(kinds["a + b"]) == len(wrong) and "no number" not in kinds
+    assert len(kinds["a multiple of ten away"]) == 15 * 9  # 2b is, for b = 5, 10, ..., 45
+    assert all(each.said - each.right == int(kind) for kind in ("+2", "+4") if kind in kinds for each in kinds[kind])
+    assert len([kind for kind in kinds if kind[0] == "+"]) == 5
+
+
+def plus_instead(listed):
+    """Stands in for a model: whatever the operator, it says a + b."""
+
+    class Plus(torch.nn.Module):
+        cfg, W_E = ModelConfig(), torch.zeros(1)
+
+        def forward(self, tokens):
+            logits = torch.zeros(*tokens.shape, len(listed.words))
+            logits[:, -1].scatter_(1, (tokens[:, 0] + tokens[:, 2])[:, None], 1.0)
+            return logits
+
+    return Plus()
+
+
+# ---- LayerNorm
+
+
+@pytest.mark.parametrize("position", ["shortformer", "standard"])
+def test_with_frozen_scales_the_logits_are_a_sum_over_embedding_heads_neurons_and_biases(position):
+    """Exactly: each part is run through the final LayerNorm by itself, with the scale of the whole."""
+    model = small_model("arithmetic", positional_embedding_type=position).double()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(0.1 * torch.randn(weights.shape, generator=seeded(3), dtype=weights.dtype))
+    tokens = problems("arithmetic").tokens[::777]
+    logits, cache = model.run_with_cache(tokens)
+    parts = [cache["hook_embed"]] + [cache["hook_pos_embed"]] * (position == "standard")
+    for layer in range(model.cfg.n_layers):
+        parts += cache[f"blocks.{layer}.attn.hook_result"].unbind(dim=2)
+        neurons = cache[f"blocks.{layer}.mlp.hook_post"]
+        parts += [neurons[..., n, None] * model.W_out[layer, n] for n in range(model.cfg.d_mlp)]
+        parts.append(model.b_out[layer])
+    scale = cache["ln_final.hook_scale"]
+    through = [(part - part.mean(dim=-1, keepdim=True)) / scale * model.ln_final_w @ model.W_U for part in parts]
+    total = sum(through) + model.ln_final_b @ model.W_U
+    assert torch.allclose(total, logits, rtol=0, atol=1e-12)
+
+
+def test_freezing_the_scales_makes_removing_a_part_do_exactly_what_its_share_says():
+    """Frozen, taking a head of the last layer away moves the logits by its share; free, the scale moves too."""
+    model = small_model("arithmetic", d_mlp=0).double()
+    tokens = problems("arithmetic").tokens[::777]
+    logits, cache = model.run_with_cache(tokens)
+    at, result = "blocks.1.attn.hook_result", cache["blocks.1.attn.hook_result"][:, :, 0]
+    centred = result - result.mean(dim=-1, keepdim=True)
+    share = centred / cache["ln_final.hook_scale"] * model.ln_final_w @ model.W_U
+
+    def remove(activation, hook):
+        activation[:, :, 0] = 0
+
+    frozen = [(name, lambda _, hook: cache[hook.name]) for name in model.hook_names if name.endswith("hook_scale")]
+    assert torch.allclose(logits - model.run_with_hooks(tokens, [(at, remove), *frozen]), share, rtol=0, atol=1e-12)
+    assert (logits - model.run_with_hooks(tokens, [(at, remove)]) - share).abs().max() > 1e-3
+
+
+# ---- the models that ship with the course
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_generalises_to_pairs_and_not_to_the_region(name):
+    model = checkpoint.load(name)
+    scores = task_called(task_of(name, model)).scores(model, task_called(name).sample(model, PRESETS[name].train))
+    assert scores["train_accuracy"] > 0.98 and scores["held_out_accuracy"] > 0.95 and scores["region_accuracy"] < 0.5
+    assert (checkpoint.PRETRAINED / f"{name}.pt").stat().st_size < 700_000
+
+
+def test_the_map_of_right_answers_is_the_share_of_right_problems():
+    model, task = small_model("arithmetic"), task_called("arithmetic")
+    share = right_by_operands(model, task, TIMES)
+    rows = (task.problems.operator == TIMES).nonzero()[:, 0]
+    right = problem_scores(model, task.problems, rows).correct
+    for row, ok in list(zip(rows.tolist(), right.tolist()))[::97]:
+        assert share[task.problems.a[row], task.problems.b[row]] == float(ok)
+    assert share.shape == (50, 50) and math.isclose(share.sum().item(), right.sum().item(), abs_tol=1e-3)
