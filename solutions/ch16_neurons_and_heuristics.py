@@ -12,6 +12,7 @@ from einops import einsum
 from torch import Tensor
 
 from minitransformer import Transformer
+from minitransformer.arithmetic import REGION, answer_to, problems
 
 THRESHOLD = 0.6  # the score from which a neuron counts as named: Nikankin et al. 2024
 
@@ -206,3 +207,53 @@ def problems_of(name: str, promoted: Tensor, result: Tensor, heuristics: Heurist
     if name.startswith("multi-result"):
         return several_results(promoted, result, int(name.split()[1]))
     return heuristics.masks[heuristics.names.index(name)] if name != "none" else torch.zeros_like(result, dtype=torch.bool)
+
+
+class Study(NamedTuple):
+    """What the chapter keeps about one operator; the neurons of all layers stand in one row, layer 0 first."""
+
+    tokens: Tensor  # [problem, pos]: the prompts, up to "="
+    answers: Tensor  # [problem]: token numbers
+    a: Tensor  # [problem]
+    b: Tensor  # [problem]
+    result: Tensor  # [problem]
+    h: Tensor  # [problem, neuron]: activations at "="
+    means: Tensor  # [layer, neuron]: their means
+    lens: Tensor  # [neuron, vocab]: value_logits
+    order: Tensor  # [neuron]: the strongest first, by the mean size of attributed_effects
+    heuristics: Heuristics
+    cache: dict[str, Tensor]
+
+
+def study_operator(model: Transformer, operator: int) -> Study:
+    """All problems of one operator but those of the region that was held out as a whole."""
+    all_of_them, layers = problems("arithmetic"), range(model.cfg.n_layers)
+    rows = ((all_of_them.operator == operator) & (all_of_them.split != REGION)).nonzero()[:, 0]
+    tokens, answers = all_of_them.tokens[rows, :4], all_of_them.tokens[rows, 4]
+    a, b = all_of_them.a[rows], all_of_them.b[rows]
+    result = answer_to(all_of_them.operator[rows], a, b)
+    _, cache = model.run_with_cache(tokens)
+    h = torch.cat([cache[f"blocks.{layer}.mlp.hook_post"][:, -1] for layer in layers], dim=1)
+    lens = torch.cat([value_logits(model, layer) for layer in layers])
+    order = attributed_effects(model, tokens, answers).abs().mean(dim=-1).flatten().argsort(descending=True)
+    means, known = mean_activations(model, tokens), all_heuristics(a, b, result)
+    return Study(tokens, answers, a, b, result, h, means, lens, order, known, cache)
+
+
+def name_neurons(s: Study, neurons: Tensor, h: Tensor | None = None) -> list[tuple[str, float]]:
+    """classify_neuron for these neurons; h: other activations in place of the model's."""
+    h = s.h if h is None else h
+    promoted = h[:, neurons] * s.lens[neurons][:, s.answers].T  # problem neuron
+    return [classify_neuron(*each, s.result, s.heuristics) for each in zip(h[:, neurons].T, promoted.T)]
+
+
+def answers_without(model: Transformer, s: Study, out: Tensor) -> tuple[float, float]:
+    """Share of right answers and mean centred_answer; out bool [neuron] or [problem, neuron]: those set to their means."""
+    logits = without_neurons(model, s.tokens, out.view(*out.shape[:-1], *s.means.shape), s.means)
+    return (logits.argmax(dim=-1) == s.answers).float().mean().item(), centred_answer(logits, s.answers).mean().item()
+
+
+def highest_of(keys: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
+    """[problem, neuron] bool: in each row, the counts[problem] allowed neurons with the highest keys."""
+    rank = keys.masked_fill(~allowed, -torch.inf).argsort(dim=-1, descending=True).argsort(dim=-1)
+    return allowed & (rank < counts[:, None])

@@ -1,10 +1,20 @@
-"""Checks of chapter 16. The oracles: one neuron at a time through the model, loops, slopes by finite differences, planted neurons."""
+"""Checks of chapter 16. The oracles: one neuron at a time, loops, slopes by finite differences, planted neurons."""
 
 import torch
 
 from minitransformer import ModelConfig, Transformer
-from solutions.ch16_neurons_and_heuristics import Heuristics, all_heuristics, several_results
+from solutions.ch16_neurons_and_heuristics import all_heuristics
 from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.oracles_ch16 import (
+    by_differences,
+    classifier,
+    laid_out,
+    one_by_one,
+    planted_neurons,
+    scores_by_loops,
+    senseless_neurons,
+    without,
+)
 
 SHAPE = {"n_layers": 2, "n_heads": 2, "d_model": 8, "d_head": 4, "d_vocab": 11, "n_ctx": 4}
 MODEL = Transformer(ModelConfig(**SHAPE, layer_norm=True, d_mlp=6), seed=2).double().requires_grad_(False)
@@ -15,10 +25,7 @@ for _name, _weight in MODEL.named_parameters():
 TOKENS = torch.randint(11, (5, 4), generator=DRAW)
 ANSWERS = torch.randint(11, (5,), generator=DRAW)
 CACHE = dict(MODEL.run_with_cache(TOKENS)[1])
-POST = [CACHE[f"blocks.{layer}.mlp.hook_post"] for layer in range(2)]
 MEANS = torch.rand(2, 6, generator=DRAW, dtype=torch.float64)
-OWN_MEANS = torch.stack([h[:, -1].mean(dim=0) for h in POST])
-LENS = MODEL.W_out - MODEL.W_out.mean(dim=-1, keepdim=True)  # layer neuron d_model
 
 
 def contributions(model, cache, layer, of="post", bias=0.0, other=0):
@@ -115,25 +122,6 @@ def test_take_the_neuron_away(answer_contributions):
         expect_close(got[:, n], lost, "batch", f"neuron {n} of the last layer silenced, ln_final scale frozen: logit lost")
 
 
-def without(fill="means", position=-1, keep=False, layers=(0, 1)):
-    def logits(model, tokens, out, means):
-        out = out.expand(len(tokens), *means.shape) ^ keep
-        hooks = []
-        for layer in layers:
-
-            def to_mean(h, hook, layer=layer):
-                mean = {"means": means[layer], "zero": torch.zeros(()).double(), "batch": h[:, -1].mean(dim=0)}[fill]
-                where = out[:, layer, None].expand_as(h).clone()
-                if position is not None:
-                    where[:, :position] = False
-                return torch.where(where, mean, h)
-
-            hooks.append((f"blocks.{layer}.mlp.hook_post", to_mean))
-        return model.run_with_hooks(tokens, hooks)[:, -1]
-
-    return logits
-
-
 @checks(
     "without_neurons",
     mistakes={
@@ -166,22 +154,6 @@ def test_neurons_at_their_means(without_neurons):
     expect_close(none, MODEL(TOKENS)[:, -1], "batch vocab", "nothing taken away, nothing changed")
 
 
-def answer_logit(logits, answers, centred=True):
-    return logits.gather(-1, answers[:, None])[:, 0] - centred * logits.mean(dim=-1)
-
-
-def one_by_one(fill="means", position=-1, centred=True, sign=1, scrambled=False):
-    def effects(model, tokens, answers, at_once=64):
-        clean, found = answer_logit(model(tokens)[:, -1], answers, centred), []
-        for out in torch.eye(12, dtype=torch.bool).view(12, 2, 6):
-            logits = without(fill, position)(model, tokens, out, OWN_MEANS)
-            found.append(sign * (clean - answer_logit(logits, answers, centred)))
-        found = torch.stack(found)
-        return (found.T.reshape(12, -1) if scrambled else found).view(2, 6, len(tokens))
-
-    return effects
-
-
 EFFECT_MISTAKES = {
     "the sign is turned round: a neuron that helps has a positive effect": {"sign": -1},
     "the logit was not centred; subtract its mean over the vocabulary": {"centred": False},
@@ -199,29 +171,6 @@ def test_effects_one_neuron_at_a_time(neuron_effects):
         expect_close(got, truth, "layer neuron batch", f"undisturbed minus this neuron at its mean, at_once={at_once}")
 
 
-def by_differences(centred=True, centre_h=True, sign=1, share=1.0, step=1e-6):
-    """attributed_effects with slopes measured: nudge one neuron up and down."""
-
-    def effects(model, tokens, answers):
-        slope = torch.zeros(2, 6, len(tokens), dtype=torch.float64)
-        for layer in range(2):
-            for n in range(6):
-                up, down = (
-                    model.run_with_hooks(tokens, [(f"blocks.{layer}.mlp.hook_post", nudge(n, by))])[:, -1]
-                    for by in (step, -step)
-                )
-                rise = answer_logit(up, answers, centred) - answer_logit(down, answers, centred)
-                slope[layer, n] = rise / (2 * step)
-        h = torch.stack([h[:, -1].T for h in POST])  # layer neuron batch
-        return sign * share * slope * (h - centre_h * h.mean(dim=-1, keepdim=True))
-
-    return effects
-
-
-def nudge(n, by):
-    return lambda h, hook: h + by * (torch.arange(6) == n)
-
-
 ATTRIBUTION_MISTAKES = {
     "the mean was not subtracted: compared with 0, not with the mean": by_differences(centre_h=False),
     "the sign is turned round: (h - mean) times the slope": by_differences(sign=-1),
@@ -235,3 +184,79 @@ def test_attribution_is_displacement_times_slope(attributed_effects):
     with torch.no_grad():  # chapters run like this
         got = attributed_effects(MODEL, TOKENS, ANSWERS)
     expect_close(got, by_differences()(MODEL, TOKENS, ANSWERS), "layer neuron batch", "(h - mean) x slope", 1e-5)
+
+
+A, B = torch.cartesian_prod(torch.arange(20), torch.arange(20))[torch.randperm(400, generator=DRAW)[:300]].T
+SOME = torch.randn(300, 2, generator=DRAW)  # two neurons, 300 of 400 problems
+
+
+@checks(
+    "key_map",
+    mistakes={
+        "a and b changed places: row a, column b": laid_out(transposed=True),
+        "where there is no problem there must be nan; 0 would be a value": laid_out(empty=0.0),
+    },
+)
+def test_every_problem_in_its_place(key_map):
+    expect_close(key_map(SOME, A, B, 21), laid_out()(SOME, A, B, 21), "a b neuron", "row a, column b, nan elsewhere")
+    expect_close(key_map(SOME[:, 0], A, B, 20), laid_out()(SOME[:, 0], A, B, 20), "a b", "one neuron")
+
+
+SCORE_MISTAKES = {
+    "zeros were counted: a silent neuron would match whatever comes first": scores_by_loops(zeros_count=True),
+    "the lowest values were taken, not the highest": scores_by_loops(highest=False),
+    "k is the size of the heuristic, not the number of problems where the neuron is active": (
+        scores_by_loops(k_of=lambda mask, values: int((values > 0).sum()))
+    ),
+    "the overlap was divided by the union; divide by k": (
+        scores_by_loops(over=lambda mask, values, overlap: 2 * int(mask.sum()) - overlap)
+    ),
+}
+
+
+@checks("heuristic_scores", mistakes=SCORE_MISTAKES)
+def test_overlap_of_the_highest_values(heuristic_scores):
+    masks = torch.stack([A < 5, B % 3 == 1, A == B, A + B < 25])
+    mixed = SOME[:, 0] + 1.5 * (A < 5)
+    for values in (mixed, mixed.abs(), mixed - 1):  # half silent, never silent, mostly silent
+        truth = scores_by_loops()(values, masks)
+        expect_close(heuristic_scores(values, masks).float(), truth, "heuristic", "overlap / k")
+    nothing = heuristic_scores(torch.zeros(300), masks).float()
+    expect_close(nothing, torch.zeros(4), "heuristic", "a silent neuron stands for nothing")
+
+
+@checks(
+    "classify_neuron",
+    mistakes={
+        "everything was scored on activation; direct heuristics need promoted": classifier(on=("activation", "activation")),
+        "everything was scored on promoted; operands need activation": classifier(on=("promoted", "promoted")),
+        "the three multi-result masks were forgotten": classifier(multi=False),
+        "below the threshold the name is none": classifier(ignore_threshold=True),
+    },
+)
+def test_planted_neurons_and_senseless_ones(classify_neuron):
+    generator = torch.Generator().manual_seed(7)
+    a, b = torch.cartesian_prod(torch.arange(40), torch.arange(40)).T
+    known = all_heuristics(a, b, a + b)
+    for name, (activation, promoted, made_from) in planted_neurons(a, b, a + b, generator).items():
+        got, score = classify_neuron(activation, promoted, a + b, known)
+        expect(got == made_from and score >= 0.6, f"a neuron planted as '{name}' was named '{got}' ({score:.2f})")
+    for label, (activation, promoted) in senseless_neurons(a, b, a + b, generator).items():
+        got, score = classify_neuron(activation, promoted, a + b, known)
+        expect(got == "none", f"{label}: expected 'none', got '{got}' ({score:.2f})")
+    half = (a < 20).float() * torch.rand(1600, generator=generator)
+    for threshold in (0.3, 0.9999):
+        truth = classifier()(half, half * 0, a + b, known, threshold)
+        got = classify_neuron(half, half * 0, a + b, known, threshold)
+        expect(got[0] == truth[0], f"threshold {threshold}: expected '{truth[0]}', got '{got[0]}' ({got[1]:.2f})")
+        expect_close(got[1], truth[1], "", "the score of the best heuristic")
+
+
+@checks("classify_neuron", mistakes={"of equal scores the smaller heuristic was taken": classifier(ties="small")})
+def test_the_heuristic_that_explains_more(classify_neuron):
+    a, b = torch.cartesian_prod(torch.arange(40), torch.arange(40)).T
+    known = all_heuristics(a, b, a + b)
+    steep = torch.where((a >= 10) & (a < 20), 30.0 - a, 0.0) + 0.001 * b  # highest for a = 10 to 14, and then 15 to 19
+    steep = steep * (steep > 1)
+    got, score = classify_neuron(steep, -steep, a + b, known)
+    expect(got == "range: 10 <= a < 20", f"10 <= a < 15 and 10 <= a < 20 both score 1; expected the larger, got '{got}'")
