@@ -78,9 +78,9 @@ def draw_atlas(maps: list[Tensor], lenses: list[Tensor], labels: list[str], titl
 def draw_names(shares: dict[str, dict[str, float]], title: str) -> Figure:
     """One stacked bar per set of neurons: the share of each type; the rest is nameless."""
     figure, ax = plt.subplots(figsize=(8.4, 4.2))
-    left = torch.zeros(len(shares))
+    left = array(torch.zeros(len(shares)))
     for kind, colour in COLOUR.items():
-        widths = torch.tensor([100 * share.get(kind, 0.0) for share in shares.values()])
+        widths = array(torch.tensor([100 * share.get(kind, 0.0) for share in shares.values()]))
         ax.barh(range(len(shares)), widths, left=left, color=colour, label=kind)
         left = left + widths
     ax.axvline(91, color=RED, linestyle=":", linewidth=1.5)
