@@ -296,4 +296,4 @@ claim("largest loss of the four draws", max(draw.mean() for draw in draws), high
 # - `scrub`: what a story calls irrelevant, it has to prove irrelevant.
 # - The trained model: naive 42 %, refined 99.8 %, the rest stated in nats.
 #
-# Next: a model with MLPs, that calculates (chapters 15 to 17).
+# Next: a model with MLPs, that calculates: `python -m course 15`.

@@ -269,4 +269,4 @@ show(pictures.draw_lens_at_equals(lines, deleted, "The last MLP writes the answe
 # - A circuit with a mean per position, a stated gauge, random circuits beside it, and a trap in its counterfactuals.
 # - Two things that failed: linear probes for the operands at "=", and deletion by the MLPs.
 #
-# Chapter 16 opens the MLPs: 256 neurons each, and what single ones have learnt.
+# Next: the MLPs, 256 neurons each, and what single ones have learnt: `python -m course 16`.
