@@ -48,8 +48,9 @@ generator = torch.Generator().manual_seed(16)
 n_layers, d_mlp, last = model.cfg.n_layers, model.cfg.d_mlp, model.cfg.n_layers - 1
 studies = {name: study_operator(model, operator) for operator, name in enumerate(OPERATORS)}
 minus = studies["-"]  # activations at "=", effects, and so on, of all a - b
-parts = neuron_contributions(model, minus.cache, last)
-gap = parts.sum(dim=2) + model.b_out[last] - minus.cache[f"blocks.{last}.hook_mlp_out"]
+some = {name: x[:200] for name, x in minus.cache.items()}  # a vector per neuron: for all problems, half a gigabyte
+parts = neuron_contributions(model, some, last)
+gap = parts.sum(dim=2) + model.b_out[last] - some[f"blocks.{last}.hook_mlp_out"]
 claim("largest gap: neurons plus bias against the layer", gap.abs().max(), high=1e-4)
 direct = answer_contributions(model, minus.cache, last, minus.answers)
 claim("logits that the last layer's neurons add to the answer", direct.sum(dim=1).mean(), low=3, measured=10.75)

@@ -70,7 +70,7 @@ def centred_answer(logits: Tensor, answers: Tensor) -> Tensor:
     return logits.gather(-1, answers[:, None])[:, 0] - logits.mean(dim=-1)
 
 
-def neuron_effects(model: Transformer, tokens: Tensor, answers: Tensor, at_once: int = 64) -> Tensor:
+def neuron_effects(model: Transformer, tokens: Tensor, answers: Tensor, at_once: int = 16) -> Tensor:
     """What each neuron is worth to each prompt, exactly: [layer, neuron, batch], in logits.
 
     effect = centred_answer(undisturbed) - centred_answer(this one neuron at its mean over the prompts): positive if
@@ -191,7 +191,7 @@ def study_operator(model: Transformer, operator: int) -> Study:
     tokens, answers = all_of_them.tokens[rows, :4], all_of_them.tokens[rows, 4]
     a, b = all_of_them.a[rows], all_of_them.b[rows]
     result = answer_to(all_of_them.operator[rows], a, b)
-    _, cache = model.run_with_cache(tokens)
+    _, cache = model.run_with_cache(tokens, lambda name: ".mlp." in name or name.endswith(("mlp_out", "scale")))
     h = torch.cat([cache[f"blocks.{layer}.mlp.hook_post"][:, -1] for layer in layers], dim=1)
     lens = torch.cat([value_logits(model, layer) for layer in layers])
     order = attributed_effects(model, tokens, answers).abs().mean(dim=-1).flatten().argsort(descending=True)
