@@ -117,7 +117,7 @@ def test_the_tightest_fit_works():
         (24, 40, (2, 9), 13, "length - 3 = 21"),
         (24, 40, (2, 9), -1, "prefix"),
         (24, 23, (2, 9), None, "d_vocab >= 24, not 23"),
-        (3, 40, (1, 1), None, "length - 3 = 0"),
+        (3, 40, (1, 1), None, "in sequences of 3: .*at least 4 tokens"),
     ],
 )
 def test_impossible_sequences_are_refused_with_the_reason(length, vocab, periods, prefix, words):
