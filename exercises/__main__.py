@@ -22,7 +22,7 @@ def find(name: str | None) -> list[tuple[str, str]]:
     every = [(chapter, exercise) for chapter in stubs.chapters() for exercise in stubs.exercise_names(chapter)]
     if name is None:
         return every
-    picked = [(c, e) for c, e in every if name in (e, c) or (name.isdigit() and c.startswith(f"ch{int(name):02d}_"))]
+    picked = [(c, e) for c, e in every if name in (e, c) or (name.isdecimal() and c.startswith(f"ch{int(name):02d}_"))]
     if not picked:
         raise ValueError(f"no exercise or chapter is called {name!r}. {progress.nearest(name, every)}")
     return picked
@@ -108,12 +108,12 @@ def hint(name: str | None, number: int) -> int:
 def reset(name: str) -> int:
     """Write a chapter's exercise file anew; what was there is kept as NAME.1.old, NAME.2.old, ..."""
     chapter = find(name)[0][0]
-    path = stubs.exercise_path(chapter)
+    path, fresh = stubs.exercise_path(chapter), stubs.stub_text(stubs.solution_path(chapter).read_text())
     if path.exists():
         number = next(n for n in range(1, 10_000) if not kept(path, n).exists())
         path.rename(kept(path, number))
         print(f"your file is kept as exercises/{kept(path, number).name}")
-    path.write_text(stubs.stub_text(stubs.solution_path(chapter).read_text()))
+    path.write_text(fresh)
     print(f"fresh: exercises/{path.name}")
     return 0
 
@@ -138,6 +138,9 @@ def main(argv: list[str] | None = None) -> int:
         return actions[args.command](args.name) if args.command else show_progress()
     except ValueError as error:
         print(f"{error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a folder that may not be written
+        print(f"{error.filename}: {error.strerror}. The exercises need a folder that you may write to.", file=sys.stderr)
         return 2
 
 
