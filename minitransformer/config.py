@@ -47,7 +47,7 @@ def require_periods(periods) -> None:
         isinstance(periods, tuple | list) and len(periods) == 2, f"periods must be (shortest, longest), not {periods!r}."
     )
     for period in periods:
-        require_whole("a period", period, least=0)
+        require_whole("a period", period)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class TrainConfig:
         _require_whole(self, "warmup", least=0)
         _require_whole(self, "steps", "batch_size", "eval_every", "save_every")
         require_periods(self.periods)
-        _require(1 <= self.periods[0] <= self.periods[1], f"periods must be (shortest, longest), not {self.periods!r}.")
+        _require(self.periods[0] <= self.periods[1], f"periods must be (shortest, longest), not {self.periods!r}.")
         object.__setattr__(self, "periods", tuple(self.periods))  # JSON knows only lists
         _require(isinstance(self.task, str), f"task must be the name of a task, not {self.task!r}.")
         _require_numbers(

@@ -111,7 +111,7 @@ def test_the_tightest_fit_works():
 @pytest.mark.parametrize(
     "length, vocab, periods, prefix, words",
     [
-        (24, 40, (0, 5), None, "1 <= low"),
+        (24, 40, (0, 5), None, "at least 1, not 0"),
         (24, 40, (6, 5), None, "low <= high"),
         (24, 40, (2, 22), None, "length - 3 = 21: 2 to 22"),
         (24, 40, (2, 9), 13, "length - 3 = 21"),
