@@ -255,6 +255,9 @@ SOLUTIONS = [
     Case(
         "arithmetic_faithfulness(neurons, tokens, [], means, lambda logits, right: logits[..., 0] * 0)", "nothing to explain"
     ),
+    Case("auroc(torch.tensor([]), torch.tensor([1.0, 2.0]))", "they have 0 and 2"),
+    Case("at_equal_results(torch.ones(2), torch.arange(2), torch.arange(2) == 0, torch.arange(2) == 1)", "none of the 1"),
+    Case("missing_and_weak(0, 1.0, 2, 3.0)", "not (0, 1.0, 2, 3.0)"),
 ]
 
 CASES = [*OPTIONS, *CHECKPOINTS, *RESUMING, *COURSE, *EXERCISES, *CONFIGS, *MODEL, *DATA, *SOLUTIONS]
