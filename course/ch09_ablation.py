@@ -131,13 +131,14 @@ claim(
 claim("loss with one head gone", losses[1], high=0.3, measured=0.0293)
 claim("loss with all but one gone", losses[-2], low=1.0, high=3.5, measured=2.196)
 claim("right minus wrong logit, whole model", margins[0], low=9, high=20, measured=13.08)
+claim("right minus wrong logit, one head gone", margins[1], low=5, high=18, measured=9.4)
 claim("largest distance from what attribution predicts", (torch.tensor(margins) - predicted).abs().max(), high=1e-3)
 curves = {"our model": (BLUE, losses, margins), "planted: equal heads": (ORANGE, planted_losses, planted_margins)}
 show(draw_groups(names, single, together, curves), "groups")
 
 # %% [markdown]
 # Nobody steps in. Each head goes on adding its share to the logits, exactly what attribution (chapter 6) says. But the loss
-# is flat where the answer is safe: from 13 logits to 10, nothing visible happens. Redundancy here is a *margin*. So report a
+# is flat where the answer is safe: from 13 logits to 9, next to nothing happens. Redundancy here is a *margin*. So report a
 # group, or a measure that does not saturate. (In models with layer normalisation or more layers, heads *can* react.)
 #
 # ## What was lost, the message or the direction?
@@ -152,6 +153,7 @@ show(draw_groups(names, single, together, curves), "groups")
 # %%
 kept = loss_where_known(pattern_preserving_ablation(model, tokens, previous), repeats) - clean
 target, follower = induction[0], follows_earlier_copy(tokens)  # batch query key
+even = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]
 
 
 def where_it_belongs(pattern):
@@ -171,6 +173,7 @@ claim("attention on the right tokens", looks[0], low=0.9, measured=0.970)
 claim("previous-token heads out of its keys", looks[1], high=0.02, measured=0.0003)
 claim("control: out of its queries", looks[2], low=0.9, measured=0.984)
 claim("control: the other heads out of its keys", looks[3], low=0.85, measured=0.967)
+claim("attention there if spread evenly", where_it_belongs(even), low=0.04, high=0.06, measured=0.0485)
 row = int(((repeats.prefix < 4) & (repeats.period < 12)).nonzero()[0])
 show(draw_targeted({name: pattern[row] for name, pattern in panels.items()}, f"{target[0]}.{target[1]}", looks), "targeted")
 
@@ -248,9 +251,9 @@ claim("   control: impostor", strict_induction_accuracy(impostor, repeats), high
 claim("2  attention to the token before", scores["previous_token"][previous[0]], low=0.9, measured=0.991)
 claim("   by position: share of positions", looks_one_back(model, previous[0]), low=0.9, measured=1.0)
 claim("   control: best head of layer 1", scores["previous_token"][1].max(), high=0.1, measured=0.0334)
-claim("   control: untrained 0.0, by position", looks_one_back(untrained, (0, 0)), high=0.35)
+claim("   control: untrained 0.0, by position", looks_one_back(untrained, (0, 0)), high=0.35, measured=0.0645)
 claim("3  tokens that seek themselves", seek_themselves(model, previous[0], target), low=0.9, measured=1.0)
-claim("   control: untrained, best of 16 pairs", max(pairs_0), high=0.15)
+claim("   control: untrained, best of 16 pairs", max(pairs_0), high=0.15, measured=0.0469)
 claim("   wrong head, best pair", max(pairs), low=0.1, high=0.98, measured=0.641)
 claim("4  share of the right key's advantage", share, low=0.8, high=1.1, measured=0.976)
 claim("   control: other layer-0 heads", rest, high=0.12, measured=0.0049)

@@ -127,8 +127,9 @@ show(draw_direct_indirect(effects, [[first], others]), "scatter")
 # - **interaction**: they look elsewhere *and* find something else there. More, or less, than the two alone.
 #
 # Each is an intervention of its own: force the patterns to those of the run without the head, or hold them and take the
-# head out, and put back at the end what only the unembedding should see. Then add up. No entry is "what is left over", so
-# that the sum is a test: for a metric linear in the logits it must give the measured total.
+# head out, and put back at the end what only the unembedding should see. For the interaction, let both change at once, and
+# take off the two alone. Then add up: for a metric linear in the logits the sum must give the measured total. (That tests
+# direct against the rest. How the rest is *divided* no sum can test: the two alone cancel in it. Known heads can, below.)
 #
 # *Predict:* which way does the previous-token head use?
 #
@@ -267,9 +268,9 @@ claim("total effect if the head writes its average", by_mean, low=-18, high=-5, 
 # %% [markdown]
 # ## What you have now
 #
-# - A ledger that closes, because every entry was measured and none was made to fit.
+# - A ledger that closes, and whose single entries were tested on heads with known ways.
 # - The role of each head by intervention: layer 0 steers, by keys; layer 1 writes.
-# - Controls: six hand-built heads with known ways, an impostor that writes in both layers, random weights.
+# - Controls: six hand-built heads, an impostor that writes in both layers, random weights.
 # - A caution: direct attribution of 0 means "does not write", and no more.
 #
 # Zeroing shows the model a stream that it never met in training. Next: take an activation from another prompt, and ask what

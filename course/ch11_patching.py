@@ -109,7 +109,7 @@ for swap, wire in (("key", "k"), ("value", "v"), ("query", "q")):
 
 # %% [markdown]
 # One circuit, three maps. *What you corrupt decides what you can find*: with B and D swapped the previous-token heads are
-# silent, for their message is the same in both runs. No effect means "does not carry this difference", not "unused".
+# silent, for at B and D they write the same in both runs. No effect means "does not carry this difference", not "unused".
 #
 # ## What happens if the patch goes the other way?
 #

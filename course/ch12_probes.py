@@ -95,8 +95,8 @@ claim("previous token after layer 0, random weights", untrained[1], high=0.3, me
 
 # %% [markdown]
 # The current token is there from the start, the previous one comes with layer 0, the answer with layer 1: the three steps
-# of induction in three lines. (In another model of this kind the previous token went .02, .84, .73.) Two controls: shuffled
-# labels, the grey band, and random weights, whose heads mix all tokens before.
+# of induction in three lines. Two controls: shuffled labels, the grey band, and random weights, whose heads mix all
+# tokens before.
 #
 # But look at the end of the second line. Layer 1 has done its work, and the previous token is still there. Who reads it?
 #
@@ -167,8 +167,8 @@ claim("by whether its heads look at BOS", (resting[:, 1:] != known[:, 1:]).doubl
 # For the other direction, a planted case. Take the hand-built induction model of chapter 5 and add a head 0.1 that looks
 # *two* back and notes that token in a corner that nothing reads.
 #
-# To test use, take the feature out and see what breaks. If all classes have the same mean, no linear probe beats the
-# commonest class. So subtract from each place the offset of its class.
+# To test use, take the feature out and see what breaks. If all classes have the same mean, least squares finds
+# only flat lines, and names the commonest class everywhere. So subtract from each place the offset of its class.
 #
 # **Exercises `class_means`** (10 minutes) and **`erase`** (10 minutes).
 

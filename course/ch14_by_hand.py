@@ -282,7 +282,7 @@ claim("largest loss of the four draws", max(draw.mean() for draw in draws), high
 # Never with "the model". One can be done with a *claim*: this behaviour, on these inputs, to this accuracy. Then, when
 #
 # 1. what the claim calls irrelevant can be resampled *all together*, and the behaviour stays (here 99.8 %),
-# 2. the claim is small: it names 6 inputs of layer 1 out of 22, and one fact of each,
+# 2. the claim is small: of 22 inputs (6 for q, 6 for k, 5 for v, 5 past layer 1) it names 6, and one fact of each,
 # 3. rival stories were given the same chance and fell, and the test has said yes to a rival where it was true,
 # 4. what is left over is stated as a number, in the unit that matters (here .01 nats per token),
 # 5. somebody could still be surprised: the claim predicts inputs or interventions that nobody has tried.

@@ -243,6 +243,7 @@ columns = {"answer": 4, "operand a": 0, "operand b": 2}
 lines = {name: torch.stack([x.gather(1, sample[:, c, None]).mean() for x in lens]) for name, c in columns.items()}
 first = (lens.argmax(dim=-1) == sample[:, -1]).float().mean(dim=1)
 claim("answer is the first choice of the lens, before the last MLP", first[-2], high=0.4, measured=0.1299)
+claim("and after it", first[-1], low=0.98, measured=1.0)
 other = sample[torch.arange(len(sample)).roll(1)]  # another problem's numbers: the control
 deleted = {
     name: [ffn_deletion(model, cache, layer, numbers[:, None].expand(-1, 4))[:, 3].mean().item() for layer in range(2)]

@@ -120,7 +120,7 @@ claim("overlap of - and x", shared(studies["-"], studies["x"]), high=0.13, measu
 
 # %% [markdown]
 # In Llama about 200 of 14,336 neurons per layer were enough. Ours needs half of all it has: a small model has none to
-# spare. And the operators live nearly apart: x shares fewer neurons with the others than chance would give.
+# spare. And the operators live nearly apart: + and - share 16 % of their neurons (chance: 11 %), x and the others 8 %.
 #
 # ## Keys and values
 #
@@ -231,6 +231,8 @@ for name, s in studies.items():
     lost[f"a {name} b\n({counts.float().mean():.1f} neurons a prompt)"] = loss
     right[name] = [share for share, _ in after.values()]
     own, far, _, by_lot = loss.values()
+    taken = {"+": 6.8, "-": 11.4, "x": 4.8}[name]
+    claim(f"a {name} b: neurons taken out, per prompt", counts.float().mean(), low=2, high=25, measured=taken)
     claim(f"a {name} b: logits lost, relative to by lot", own / by_lot, low=1.8)
     claim(f"a {name} b: logits lost, relative to furthest from their means", own / far, low=0.8)
 show(pictures.draw_knock_outs(lost, "A prompt needs the neurons whose heuristic covers it"), "prompts")

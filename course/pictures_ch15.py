@@ -108,7 +108,7 @@ def draw_lens_at_equals(lines: dict[str, torch.Tensor], deleted: dict[str, list[
     left.legend(loc="upper left")
     for (name, values), shift, colour in zip(deleted.items(), (-0.27, 0, 0.27), (BLUE, GREEN, "grey")):
         bars = right.bar([i + shift for i in range(2)], values, width=0.25, color=colour, label=name)
-        right.bar_label(bars, fmt="%.2f", fontsize=9)
+        right.bar_label(bars, [f"{value:.2f}" if abs(value) >= 0.005 else "0" for value in values], fontsize=9, padding=2)
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xticks([0, 1], ["MLP 0", "MLP 1"])
     right.set(ylabel='change of the logit at "=" (nats)')

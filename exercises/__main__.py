@@ -3,7 +3,7 @@
 python -m exercises                  one row per chapter, what is next and how long it takes
 python -m exercises check [NAME]     check one function, one chapter (a number), or everything you have attempted
 python -m exercises watch [NAME]     the same, again each time you save
-python -m exercises hint [NAME] [N]  the next hint, or the N-th; without a name: for the exercise that is next
+python -m exercises hint [NAME] [N]  its first hint, or the N-th; without a name: for the exercise that is next
 python -m exercises reset CHAPTER    a fresh exercise file; the old one is kept beside it
 """
 

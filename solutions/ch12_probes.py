@@ -121,7 +121,7 @@ def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     """Make the labels linearly unreadable and change nothing else: take from every place the offset of its own class.
 
     x [..., d_model], labels [...] -> x minus class_means of the place's class; places with label -1 stay as they are.
-    Afterwards all classes have the same mean, so the best linear probe can do no better than name the commonest class:
+    Afterwards all classes have the same mean, so a probe fitted by least squares can only name the commonest class:
     Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form". (They need no labels when they erase; we
     have them.) x stays as it was.
     """

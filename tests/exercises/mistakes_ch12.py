@@ -112,6 +112,7 @@ SPLIT = {
     "the probe was fitted to all rows, the test rows among them": scored(split="all fit"),
     "fitting and testing are swapped: the first `share` fits": scored(split="swapped"),
     "the positions were split; split the sequences": scored(split="positions"),
+    "all labelled places were put in one list and that was split; split the sequences": scored(split="places"),
     "places with label -1 were counted as wrong answers": scored(known_only=False),
     "-1 was taken for the last class": last_class_too,
     "the bias was left out": scored(bias=False),
@@ -154,6 +155,9 @@ DEPTHS = {
 
 MEANS = {
     "the mean of all labelled places was not taken off": lambda *args: means_by_loops(*args, centred=False),
+    "the mean of the class means was taken off; take the mean of all labelled places": (
+        lambda *args: means_by_loops(*args, of_means=True)
+    ),
     "places with label -1 were counted in the overall mean": lambda *args: means_by_loops(*args, minus_one=True),
     "a class that does not occur is nan: 0 / 0; it must be 0": lambda *args: means_by_loops(*args, empty=torch.nan),
     "-1 was taken for the last class": lambda x, labels, n: means_by_loops(x, labels % n, n),

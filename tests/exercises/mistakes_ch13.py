@@ -51,7 +51,9 @@ def both(model, repeats, circuit, knocked_out, metric, ablation="mean", swap=Fal
     return torch.stack(columns[::-1] if swap else columns, dim=1)
 
 
-def worth(model, repeats, circuit, metric, ablation="mean", alone=True, pick=lambda x: max(x, key=abs), whole=False):
+def worth(
+    model, repeats, circuit, metric, ablation="mean", alone=True, pick=lambda x: max(x, key=abs), whole=False, first=-1
+):
     """minimality on SMALL; the options are the mistakes."""
     values = {}
     base = HEADS if whole else circuit
@@ -61,7 +63,7 @@ def worth(model, repeats, circuit, metric, ablation="mean", alone=True, pick=lam
         gains = [
             (o.share([[*part, v]], metric, ablation) - o.share([part], metric, ablation)).item() for part in parts
         ]  # the last part is all of the rest
-        values[v] = (gains[-1], pick(gains)) if alone else (pick(gains), gains[-1])
+        values[v] = (gains[first], pick(gains)) if alone else (pick(gains), gains[first])
     return values
 
 

@@ -127,6 +127,14 @@ def without(model, tokens, heads, layers=(), values=False):
 
 
 @torch.no_grad()
+def last_pattern_everywhere(model, tokens, heads):
+    """What a lambda in a loop does that names the loop's variable: every layer gets the patterns of the last one."""
+    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
+    last = model.run_with_cache(tokens, names)[1][names[-1]]
+    return silenced(model, heads).run_with_hooks(tokens, [(name, lambda x, hook: last.clone()) for name in names])
+
+
+@torch.no_grad()
 def pattern_without(model, tokens, sources, target, side="k", factor=0.0, only=False):
     """targeted_ablation the long way: q or k of a run with the sources' W_O times `factor`, the other of a clean run.
 
@@ -209,7 +217,14 @@ def aimed(change):
     return lambda model, tokens, sources, target, side="k": pattern_without(model, tokens, *change(sources, target, side))
 
 
+def even(model, tokens, sources, target, side="k"):
+    """A wrong targeted_ablation: all keys, or queries, are 0, so that all scores are."""
+    visible = torch.ones(tokens.shape[1], tokens.shape[1]).tril()
+    return (visible / visible.sum(dim=-1, keepdim=True)).expand(len(tokens), -1, -1)
+
+
 TARGET_MISTAKES = {
+    "all of the target's keys (or queries) were set to 0; only the sources' share goes": even,
     "the pattern of the undisturbed run was returned": aimed(lambda s, target, side: (s, target, "")),
     "the sources were taken out of queries and keys; out of one only": aimed(lambda s, target, side: (s, target, "qk")),
     "keys and queries are exchanged, or it was always the queries": aimed(

@@ -226,6 +226,36 @@ def ledger(values=None, patterns=None, interaction=None, total=None, sign=1):
     return function
 
 
+LEDGER_MISTAKES = {
+    "via values holds the direct effect too: what the head wrote was not added back at the end": ledger(
+        values=lambda zero, P, P_removed, back: P + zero
+    ),
+    "via values was measured with the patterns of the removed run; hold the undisturbed ones": ledger(
+        values=lambda zero, P, P_removed, back: P_removed + zero + back
+    ),
+    "via patterns zeroed the head as well; only where later heads look may change": ledger(
+        patterns=lambda zero, P_removed, back: P_removed + zero
+    ),
+    "via patterns zeroed the head and put it back; nothing may be zeroed there, only patterns change": ledger(
+        patterns=lambda zero, P_removed, back: P_removed + zero + back
+    ),
+    "what the head wrote was put back nowhere: via values and interaction hold the direct effect too": ledger(
+        values=lambda zero, P, P_removed, back: P + zero,
+        interaction=lambda out, both, whole: whole - out["via patterns"] - out["via values"],
+    ),
+    "the interaction still holds the effects via patterns and via values": ledger(interaction=lambda out, both, whole: both),
+    "all signs are turned round": ledger(sign=-1),
+}
+LAZY_MISTAKES = {
+    "the interaction was taken to be what is left of the total; then the ledger closes whatever you measured": ledger(
+        interaction=lambda out, both, whole: whole - out["direct"] - out["via patterns"] - out["via values"]
+    ),
+    "the total was computed as a sum; measure it, so that the sum can be tested": ledger(
+        total=lambda out: sum(out.values())
+    ),
+}
+
+
 def query_key(q="hook_q", k="hook_k", extra=lambda zero, removed: [], both_is_sum=False, free=False):
     """query_and_key_effects with something wrong."""
 

@@ -242,7 +242,29 @@ NORMALISED_MISTAKES = {
         lambda p, clean, corrupt: (p.mean() - corrupt.mean()) / (clean.mean() - corrupt.mean())
     ),
 }
+CELL_MISTAKES = {
+    "every cell got the patches of all cells": change(cells_one_by_one, joined=True),
+    "rows are mixed up: row c * batch + b is prompt b with cell c, as tokens.repeat(cells, 1) lays them out": (
+        change(cells_one_by_one, mixed=True)
+    ),
+    "every prompt was patched with the first prompt's activation": change(cells_one_by_one, first_prompt=True),
+    "only the first place of each cell was patched": (
+        lambda model, tokens, saved, cells: cells_one_by_one(model, tokens, saved, [cell[:1] for cell in cells])
+    ),
+}
+
+
+def last_head_everywhere(model, tokens, other, sender, receivers):
+    """What hooks made in a loop do if they name the loop's variable: all of them find the head of the last receiver."""
+    head = next((each[1] for each in reversed(receivers) if each != "logits"), None)
+    receivers = [each if each == "logits" else (each[0], head, each[2]) for each in receivers]
+    return paths_by_algebra(model, tokens, other, sender, receivers)
+
+
 PATH_MISTAKES = {
+    "all hooks changed the last receiver's head: a function in a loop reads `head` too late; bind it, head=head": (
+        last_head_everywhere
+    ),
     "the receiver's input was set; add the change, or later receivers miss what earlier ones do": (
         change(paths_by_algebra, setting=True)
     ),

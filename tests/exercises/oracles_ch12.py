@@ -36,6 +36,9 @@ def accuracy_by_rows(x, labels, n_classes, share=0.8, split="sequences", known_o
         fit = test = places
     if split == "swapped":
         fit, test = test, fit
+    if split == "places":
+        cut = int(share * len(places))
+        fit, test = places[:cut], places[cut:]
     if split == "positions":
         fit, test = ([at for at in places if (at[1] < last_pos) == first] for first in (True, False))
     if not fit or not test:
@@ -47,8 +50,8 @@ def accuracy_by_rows(x, labels, n_classes, share=0.8, split="sequences", known_o
     return float(right) / total
 
 
-def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.0):
-    """class_means, label by label. minus_one: the mistake of letting -1 join the overall mean."""
+def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.0, of_means=False):
+    """class_means, label by label. minus_one, of_means: the mistakes of -1 in the overall mean, and of the mean of means."""
     rows, flat = x.reshape(-1, x.shape[-1]), labels.flatten()
     overall = rows.mean(dim=0) if minus_one else rows[flat >= 0].mean(dim=0)
     means = torch.full((n_classes, x.shape[-1]), empty, dtype=x.dtype)
@@ -56,6 +59,9 @@ def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.
         members = [row for row, each in zip(rows, flat.tolist()) if each == label]
         if members:
             means[label] = sum(members) / len(members) - (overall if centred else 0)
+    if of_means:
+        seen = torch.tensor([bool((flat == label).any()) for label in range(n_classes)])
+        means = torch.where(seen[:, None], means - means[seen].mean(dim=0), 0.0)
     return means
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch.nn.functional import cross_entropy, pad
 
+from exercises.attempts import same
 from minitransformer import planted
 from minitransformer.data import BOS, repeated_tokens
 from solutions.ch14_by_hand import AT_REST, MATCH
@@ -119,6 +120,20 @@ def looks_for(weights, d_head):
     """The score matrix in units of a full match, as the model divides it."""
     W_Q, W_K, _, _ = weights
     return W_Q @ W_K.T / math.sqrt(d_head) / MATCH
+
+
+class SameHead:
+    """Weights of a head, equal to all others that mean the same: column c of W_Q and W_K may be used for anything."""
+
+    def __init__(self, weights, d_head):
+        self.d_head = d_head
+        self.products = self.products_of(weights)
+
+    def products_of(self, weights):
+        return [looks_for(weights, self.d_head), weights[2] @ weights[3]]
+
+    def __eq__(self, weights):
+        return same(self.products_of(weights), self.products, tolerance=1e-4)
 
 
 # A whole transformer, on coordinates, then turned by a random rotation

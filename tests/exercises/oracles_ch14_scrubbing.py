@@ -50,6 +50,8 @@ def facts(tokens, features):
 def resampled(parts, matters, tokens, generator, unnamed="anywhere", shared=False, ignore=False):
     total, state = 0.0, generator.get_state()
     for name, each in parts.items():
+        if name not in matters and unnamed == "skipped":
+            continue
         if shared:
             generator.set_state(state)
         donors = donors_by_loops(facts(tokens, () if ignore else matters.get(name, ())), generator)
@@ -64,15 +66,16 @@ PART_MISTAKES = {
     "parts that are not named were kept as they are; they may come from anywhere": (
         lambda *args: resampled(*args, unnamed="kept")
     ),
-    "parts that are not named were left out": lambda *args: resampled(*args, unnamed="dropped"),
+    "parts that are not named were skipped; they may come from anywhere": lambda *args: resampled(*args, unnamed="skipped"),
+    "parts that are not named were drawn and left out": lambda *args: resampled(*args, unnamed="dropped"),
     "all parts got the same donors; each needs a draw of its own": lambda *args: resampled(*args, shared=True),
     "donors do not agree in what matters": lambda *args: resampled(*args, ignore=True),
 }
 
 
-def layer_1(model, x, at):
+def layer_1(model, x, at, read="qkv"):
     """What one head of layer 1 writes, query by query; x: what q, k and v read, each [batch, pos, d_model]."""
-    q, k, v = (x[side] @ getattr(model, f"W_{side.upper()}")[1, at].detach() for side in "qkv")
+    q, k, v = (x[side] @ getattr(model, f"W_{side.upper()}")[1, at].detach() for side in read)
     z = torch.zeros_like(q)
     for b in range(len(q)):
         for i in range(q.shape[1]):
@@ -97,8 +100,10 @@ def scrubbed(wrong=""):
             x[side] = resampled(content if side == "v" and wrong != "v positions" else parts, matters, tokens, generator)
         out = 0.0
         for h in range(model.cfg.n_heads):
-            own = layer_1(model, x, h)
-            if h not in story.heads and wrong != "all heads":
+            own = layer_1(model, x, h, "vvv" if wrong == "last one" else "qkv")
+            if h not in story.heads and wrong == "others kept":
+                own = cache["blocks.1.attn.hook_result"][:, :, h]
+            elif h not in story.heads and wrong != "all heads":
                 undisturbed = own if wrong == "others scrubbed too" else cache["blocks.1.attn.hook_result"][:, :, h]
                 own = resampled({"": undisturbed}, {}, tokens, generator)
                 own = 0.0 if wrong == "others zeroed" else own
@@ -114,6 +119,8 @@ SCRUB_MISTAKES = {
     "the direct way was left as it was": scrubbed("direct kept"),
     "the direct way is missing": scrubbed("no direct"),
     "heads that are not in the story went on working": scrubbed("all heads"),
+    "heads that are not in the story kept what they wrote in the undisturbed run; resample it": scrubbed("others kept"),
+    "queries and keys got the new values: a lambda in a loop reads `new` too late; bind it, new=new": scrubbed("last one"),
     "heads that are not in the story were zeroed, not resampled": scrubbed("others zeroed"),
     "the other heads' outputs come from the second run; they belong to the undisturbed one": scrubbed("others scrubbed too"),
     "q, k and v got the same donors; each needs a draw of its own": scrubbed("same donors"),

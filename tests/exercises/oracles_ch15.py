@@ -59,6 +59,19 @@ def candidates(row, changed, trained=True, answer=True, each=True, only=True):
     return found
 
 
+def wrong_rows(kept, possible):
+    """Which problem is there without a counterfactual, or missing although it has one; possible: row -> candidates."""
+    for row, others in possible.items():
+        if bool(others) != (row in kept):
+            fault = (
+                "is missing, it has counterfactuals"
+                if others
+                else "must be left out: no training problem with another answer fits"
+            )
+            return f"{FEW.decode(FEW.tokens[row])} {fault}"
+    return "the rows that remain must keep their order"
+
+
 def counterfactuals(problems, rows, changed, generator, pick=None, drop=True, **rules):
     """Like counterfactual_rows, by loops; pick: which of the candidates (default: a random one)."""
     kept, others = [], []

@@ -94,6 +94,12 @@ def scores_by_loops(zeros_count=False, highest=True, k_of=lambda mask, values: i
     return scores
 
 
+def order_for_rank(values, masks):
+    """A wrong heuristic_scores: the list of problems, best first, is read as if it were each problem's rank."""
+    sizes = masks.sum(dim=-1)
+    return (masks & (values.argsort(descending=True) < sizes[:, None]) & (values > 0)).sum(dim=-1) / sizes
+
+
 def classifier(on=("activation", "promoted"), multi=True, ties="large", ignore_threshold=False):
     """classify_neuron with one thing changed; on: what operand heuristics and what direct ones are scored on."""
 

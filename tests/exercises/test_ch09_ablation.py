@@ -239,6 +239,9 @@ def test_table_of_planted_heads(ablation_table):
     mistakes={
         "the patterns are those of the ablated run; force those of the undisturbed one": slow.without,
         "the values were kept as well": partial(slow.without, layers=(0, 1), values=True),
+        "all layers got the patterns of the last: a lambda in a loop reads `name` too late; use hook.name": (
+            slow.last_pattern_everywhere
+        ),
         "nothing was ablated": lambda model, tokens, heads: slow.by_hand(model, tokens, []),
         "all the other heads were ablated": lambda model, tokens, heads: slow.by_hand(
             model, tokens, [(a, b) for a in range(2) for b in range(3) if (a, b) not in heads]

@@ -9,6 +9,8 @@ from minitransformer.evaluate import attention
 from minitransformer.planted import induction_model, pointer_model
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles_ch10 import (
+    LAZY_MISTAKES,
+    LEDGER_MISTAKES,
     as_entries,
     effect,
     evenly,
@@ -127,29 +129,6 @@ def expect_entries(got, truth, why):
     expect(set(got) == set(truth), f"{why}: expected the entries {list(truth)}, got {list(got)}")
     for name, value in truth.items():
         expect_close(got[name], value, "", f'{why}, "{name}"')
-
-
-LEDGER_MISTAKES = {
-    "via values holds the direct effect too: what the head wrote was not added back at the end": ledger(
-        values=lambda zero, P, P_removed, back: P + zero
-    ),
-    "via values was measured with the patterns of the removed run; hold the undisturbed ones": ledger(
-        values=lambda zero, P, P_removed, back: P_removed + zero + back
-    ),
-    "via patterns zeroed the head as well; only where later heads look may change": ledger(
-        patterns=lambda zero, P_removed, back: P_removed + zero
-    ),
-    "the interaction still holds the effects via patterns and via values": ledger(interaction=lambda out, both, whole: both),
-    "all signs are turned round": ledger(sign=-1),
-}
-LAZY_MISTAKES = {
-    "the interaction was taken to be what is left of the total; then the ledger closes whatever you measured": ledger(
-        interaction=lambda out, both, whole: whole - out["direct"] - out["via patterns"] - out["via values"]
-    ),
-    "the total was computed as a sum; measure it, so that the sum can be tested": ledger(
-        total=lambda out: sum(out.values())
-    ),
-}
 
 
 @checks("effect_ledger", mistakes=LEDGER_MISTAKES)

@@ -7,6 +7,7 @@ from minitransformer.planted import gate_model, induction_model, negative_head_m
 from solutions.ch11_patching import ALL, ROWS, answer_gap, induction_prompts
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles_ch11 import (
+    CELL_MISTAKES,
     CELLS,
     GAP,
     LAST,
@@ -129,16 +130,7 @@ def test_probability_hides_the_negative_head(compare_metrics):
 MANY = 4  # cells in one group, when there are this many prompts: ROWS // MANY
 
 
-@checks(
-    "patch_cells",
-    mistakes={
-        "every cell got the patches of all cells": change(cells_one_by_one, joined=True),
-        "rows are mixed up: row c * batch + b is prompt b with cell c, as tokens.repeat(cells, 1) lays them out": (
-            change(cells_one_by_one, mixed=True)
-        ),
-        "every prompt was patched with the first prompt's activation": change(cells_one_by_one, first_prompt=True),
-    },
-)
+@checks("patch_cells", mistakes=CELL_MISTAKES)
 def test_cells_do_not_disturb_each_other(patch_cells):
     truth = cells_one_by_one(MODEL, TOKENS, SAVED, CELLS)
     got = patch_cells(MODEL, TOKENS, dict(SAVED), CELLS)

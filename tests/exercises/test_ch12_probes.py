@@ -17,6 +17,8 @@ from tests.exercises.mistakes_ch12 import (
     SPLIT,
     STEERED,
     TASK,
+    anywhere,
+    compared,
     depths,
     scored,
     seeded,
@@ -157,6 +159,18 @@ def test_nothing_there_nothing_found(selectivity):
     expect(abs(selectivity(noise, labels, 2, seeded())) < 0.25, "x is noise: expected a selectivity near 0")
     got = selectivity(held, labels, 2, seeded())
     expect(0.3 < got < 0.7, f"a planted bit, half 0 and half 1: expected a selectivity near .5, got {got:.2f}")
+
+
+@checks("selectivity", mistakes={"-1 changed places as well; those labels stay where they are": compared(anywhere)})
+def test_places_without_a_label_stay_where_they_are(selectivity):
+    """One labelled place in the test part: an accuracy is 0 or 1 there, so their difference is a whole number."""
+    generator = seeded(5)
+    labels = torch.randint(2, (40, 4), generator=generator)
+    labels[32:] = torch.tensor([[-1, 1, -1, -1]] + 7 * [4 * [-1]])
+    x = torch.randn(40, 4, 6, generator=generator).double()
+    for seed in range(3):
+        got = selectivity(x, labels, 2, seeded(seed))
+        expect(got in (-1, 0, 1), f"one labelled place to test on: expected -1, 0 or 1, got {got:.3f}")
 
 
 @checks("control_task", mistakes=TASK)

@@ -178,6 +178,7 @@ THREE = [(0, 0), (1, 0), (1, 1)]
         "the parts of the whole model were tried; only those of the circuit": partial(worth, whole=True),
         "only the whole circuit was tried: at_most must look at all its parts": partial(worth, pick=lambda x: x[-1]),
         "only the head by itself was tried: at_most must look at all parts": partial(worth, pick=lambda x: x[0]),
+        "alone means that v alone is lost, not that v alone is left": partial(worth, first=0),
         "the signs are wrong: a head that helps is worth a positive number": lambda *a: {
             v: (-x, -y) for v, (x, y) in worth(*a).items()
         },

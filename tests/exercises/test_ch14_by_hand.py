@@ -23,6 +23,7 @@ from tests.exercises.oracles_ch14 import (
     LOOKING_MISTAKES,
     MATCHING_MISTAKES,
     NOTING_MISTAKES,
+    SameHead,
     a_space,
     built,
     looks_for,
@@ -86,16 +87,19 @@ def test_subspaces_need_room(orthogonal_subspaces):
 # The two heads. Products of weights, because W_Q and W_K alone may be chosen in many ways that mean the same
 
 
-def shapes_of_a_head(weights):
+def head_of(builder):
+    """What it built: W_Q, W_K, W_V, W_O. A mistake is recognised by their products too, however the columns were used."""
+    weights = builder(SPACE, D_HEAD)
     expect(len(weights) == 4, f"expected W_Q, W_K, W_V, W_O, got {len(weights)} things")
     for name, W, shape in zip(("W_Q", "W_K", "W_V", "W_O"), weights, 3 * [(len(SPACE["token"]), D_HEAD)] + [(D_HEAD, 21)]):
         expect(tuple(W.shape) == shape, f"{name}: expected the shape {list(shape)}, got {list(W.shape)}")
+    builder.calls[-1] = (builder.calls[-1][0], SameHead(weights, D_HEAD))
+    return weights
 
 
 @checks("previous_token_weights", mistakes=LOOKING_MISTAKES)
 def test_previous_token_head_looks_back(previous_token_weights):
-    weights, position = previous_token_weights(SPACE, D_HEAD), SPACE["position"]
-    shapes_of_a_head(weights)
+    weights, position = head_of(previous_token_weights), SPACE["position"]
     got, truth = looks_for(weights, D_HEAD), sum_of_pairs(position[:, 1:], position[:, :-1])
     table = (position.T @ x @ position for x in (got, truth))
     expect_close(*table, "query_position key_position", "score / MATCH of every pair of positions", 1e-4)
@@ -104,7 +108,6 @@ def test_previous_token_head_looks_back(previous_token_weights):
 
 def expect_moves(weights, source, target):
     """W_V W_O takes token t to direction t of the target, and everything else to nothing."""
-    shapes_of_a_head(weights)
     moved, tokens = weights[2] @ weights[3], len(SPACE["token"].T)
     for name in ("token", "previous", "output", "position"):
         landed = SPACE["token"].T @ moved @ SPACE[name]
@@ -117,12 +120,12 @@ def expect_moves(weights, source, target):
 
 @checks("previous_token_weights", mistakes=NOTING_MISTAKES)
 def test_previous_token_head_takes_notes(previous_token_weights):
-    expect_moves(previous_token_weights(SPACE, D_HEAD), SPACE["token"], "previous")
+    expect_moves(head_of(previous_token_weights), SPACE["token"], "previous")
 
 
 @checks("induction_weights", mistakes=MATCHING_MISTAKES)
 def test_induction_head_matches_notes(induction_weights):
-    got = looks_for(induction_weights(SPACE, D_HEAD), D_HEAD)
+    got = looks_for(head_of(induction_weights), D_HEAD)
     matching = SPACE["token"].T @ got @ SPACE["previous"]
     expect_close(matching, torch.eye(len(matching)), "query_token noted_token", "score / MATCH of token and note", 1e-4)
     truth = sum_of_pairs(SPACE["token"], SPACE["previous"])
@@ -131,7 +134,7 @@ def test_induction_head_matches_notes(induction_weights):
 
 @checks("induction_weights", mistakes=COPYING_MISTAKES)
 def test_induction_head_copies(induction_weights):
-    expect_moves(induction_weights(SPACE, D_HEAD), SPACE["token"], "output")
+    expect_moves(head_of(induction_weights), SPACE["token"], "output")
 
 
 # The whole transformer

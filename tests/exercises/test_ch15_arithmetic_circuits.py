@@ -57,7 +57,7 @@ def test_counterfactuals_differ_in_what_is_named_and_nothing_else(counterfactual
         got = counterfactual_rows(FEW, rows, changed, seeded())
         expect(isinstance(got, tuple) and len(got) == 2, "return two tensors: the rows that remain, their counterfactuals")
         kept, others = (x.tolist() for x in got)
-        expect(kept == [row for row in possible if possible[row]], f"changed={changed}: the wrong problems remain")
+        expect(kept == [row for row in possible if possible[row]], f"changed={changed}: {o.wrong_rows(kept, possible)}")
         for row, other in zip(kept, others):
             pair = f"{FEW.decode(FEW.tokens[row])} and {FEW.decode(FEW.tokens[other])}"
             expect(other in possible[row], f"changed={changed}: not a counterfactual: {pair} ({o.SPLITS[FEW.split[other]]})")

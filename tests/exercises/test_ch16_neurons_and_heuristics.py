@@ -10,6 +10,7 @@ from tests.exercises.oracles_ch16 import (
     classifier,
     laid_out,
     one_by_one,
+    order_for_rank,
     planted_neurons,
     scores_by_loops,
     senseless_neurons,
@@ -204,6 +205,7 @@ def test_every_problem_in_its_place(key_map):
 
 SCORE_MISTAKES = {
     "zeros were counted: a silent neuron would match whatever comes first": scores_by_loops(zeros_count=True),
+    "argsort lists the problems by rank; the rank of each problem is that list turned round": order_for_rank,
     "the lowest values were taken, not the highest": scores_by_loops(highest=False),
     "k is the size of the heuristic, not the number of problems where the neuron is active": (
         scores_by_loops(k_of=lambda mask, values: int((values > 0).sum()))
