@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1. A transformer small enough to see through
 #
-# 30 minutes to read, 60 with the exercises. Afterwards you can write a transformer from an empty file, say what every
+# 30 minutes to read, 90 with the exercises. Afterwards you can write a transformer from an empty file, say what every
 # number in it is for, and look inside it with hooks. Not covered: MLPs and LayerNorm (chapter 15), how it was trained
 # (chapter 3).
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7. What a head does, read from its weights
 #
-# 35 minutes to read, 130 with the exercises. Afterwards you can say from a head's weights alone where it looks and what it
+# 35 minutes to read, 145 with the exercises. Afterwards you can say from a head's weights alone where it looks and what it
 # moves, for all tokens at once, and you know when such a reading misleads. Not covered: what one layer reads of the other
 # (chapter 8), whether the head matters (chapters 9 and 10), LayerNorm.
 #
