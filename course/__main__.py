@@ -99,6 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not args.what:
             list_chapters()
+        elif args.what == ["notebook"]:
+            raise ValueError("which chapter? For example: python -m course notebook 1")
         elif args.what[0] == "notebook" and len(args.what) == 2:
             print(f"written: {cells.write_notebook(chapter_path(args.what[1]), Path.cwd()).name}. Open it from this folder.")
         elif len(args.what) == 1:
@@ -107,7 +109,10 @@ def main(argv: list[str] | None = None) -> int:
             run_chapter(chapter_path(args.what[0]), args.mine, args.model, args.show)
         else:
             raise ValueError(f"not understood: {' '.join(args.what)}. Try: python -m course --help")
-    except (ValueError, SyntaxError) as error:
+    except SyntaxError as error:  # in an exercise file: solutions/ and course/ have files of the same name
+        print(f"{error.filename}, line {error.lineno}: {error.msg}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     except AssertionError as error:
