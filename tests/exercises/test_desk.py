@@ -161,7 +161,9 @@ def test_what_was_right_so_far_is_not_called_a_mistake():
     assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) == "always one"
 
 
-@pytest.mark.parametrize("words", [["check", "nonsense"], ["hint", "forward", "99"], ["reset", "77"], ["reset", "forward"], ["hint", "forwrd"]])
+@pytest.mark.parametrize(
+    "words", [["check", "nonsense"], ["hint", "forward", "99"], ["reset", "77"], ["reset", "forward"], ["hint", "forwrd"]]
+)
 def test_bad_words_get_a_sentence(words, capsys):
     assert desk.main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
