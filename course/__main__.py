@@ -72,7 +72,7 @@ def run_chapter(path: Path, mine: bool = False, model: str | None = None, show: 
         with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off; only for itself
             cells.run(path)
     except Exception as error:
-        raise (stopped_by(error) if mine else None) or error from None
+        raise (mine and stopped_by(error)) or (model and unfit(model, path, error)) or error from None
     print(f"\nchapter {path.stem[2:4]}: {time.perf_counter() - began:.1f} s")
     for text in Session.failed:
         print(f"outside the band that the text promises, on this model: {text}")
@@ -86,6 +86,16 @@ def stopped_by(error: Exception) -> ValueError | None:
             place = f"exercises/{chapter}.py, line {line}"
             return ValueError(f"{place}: {describe(error)}. See: python -m exercises check {int(chapter[2:4])}")
     return None
+
+
+def unfit(model: str, path: Path, error: Exception) -> ValueError | None:
+    """A learner's model in which a chapter does not find what it looks for, as one sentence; None if that is not it."""
+    line = own_line(error, path)
+    if line is None or not isinstance(error, (LookupError, RuntimeError, ValueError)):
+        return None
+    reason = f"course/{path.name}, line {line}, stopped with {describe(error)}"
+    needs = "Chapters need two layers and heads that have learnt induction"
+    return ValueError(f"{reason}. {needs}: python -m minitransformer evaluate {model}")
 
 
 def main(argv: list[str] | None = None) -> int:

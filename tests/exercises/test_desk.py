@@ -204,3 +204,10 @@ def test_a_chapter_stopped_by_the_learner_says_where(attempt, capsys, monkeypatc
     assert course.main(["1", "--mine"]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"exercises/{CHAPTER}.py, line ") and "RuntimeError" in said and said.count("\n") == 1
+
+
+def test_a_model_in_which_nothing_is_found_gets_a_sentence(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert course.main(["7", "--model", "one-layer"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("course/ch07_qk_ov_circuits.py, line ") and "need two layers" in said and said.count("\n") == 1
