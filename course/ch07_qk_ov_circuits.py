@@ -64,7 +64,8 @@ def ov_circuits(model, layer=0):
 # *what to move* (Elhage et al. 2021).
 #
 # *Predict:* multiply `W_Q` by any invertible matrix M and `W_K` by the transposed inverse of M. What changes?
-# **Exercises `qk_matrix`, `ov_matrix`** (5 minutes each), **`low_rank_matmul`** (10 minutes).
+# **Exercises `low_rank_matmul`** (10 minutes), **`qk_matrix`, `ov_matrix`** (5 minutes each). Both return a `LowRank`: a
+# product kept as its two factors. The class is given, below the first three functions of the exercise file.
 
 # %%
 M = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
