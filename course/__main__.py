@@ -72,7 +72,7 @@ def run_chapter(path: Path, mine: bool = False, model: str | None = None, show: 
         with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off; only for itself
             cells.run(path)
     except Exception as error:
-        raise (stopped_by(error) if mine else None) or error from None
+        raise (mine and stopped_by(error)) or (model and unfit(model, path, error)) or error from None
     print(f"\nchapter {path.stem[2:4]}: {time.perf_counter() - began:.1f} s")
     for text in Session.failed:
         print(f"outside the band that the text promises, on this model: {text}")
@@ -93,6 +93,16 @@ def stopped_by(error: Exception) -> ValueError | None:
     return ValueError(f"{describe(error)}. Did a function of yours return what it should? See: python -m exercises check")
 
 
+def unfit(model: str, path: Path, error: Exception) -> ValueError | None:
+    """A learner's model in which a chapter does not find what it looks for, as one sentence; None if that is not it."""
+    line = own_line(error, path)
+    if line is None or not isinstance(error, (LookupError, RuntimeError, ValueError)):
+        return None
+    reason = f"course/{path.name}, line {line}, stopped with {describe(error)}"
+    needs = "Chapters need two layers and heads that have learnt induction"
+    return ValueError(f"{reason}. {needs}: python -m minitransformer evaluate {model}")
+
+
 def main(argv: list[str] | None = None) -> int:
     raw = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m course", description=__doc__, formatter_class=raw)
@@ -104,6 +114,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not args.what:
             list_chapters()
+        elif args.what == ["notebook"]:
+            raise ValueError("which chapter? For example: python -m course notebook 1")
         elif args.what[0] == "notebook" and len(args.what) == 2:
             print(f"written: {cells.write_notebook(chapter_path(args.what[1]), Path.cwd()).name}. Open it from this folder.")
         elif len(args.what) == 1:
@@ -112,7 +124,11 @@ def main(argv: list[str] | None = None) -> int:
             run_chapter(chapter_path(args.what[0]), args.mine, args.model, args.show)
         else:
             raise ValueError(f"not understood: {' '.join(args.what)}. Try: python -m course --help")
-    except (SyntaxError, Wrong) as error:  # in a file of the learner
+    except SyntaxError as error:  # in an exercise file: solutions/ and course/ have files of the same name
+        place = f"{error.filename}, line {error.lineno}" if error.lineno else error.filename
+        print(f"{place}: {error.msg}. See: python -m exercises check", file=sys.stderr)
+        return 2
+    except Wrong as error:  # an exercise file that cannot be read or imported
         print(f"{error}. See: python -m exercises check", file=sys.stderr)
         return 2
     except ValueError as error:

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1. A transformer small enough to see through
 #
-# 30 minutes to read, 60 with the exercises. Afterwards you can write a transformer from an empty file, say what every
+# 30 minutes to read, 90 with the exercises. Afterwards you can write a transformer from an empty file, say what every
 # number in it is for, and look inside it with hooks. Not covered: MLPs and LayerNorm (chapter 15), how it was trained
 # (chapter 3).
 #
@@ -57,8 +57,9 @@ def draw_model():
         box(ax, 4.0, y + 1.8, 3.4, "pattern = softmax(q k / 4)\n[batch, 4, query, key]", ORANGE)
         box(ax, 7.7, y + 0.9, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
         box(ax, 7.7, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)
-        ax.text(4.0, y + 0.55, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
+        ax.text(7.7, y + 2.85, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
         ax.annotate("", (4.0, y + 1.3), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"})
+        ax.annotate("", (8.8, y + 0.9), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"})
         ax.annotate("", (2.1, y + 3.3), (7.7, y + 2.5), arrowprops={"arrowstyle": "->", "color": GREEN})
         ax.text(3.1, y + 3.3, "added", fontsize=9, color=GREEN)
     ax.text(4.0, 9.7, "orange: where to look     green: what to move", fontsize=10, va="center")
@@ -105,11 +106,11 @@ rows = [("as trained", pattern)]
 rows.append(("scale forgotten", attention_pattern(q * q.shape[-1] ** 0.5, k)))
 scores = torch.einsum("bihd,bjhd->bhij", q, k) / q.shape[-1] ** 0.5
 rows.append(("no causal mask", scores.softmax(dim=-1)))
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.8))
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.8))
 for ax, (name, each) in zip(axes, rows):
-    heatmap(
-        ax, each[0, 0], signed=False, limit=1.0, title=f"head 1.0: {name}", xlabel="key: looked at", ylabel="query: looking"
-    )
+    image = heatmap(ax, each[0, 0], signed=False, limit=1.0, title=f"head 1.0: {name}", xlabel="key: looked at")
+axes[0].set_ylabel("query: looking")
+figure.colorbar(image, ax=axes, label="attention (share)", shrink=0.8)
 show(figure, "three_patterns")
 ahead = scores.softmax(dim=-1).triu(1).sum(dim=-1).mean()
 claim("attention that goes to later tokens once the mask is gone", ahead, low=0.3, measured=0.757)

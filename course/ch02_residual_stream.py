@@ -47,14 +47,15 @@ labels, parts = residual_decomposition(cache)  # component batch pos d_model
 stream, lengths = cache["blocks.1.hook_resid_post"], parts.norm(dim=-1)  # batch pos d_model; component batch pos
 unit = (parts / lengths[..., None]).flatten(1)
 cosines = unit @ unit.T / lengths[0].numel()
-figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), width_ratios=[3, 2])
+figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=[5, 4])
 colours = ["#999999", *[plt.cm.Blues(x) for x in (0.9, 0.7, 0.5, 0.3)], *[plt.cm.Oranges(x) for x in (0.9, 0.7, 0.5, 0.3)]]
-widths = array(lengths.mean(dim=1))
+widths, place = array(lengths.mean(dim=1)), 0.0
 left.stackplot(range(widths.shape[1]), widths, colors=colours, edgecolor="white", linewidth=0.5)
 left.plot(array(stream.norm(dim=-1).mean(dim=0)), color="black", linewidth=2.5)
 left.text(19, stream.norm(dim=-1)[:, 17:].mean() + 1.5, "length of the stream itself", fontsize=11)
 for label, middle in zip(labels, widths[:, -1].cumsum() - widths[:, -1] / 2):
-    left.text(31.3, middle, label, va="center", fontsize=8)
+    place = max(middle, place + 1.7)  # thin bands: the names must not lie on each other
+    left.text(31.3, place, label, va="center", fontsize=8)
 left.axvline(15.5, color="grey", linestyle=":")
 left.set(xlabel="position (dotted: the repeat begins)", ylabel="length of the parts, stacked", xlim=(0, 31))
 left.set_title("In the repeat, layer 1 floods the stream")
@@ -86,9 +87,9 @@ logits_rotated, cache_rotated = rotated.run_with_cache(repeats.tokens)
 q_before, q_after = (c["blocks.0.attn.hook_q"][:8, :, previous].norm(dim=-1) for c in (cache, cache_rotated))
 figure, axes = plt.subplots(1, 2, figsize=(9, 4))
 axes[0].scatter(array(q_before), array(q_after), s=9, color=BLUE)
-axes[0].set(xlabel="length of a query, as trained", ylabel="head rewritten", title="Its queries: three times as long")
+axes[0].set(xlabel="length of a query, as trained", ylabel="... head rewritten", title="Its queries: three times as long")
 axes[1].scatter(array(logits[:8, 20]), array(logits_rotated[:8, 20]), s=9, color=BLUE)
-axes[1].set(xlabel="logit, as trained", ylabel="head rewritten", title="The logits: the same")
+axes[1].set(xlabel="logit, as trained", ylabel="... head rewritten", title="The logits: the same")
 for ax in axes:
     ax.axline((0, 0), slope=1, color="grey", linestyle=":")
 show(figure, "gauge")
@@ -167,7 +168,7 @@ for ax, (title, table) in zip(axes, tables.items()):
     for row, column in (~table.isnan()).nonzero().tolist():
         colour = "white" if abs(table[row, column] - 60) > 18 else "black"
         ax.text(column, row, f"{table[row, column]:.0f}°", ha="center", va="center", fontsize=10, color=colour)
-figure.colorbar(image, ax=axes, label="degrees from chance (60°). Red: hidden from the reader, blue: seen", shrink=0.8)
+figure.colorbar(image, ax=axes, label="degrees from chance (60°)\nred: hidden from the reader, blue: seen")
 figure.suptitle("Layer 1 takes its queries from the tokens and its keys from layer 0", x=0.02, ha="left")
 show(figure, "who_reads_whom")
 table, additive = tables.values()

@@ -9,8 +9,8 @@
 #
 # ## The data
 #
-# Each row is BOS, a random prefix, a random block, and the block again to the end. Prefix and block have another length in
-# each row. *Predict:* why not give all rows the same period? Keep your answer; it decides this chapter.
+# Each row is BOS, a random prefix, a random block, and the block again to the end. The length of prefix and block differs
+# from row to row. *Predict:* why not give all rows the same period? Keep your answer; it decides this chapter.
 #
 # **Exercise `make_repeated_tokens`** (20 minutes) draws such rows. **`predictable_mask`** (10 minutes) says, from the tokens
 # alone, where the next one can be known.

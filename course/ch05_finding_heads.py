@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 5. Which heads do it?
 #
-# 25 minutes to read, 90 with the exercises. Afterwards you can say from numbers what a head looks at, find the induction
+# 25 minutes to read, 110 with the exercises. Afterwards you can say from numbers what a head looks at, find the induction
 # heads of a model you have never seen, and name what such a detector cannot tell you. Not covered: what the heads do to
 # the answer (chapter 6), how they do it (7 and 8), whether they are needed (9).
 #

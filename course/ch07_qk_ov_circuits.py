@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7. What a head does, read from its weights
 #
-# 35 minutes to read, 130 with the exercises. Afterwards you can say from a head's weights alone where it looks and what it
+# 35 minutes to read, 145 with the exercises. Afterwards you can say from a head's weights alone where it looks and what it
 # moves, for all tokens at once, and you know when such a reading misleads. Not covered: what one layer reads of the other
 # (chapter 8), whether the head matters (chapters 9 and 10), LayerNorm.
 #
@@ -64,7 +64,8 @@ def ov_circuits(model, layer=0):
 # *what to move* (Elhage et al. 2021).
 #
 # *Predict:* multiply `W_Q` by any invertible matrix M and `W_K` by the transposed inverse of M. What changes?
-# **Exercises `qk_matrix`, `ov_matrix`** (5 minutes each), **`low_rank_matmul`** (10 minutes).
+# **Exercises `low_rank_matmul`** (10 minutes), **`qk_matrix`, `ov_matrix`** (5 minutes each). Both return a `LowRank`: a
+# product kept as its two factors. The class is given, below the first three functions of the exercise file.
 
 # %%
 M = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))

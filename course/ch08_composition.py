@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 8. How do two heads become one algorithm?
 #
-# 35 minutes to read, 120 with the exercises. Afterwards you can measure from the weights which heads work together, take an
+# 35 minutes to read, 150 with the exercises. Afterwards you can measure from the weights which heads work together, take an
 # attention score apart into exact terms, and say what neither of the two proves. Not covered: whether the parts are
 # *needed* (chapter 9), and composition through MLPs (chapter 15).
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 9. What breaks when a part is taken away?
 #
-# 30 minutes to read, 110 with the exercises. Afterwards you can ablate heads in four ways, say why one at a time misleads,
+# 30 minutes to read, 105 with the exercises. Afterwards you can ablate heads in four ways, say why one at a time misleads,
 # cut a single edge between two heads, and state on one page, with numbers and controls, how this model does induction. Not
 # covered: putting activations of other runs in place (chapter 11), and finding circuits systematically (chapter 13).
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 10. By which way does a head matter?
 #
-# 25 minutes to read, 95 with the exercises. Afterwards you can split what is lost without a head into what it wrote itself,
+# 25 minutes to read, 90 with the exercises. Afterwards you can split what is lost without a head into what it wrote itself,
 # where it made others look, and what it gave them to move, and show that the books balance. Not covered: swapping
 # activations between prompts (chapter 11), LayerNorm and MLPs.
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 11. Patching: whose message changes the answer?
 #
-# 30 minutes to read, 165 with the exercises. Afterwards you can follow one piece of information through a model, part by
+# 30 minutes to read, 195 with the exercises. Afterwards you can follow one piece of information through a model, part by
 # part and edge by edge, and you know what "no effect" fails to show. Not covered: whole circuits (chapter 13).
 #
 # **The question.** Taking a head away (chapter 9) shows that something breaks. But a head carries many messages. Which one

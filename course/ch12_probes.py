@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12. What can be read from the stream, and does the model read it?
 #
-# 30 minutes to read, 105 with the exercises. Afterwards you can fit a linear probe, say what its accuracy is worth, take a
+# 30 minutes to read, 135 with the exercises. Afterwards you can fit a linear probe, say what its accuracy is worth, take a
 # feature out of the stream, and push the model along a direction. Not covered: probes that are not linear, features
 # without labels (sparse autoencoders).
 #

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 14. By hand
 #
-# 25 minutes to read, 125 with the exercises. Afterwards you can write a circuit into a transformer, weight by weight, and
+# 25 minutes to read, 135 with the exercises. Afterwards you can write a circuit into a transformer, weight by weight, and
 # test a whole story about a model at once: causal scrubbing. Not covered: MLPs (chapter 15), and stories about how layer 0
 # does its part.
 #

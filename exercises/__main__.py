@@ -3,8 +3,8 @@
 python -m exercises                  one row per chapter, what is next and how long it takes
 python -m exercises check [NAME]     check one function, one chapter (a number), or everything you have attempted
 python -m exercises watch [NAME]     the same, again each time you save
-python -m exercises hint [NAME] [N]  its first hint, or the N-th; without a name: for the exercise that is next
-python -m exercises reset CHAPTER    a fresh exercise file; the old one is kept beside it
+python -m exercises hint [NAME] [N]  the first hint, or the N-th; without a name: for the exercise that is next
+python -m exercises reset CHAPTER    a fresh file for a whole chapter (a number); the old one is kept beside it
 """
 
 import argparse
@@ -18,11 +18,12 @@ from .hints import hints
 
 
 def find(name: str | None) -> list[tuple[str, str]]:
-    """The (chapter, exercise) pairs that a function name, a chapter's number or stem, or None (all) stands for."""
+    """The (chapter, exercise) pairs that a function name, a chapter (7, ch07 or its stem), or None (all) stands for."""
     every = [(chapter, exercise) for chapter in stubs.chapters() for exercise in stubs.exercise_names(chapter)]
     if name is None:
         return every
-    picked = [(c, e) for c, e in every if name in (e, c) or (name.isdecimal() and c.startswith(f"ch{int(name):02d}_"))]
+    start = f"ch{int(name):02d}_" if name.isdecimal() else f"{name}_"
+    picked = [(chapter, exercise) for chapter, exercise in every if name in (exercise, chapter) or chapter.startswith(start)]
     if not picked:
         raise ValueError(f"no exercise or chapter is called {name!r}. {progress.nearest(name, every)}")
     return picked
@@ -107,7 +108,10 @@ def hint(name: str | None, number: int) -> int:
 
 def reset(name: str) -> int:
     """Write a chapter's exercise file anew; what was there is kept as NAME.1.old, NAME.2.old, ..."""
-    chapter = find(name)[0][0]
+    chapter, exercise = find(name)[0]
+    if name == exercise:
+        number = int(chapter[2:4])
+        raise ValueError(f"a whole chapter is reset, not one function: python -m exercises reset {number}")
     path, fresh = stubs.exercise_path(chapter), stubs.stub_text(stubs.solution_path(chapter).read_text())
     if path.exists():
         number = next(n for n in range(1, 10_000) if not kept(path, n).exists())

@@ -141,7 +141,7 @@ PRESETS = {
         ModelConfig(),
         TrainConfig(),
         "two layers, random periods: the course's model",
-        "induction accuracy above 99.5 %, a previous-token head above .9 in layer 0",
+        "induction accuracy above 99.9 %, a previous-token head above .95 in layer 0",
     ),
     "fast": Preset(
         ModelConfig(),

@@ -66,7 +66,9 @@ def test_every_exercise_has_hints_minutes_and_a_check(chapter):
     names, entry = stubs.exercise_names(chapter), hints()[chapter]
     assert list(entry["exercises"]) == names, "hints.toml lists other exercises, or in another order"
     assert entry["title"] and entry["minutes"] > 0
-    assert f"{entry['minutes']} with the exercises" in (ROOT / "course" / f"{chapter}.py").read_text()
+    said = re.search(r"(\d+) minutes to read, (\d+) with the exercises", (ROOT / "course" / f"{chapter}.py").read_text())
+    writing = sum(exercise["minutes"] for exercise in entry["exercises"].values())
+    assert int(said[1]) + writing == int(said[2]) == entry["minutes"], f"{said[1]} to read + {writing} to write"
     for name, exercise in entry["exercises"].items():
         assert 0 < exercise["minutes"] <= 25 and exercise["difficulty"] in (1, 2, 3), name
         assert len(exercise["hints"]) >= 2 and all(exercise["hints"]), name

@@ -131,7 +131,7 @@ def first_20(W_E):
     return W_E * (VOCAB < 20)[:, None]
 
 
-def score_variant(scale=2.0, positions="right", swapped=False):
+def score_variant(scale=2.0, positions="right", swapped=False, masked=False):
     """score_from_weights with one thing changed; the defaults are right (d_head is 4 here)."""
 
     def score(model, layer, head, stream):
@@ -139,7 +139,8 @@ def score_variant(scale=2.0, positions="right", swapped=False):
         added = {"right": shortformer, "never": False, "always": True}[positions]
         x = stream + added * model.W_pos.detach()[: stream.shape[1]]
         scores = torch.stack([scores_by_loops(row, layer, head, model) for row in x]) / scale
-        return scores.mT.contiguous() if swapped else scores
+        scores = scores.mT.contiguous() if swapped else scores
+        return scores.masked_fill(torch.ones_like(scores).triu(1) > 0, -math.inf) if masked else scores
 
     return score
 
@@ -203,6 +204,7 @@ COPYING_MISTAKES = {
     "signs were counted; a large eigenvalue must weigh more": (
         eigenvalue_ratio(lambda c: c.real.sign().sum(), lambda c: torch.ones(len(c)))
     ),
+    "the diagonal was taken; eigenvalues are wanted": on_matrix(lambda M: M.trace() / M.diagonal().abs().sum()),
     "this is trace / norm; below the line belong the absolute eigenvalues": on_matrix(lambda M: M.trace() / M.norm()),
     "with no eigenvalue but 0 the score is undefined: nan": eigenvalue_ratio(lambda c: c.real.sum(), torch.abs, nothing=0.0),
 }

@@ -156,6 +156,7 @@ FIRST_LAYER_ONLY = torch.tensor([1.0, 0.0]).double()[:, None, None, None]
         "the second layer is missing": altered_model(keep=FIRST_LAYER_ONLY),
         "positions were added to the input of v as well; only q and k may see them": positions_in_values,
         "a softmax was taken; return the logits": lambda weights, tokens: MODEL(tokens).softmax(-1).detach(),
+        "a log-softmax was taken; return the logits": lambda weights, tokens: MODEL(tokens).log_softmax(-1).detach(),
     },
 )
 def test_forward_is_the_model(forward):

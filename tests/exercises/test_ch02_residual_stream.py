@@ -199,9 +199,7 @@ def rows_as_they_are(A, B):
         "these are the cosines, not the angles": lambda A, B: svdvals(ranked(A) @ ranked(B).T),
         "the order is descending; the smallest angle comes first": lambda A, B: angles(ranked(A), ranked(B)).flip(0),
         "the cosines are the singular values, not their squares": lambda A, B: angles(ranked(A), ranked(B), power=2),
-        "rows that are zero or mixtures of others were counted as dimensions": lambda A, B: angles(
-            ranked(A, tolerance=0), ranked(B, tolerance=0)
-        ),
+        "zero rows, or mixtures of others, were counted as dimensions": lambda A, B: angles(ranked(A, 0), ranked(B, 0)),
         "the subspaces are spanned by the rows, not by the columns": lambda A, B: angles(
             ranked(A[: len(B)].T), ranked(B[: len(A)].T)
         ),
@@ -212,7 +210,7 @@ def test_known_angles(principal_angles):
         for first, second in ((one, other), (other, one)):  # it must not matter which comes first
             got, truth = principal_angles(first, second), torch.as_tensor(truth).double()
             expect(not got.isnan().any(), f"{name}: nan. Rounding lifted a cosine above 1; clamp before arccos")
-            expect_close(got, truth, "angle", f"{name} (degrees)", tolerance=1e-5)
+            expect_close(got, truth, "angle", f"{name} (degrees, in float64)", tolerance=1e-5)
 
 
 def mean_cosine(A, B):
@@ -280,8 +278,9 @@ def interference_by_loops(features, different=True, unit=True, squared=True, roo
     mistakes={
         "each row was also compared with itself": lambda features: interference_by_loops(features, different=False),
         "the rows were not brought to length 1": lambda features: interference_by_loops(features, unit=False),
-        "cosines of opposite sign cancelled; square them before the mean": lambda features: interference_by_loops(
-            features, squared=False
+        "cosines of opposite sign cancelled; square them before the mean": lambda f: interference_by_loops(f, squared=False),
+        "the zeros on the diagonal were averaged in: there are n (n - 1) cosines, not n^2": lambda features: (
+            interference_by_loops(features) * math.sqrt(1 - 1 / len(features))
         ),
         "sizes were averaged; square, mean, root": lambda rows: interference_by_loops(rows, squared=False, sizes=True),
         "the columns were brought to length 1, not the rows": lambda features: interference_by_loops(

@@ -48,11 +48,15 @@ def test_rows_are_what_they_should_be(make_repeated_tokens):
         period, prefix = period_and_prefix(row)
         expect(period is not None and prefix + period <= LENGTH - 3, f"the second copy begins too late, or never: {row}")
         comes_back = all(row[i] == row[i - period] for i in range(1 + prefix + period, LENGTH))
-        expect(comes_back, f"the first token to come twice says period {period}, but the row is not so: {row}")
+        expect(
+            comes_back, f"prefix and block must hold different tokens, and the block be repeated: {row} (period {period}?)"
+        )
     wanted = {(period, prefix) for period in range(2, 5) for prefix in range(LENGTH - 2 - period)}
     extra, missing = sorted(made - wanted), sorted(wanted - made)
     expect(not extra, f"with periods (2, 4) no row can have these pairs (period, prefix): {extra[:4]}")
-    expect(not missing, f"pairs (period, prefix) that never came in 200 rows with periods (2, 4): {missing[:4]}")
+    end = all(prefix == LENGTH - 3 - period for period, prefix in missing)  # of each period, only the longest prefix
+    why = " (of each period the longest prefix: randint leaves out its upper end)" if end else ""
+    expect(not missing, f"pairs (period, prefix) that never came in 200 rows with periods (2, 4): {missing[:4]}{why}")
     unused = set(range(1, D_VOCAB)) - set(tokens.flatten().tolist())
     expect(not unused, f"tokens that never came: {unused}")
     expect(torch.equal(state, torch.random.get_rng_state()), "torch's global random state moved: draw from `generator` only")
@@ -79,6 +83,7 @@ def test_nothing_leaks_from_the_place(make_repeated_tokens):
     mistakes={
         "each position was compared with itself too, so everything looks repeated": read_before(lambda i, j: j <= i),
         "later positions were looked at: a model cannot do that": read_before(lambda i, j: j != i),
+        "only later positions were looked at: that is the wrong triangle of the table": read_before(lambda i, j: j > i),
         "off by one: it marks the token *before* the second copy, where nobody can know what comes": (
             read_before(at=lambda i: i + 1)
         ),
@@ -105,6 +110,9 @@ def test_mask_is_its_definition(predictable_mask):
         ),
         "the right token was counted among the others, of which there are n - seen - 1": (
             lambda n, seen=0, margin=0.0: written_out(n + 1, seen, margin)
+        ),
+        "a minus sign is missing: a loss is -log p, never negative": lambda n, seen=0, margin=0.0: (
+            -written_out(n, seen, margin)
         ),
         "the margin counts against the right token": lambda n, seen=0, margin=0.0: written_out(n, seen, -margin),
         "the margin is missing": lambda n, seen=0, margin=0.0: written_out(n, seen, 0.0),
@@ -167,10 +175,12 @@ def expect_descent(step, times):
         before = model.W_E.detach().clone()
         (gradient,) = torch.autograd.grad(loss_in_loops(model, tokens, 0.1), [model.W_E])
         step(model, optimizer, tokens)
-    last = ("the one step", "the second of two steps, whose gradient must not contain that of the first,")[times - 1]
-    expect_close(
-        (before - model.W_E.detach()) / 0.5, gradient, "vocab d_model", f"{last} moved W_E by -lr times its gradient"
+    moved = (before - model.W_E.detach()) / 0.5
+    expect(
+        moved.any(), "W_E did not move: is optimizer.step() missing, or were gradients cleared between backward and step?"
     )
+    last = ("the one step", "the second of two steps, whose gradient must not contain that of the first,")[times - 1]
+    expect_close(moved, gradient, "vocab d_model", f"{last} moved W_E by -lr times its gradient")
 
 
 @checks("training_step_by_hand", mistakes={"optimizer.step() is missing, so the weights never move": step_with(go=False)})

@@ -251,14 +251,17 @@ def test_planted_heads_are_found(find_heads):
     "find_heads",
     mistakes={
         "all sequences had one period, so looking a fixed distance back was enough": detector(lambda n: (10, 10)),
+        "all sequences had one period, a quarter of the length: looking a fixed distance back was enough": detector(
+            lambda n: (n // 4, n // 4)
+        ),
         "the threshold is too low: use FOUND": detector(threshold=0.02),
     },
 )
 def test_what_only_looks_right_is_rejected(find_heads):
     nothing = {role: [] for role in ROLES}
     expect_roles(find_heads, load("impostor"), "the impostor (it looks 9 back, whatever the period)", induction=[])
-    for offset in (5, 9, 13):
-        expect_roles(find_heads, offset_model((offset, 99.0)), f"a head that always looks {offset} back", induction=[])
+    lookers = offset_model(*((offset, 99.0) for offset in range(5, 14)))  # one lives on any single period, 7 to 14
+    expect_roles(find_heads, lookers, "head 0.h always looks h + 5 back", induction=[])
     expect_roles(find_heads, Transformer(ModelConfig(n_layers=3), seed=1), "random weights", **nothing)
     expect_roles(find_heads, Transformer(ModelConfig(n_layers=0)), "a model without layers", **nothing)
 

@@ -213,6 +213,7 @@ LENS_MISTAKES = {
         lambda n: ["hook_embed"] + [f"blocks.{i}.hook_attn_out" for i in range(n)]
     ),
     "a softmax was taken; return logits": lens(end=lambda x: x.softmax(-1)),
+    "a log-softmax was taken; return logits": lens(end=lambda x: x.log_softmax(-1)),
     "the depths are in the wrong order: depth 0 comes first": lens(end=lambda x: x.flip(0)),
 }
 
@@ -248,8 +249,8 @@ def test_the_lens_tells_induction_from_the_impostor(logit_lens):
         got = logit_lens(cache, W_U)
         expect(got.shape[0] == 3, f"two layers have three depths, got {got.shape[0]}")
         share = (got.argmax(dim=-1) == following)[:, known].float().mean(dim=1)
-        there = [d for d in range(3) if share[d] > 0.9]
-        expect(there == ([] if depth is None else list(range(depth, 3))), f"{name} model: right at the depths {there}")
+        there, truth = [d for d in range(3) if share[d] > 0.9], [] if depth is None else list(range(depth, 3))
+        expect(there == truth, f"{name} model: the answer can be read at the depths {truth}; yours: {there}")
 
 
 def unembedded(end=centred, parts=lambda x: x):
@@ -262,6 +263,7 @@ COMPONENT_MISTAKES = {
     "the mean over the components was subtracted; the mean over the vocabulary is meant": unembedded(
         lambda x: centred(x, 0)
     ),
+    "one mean over everything was subtracted; each vocabulary row has its own": unembedded(lambda x: x - x.mean()),
     "the parts were centred over d_model instead of their logits over the vocabulary": unembedded(lambda x: x, centred),
     "a log-softmax was taken; subtract the mean, or the parts do not add up": unembedded(lambda x: x.log_softmax(-1)),
     "the stream after each part was unembedded, not the part itself": unembedded(parts=lambda x: x.cumsum(0)),

@@ -181,6 +181,10 @@ def test_position_circuit(position_qk_circuit):
             positions="always"
         ),
         "query and key are exchanged": oracle.score_variant(swapped=True),
+        "the causal mask was applied; the scores of all pairs are wanted": oracle.score_variant(masked=True),
+        "the scores were divided by sqrt(d_model); the scale is sqrt(d_head)": oracle.score_variant(
+            scale=MODEL.cfg.d_model**0.5
+        ),
     },
 )
 def test_scores_are_those_of_the_model(score_from_weights):

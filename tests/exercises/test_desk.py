@@ -115,7 +115,7 @@ def test_an_unreadable_file_is_said_once(attempt, capsys):
     assert desk.main(["check"]) == 1
     out = capsys.readouterr().out
     assert out.count("cannot be read") == 1 and f"exercises/{CHAPTER}.py, line" in out
-    assert course.main(["1", "--mine"]) == 2 and f"{CHAPTER}.py" in capsys.readouterr().err
+    assert course.main(["1", "--mine"]) == 2 and f"exercises/{CHAPTER}.py, line" in capsys.readouterr().err
 
 
 def test_two_checks_that_say_the_same_say_it_once(attempt, capsys):
@@ -161,7 +161,9 @@ def test_what_was_right_so_far_is_not_called_a_mistake():
     assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) == "always one"
 
 
-@pytest.mark.parametrize("words", [["check", "nonsense"], ["hint", "forward", "99"], ["reset", "77"], ["hint", "forwrd"]])
+@pytest.mark.parametrize(
+    "words", [["check", "nonsense"], ["hint", "forward", "99"], ["reset", "77"], ["reset", "forward"], ["hint", "forwrd"]]
+)
 def test_bad_words_get_a_sentence(words, capsys):
     assert desk.main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -202,3 +204,10 @@ def test_a_chapter_stopped_by_the_learner_says_where(attempt, capsys, monkeypatc
     assert course.main(["1", "--mine"]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"exercises/{CHAPTER}.py, line ") and "RuntimeError" in said and said.count("\n") == 1
+
+
+def test_a_model_in_which_nothing_is_found_gets_a_sentence(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert course.main(["7", "--model", "one-layer"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("course/ch07_qk_ov_circuits.py, line ") and "need two layers" in said and said.count("\n") == 1
