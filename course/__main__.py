@@ -3,7 +3,7 @@
 python -m course                     all chapters: minutes, and how many of your exercises pass
 python -m course 7                   run chapter 7: its text, its numbers, its pictures
 python -m course 7 --mine            the same on the functions that you wrote
-python -m course 7 --model FOLDER    the same on the model that you trained
+python -m course 7 --model FOLDER    the same on the model that you trained; chapter 17 has three (give --model three times)
 python -m course 7 --show            open each picture
 python -m course notebook 7          write chapter 7 as a Jupyter notebook
 """
@@ -20,6 +20,7 @@ from exercises import progress, stubs
 from exercises.attempts import Wrong, describe, load_file, own_line
 from exercises.hints import hints
 from minitransformer import checkpoint
+from minitransformer.report import task_of
 
 from . import cells
 from .desk import ROOT, Session
@@ -59,10 +60,25 @@ def use_mine() -> None:
     print("everything else: the reference\n")
 
 
-def run_chapter(path: Path, mine: bool = False, model: str | None = None, show: bool = False) -> None:
-    """Run one chapter in a fresh namespace. Raises AssertionError if the shipped model breaks a claim."""
-    Session.chapter, Session.model, Session.open_pictures = path.stem, model, show
-    Session.strict, Session.failed = model is None, []
+def stand_ins(folders: list[str]) -> dict[str, str]:
+    """Which shipped model each of the learner's takes the place of: that of its task. Raises ValueError if two take one."""
+    places = {}
+    for folder in folders:
+        task = task_of(folder, checkpoint.load(folder))  # refuse now what cannot be loaded later
+        name = "induction" if task == "repeats" else task
+        if name in places:
+            raise ValueError(f"{places[name]} and {folder} both stand in for the model '{name}'; give one of them.")
+        places[name] = folder
+    return places
+
+
+def run_chapter(path: Path, mine: bool = False, models: dict[str, str] | None = None, show: bool = False) -> None:
+    """Run one chapter in a fresh namespace. Raises AssertionError if the shipped models break a claim.
+
+    models: shipped name -> the learner's folder, as stand_ins gives it.
+    """
+    Session.chapter, Session.models, Session.open_pictures = path.stem, models or {}, show
+    Session.strict, Session.failed, Session.used = not models, [], set()
     torch.manual_seed(0)
     torch.set_num_threads(1)  # for models this small a second thread costs more than it brings
     if mine:
@@ -72,8 +88,10 @@ def run_chapter(path: Path, mine: bool = False, model: str | None = None, show: 
         with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off; only for itself
             cells.run(path)
     except Exception as error:
-        raise (mine and stopped_by(error)) or (model and unfit(model, path, error)) or error from None
+        raise (mine and stopped_by(error)) or (models and unfit(models, path, error)) or error from None
     print(f"\nchapter {path.stem[2:4]}: {time.perf_counter() - began:.1f} s")
+    for name in sorted(set(Session.models) - Session.used):
+        print(f"not used by this chapter: {Session.models[name]} (it would stand in for the model '{name}')")
     for text in Session.failed:
         print(f"outside the band that the text promises, on this model: {text}")
 
@@ -93,14 +111,45 @@ def stopped_by(error: Exception) -> ValueError | None:
     return ValueError(f"{describe(error)}. Did a function of yours return what it should? See: python -m exercises check")
 
 
-def unfit(model: str, path: Path, error: Exception) -> ValueError | None:
+def unfit(models: dict[str, str], path: Path, error: Exception) -> ValueError | None:
     """A learner's model in which a chapter does not find what it looks for, as one sentence; None if that is not it."""
     line = own_line(error, path)
     if line is None or not isinstance(error, (LookupError, RuntimeError, ValueError)):
         return None
     reason = f"course/{path.name}, line {line}, stopped with {describe(error)}"
-    needs = "Chapters need two layers and heads that have learnt induction"
-    return ValueError(f"{reason}. {needs}: python -m minitransformer evaluate {model}")
+    look = "; ".join(f"python -m minitransformer evaluate {folder}" for folder in models.values())
+    return ValueError(f"{reason}. Chapters need two layers, and a model that has learnt its task: {look}")
+
+
+def act(args: argparse.Namespace) -> None:
+    """Do what was asked for. Raises ValueError if that was not understood."""
+    if not args.what:
+        list_chapters()
+    elif args.what == ["notebook"]:
+        raise ValueError("which chapter? For example: python -m course notebook 1")
+    elif args.what[0] == "notebook" and len(args.what) == 2:
+        print(f"written: {cells.write_notebook(chapter_path(args.what[1]), Path.cwd()).name}. Open it from this folder.")
+    elif len(args.what) == 1:
+        run_chapter(chapter_path(args.what[0]), args.mine, stand_ins(args.model), args.show)
+    else:
+        raise ValueError(f"not understood: {' '.join(args.what)}. Try: python -m course --help")
+
+
+def in_a_sentence(error: Exception, mine: bool) -> str:
+    """What is printed instead of a traceback."""
+    check = "See: python -m exercises check"
+    if isinstance(error, SyntaxError):  # in an exercise file: solutions/ and course/ have files of the same name
+        place = f"{error.filename}, line {error.lineno}" if error.lineno else error.filename
+        return f"{place}: {error.msg}. {check}"
+    if isinstance(error, Wrong):  # an exercise file that cannot be read or imported
+        return f"{error}. {check}"
+    if isinstance(error, OSError):  # pictures and notebooks go to the folder that one is in
+        return f"{error.filename}: {error.strerror}. Run it in a folder that you may write to."
+    return (
+        f"{error}. Is one of your functions the reason? {check}"
+        if mine and isinstance(error, AssertionError)
+        else str(error)
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -108,38 +157,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m course", description=__doc__, formatter_class=raw)
     parser.add_argument("what", nargs="*", metavar="NUMBER | notebook NUMBER")
     parser.add_argument("--mine", action="store_true", help="use your own functions where you have written them")
-    parser.add_argument("--model", metavar="FOLDER", help="use your own model in place of the shipped one")
+    parser.add_argument("--model", metavar="FOLDER", action="append", default=[], help="use your own model")
     parser.add_argument("--show", action="store_true", help="open each picture")
     args = parser.parse_args(argv)
     try:
-        if not args.what:
-            list_chapters()
-        elif args.what == ["notebook"]:
-            raise ValueError("which chapter? For example: python -m course notebook 1")
-        elif args.what[0] == "notebook" and len(args.what) == 2:
-            print(f"written: {cells.write_notebook(chapter_path(args.what[1]), Path.cwd()).name}. Open it from this folder.")
-        elif len(args.what) == 1:
-            if args.model:
-                checkpoint.find(args.model)  # refuse now what cannot be loaded later
-            run_chapter(chapter_path(args.what[0]), args.mine, args.model, args.show)
-        else:
-            raise ValueError(f"not understood: {' '.join(args.what)}. Try: python -m course --help")
-    except SyntaxError as error:  # in an exercise file: solutions/ and course/ have files of the same name
-        place = f"{error.filename}, line {error.lineno}" if error.lineno else error.filename
-        print(f"{place}: {error.msg}. See: python -m exercises check", file=sys.stderr)
+        act(args)
+    except (SyntaxError, Wrong, ValueError, OSError) as error:
+        print(in_a_sentence(error, args.mine), file=sys.stderr)
         return 2
-    except Wrong as error:  # an exercise file that cannot be read or imported
-        print(f"{error}. See: python -m exercises check", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:  # pictures and notebooks go to the folder that one is in
-        print(f"{error.filename}: {error.strerror}. Run it in a folder that you may write to.", file=sys.stderr)
-        return 2
-    except AssertionError as error:
-        print(error, file=sys.stderr)
+    except AssertionError as error:  # a claim does not hold
+        print(in_a_sentence(error, args.mine), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped. The pictures so far are in figures/.", file=sys.stderr)
+        return 130
     return 0
 
 

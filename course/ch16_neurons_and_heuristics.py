@@ -289,4 +289,4 @@ else:
 # - A rule for names, its chance level, and a test per prompt of what a name is worth.
 #
 # Next: large a in a - b was held out as a region, and the model fails there. Are heuristics missing, or too weak?
-# (Chapter 17, in preparation.)
+# `python -m course 17`.

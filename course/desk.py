@@ -24,15 +24,17 @@ class Session:
     """How the chapter at hand is being run; `python -m course` sets it."""
 
     chapter: str = "notebook"
-    model: str | None = None  # --model: a run folder in place of the shipped "induction"
+    models: dict[str, str] = {}  # --model: shipped name -> the run folder in its place
+    used: set[str] = set()  # those of them that the chapter asked for
     open_pictures: bool = False  # --show
     strict: bool = True  # a failed claim stops the chapter; not so on a learner's own model
     failed: list[str] = []
 
 
 def the_model(name: str = "induction") -> Transformer:
-    """A shipped model by name; "induction" is replaced by the learner's own if they asked for that."""
-    return load(Session.model if name == "induction" and Session.model else name)
+    """A shipped model by name, or the learner's own of the same task if they asked for that."""
+    Session.used.add(name)
+    return load(Session.models.get(name, name))
 
 
 def show(figure: Figure, name: str) -> None:

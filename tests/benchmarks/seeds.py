@@ -1,23 +1,43 @@
-"""How sure and how fast is training? python -m tests.benchmarks.seeds [SEEDS]
+"""How sure and how fast is training? python -m tests.benchmarks.seeds [PRESET ...] [--seeds 20] [--first 0] [--keep FOLDER]
 
-Trains the presets `induction` and `fast` with SEEDS seeds each (default 20) and prints a table. Seconds are those of the
-whole training, measurements included, imports not. `previous token` is the attention of the best previous-token head to
-the token before, averaged over all positions; `its worst position` is the least of these; `worst, any head` lets another
-head of layer 0 step in at each position, as one does in the rare seed where the best head leaves a position out.
+Trains presets (default: induction and fast) with as many seeds, from --first on, and prints a table for each. Seconds are
+those of the training steps, measurements and imports not included. With --keep, runs are kept in FOLDER/PRESET/SEED, and
+those that are there already are not trained again.
+
+Induction: `previous token` is the attention of the best previous-token head to the token before, averaged over all
+positions; `its worst position` is the least of these; `worst, any head` lets another head of layer 0 step in at each
+position, as one does in the rare seed where the best head leaves a position out. Arithmetic: right answers.
 """
 
+import argparse
+import json
 import statistics
-import sys
-import time
+import tempfile
+from pathlib import Path
 
 import torch
 
-from minitransformer import train
+from minitransformer import checkpoint, train
 from minitransformer.config import PRESETS
 from minitransformer.evaluate import held_out, repeat_scores
 from minitransformer.model import Transformer
 
-GOALS = {"induction": (0.995, 20.0), "fast": (0.99, 5.0)}
+GOALS = {  # preset: (column, at least, seconds at most)
+    "induction": ("accuracy", 0.995, 20.0),
+    "fast": ("accuracy", 0.99, 5.0),
+    "arithmetic": ("held out", 0.95, 120.0),
+    "digits": ("held out", 0.95, 120.0),
+    "two-step": ("held out", 0.95, 180.0),
+}
+
+
+def trained(preset: str, seed: int, home: Path) -> Path:
+    """The folder of a run with its record; trained now, unless it is there already."""
+    folder, chosen = home / preset / str(seed), PRESETS[preset]
+    if not (folder / "model.json").exists():
+        run = train.train(chosen.model, chosen.train.changed(seed=seed), folder=folder)
+        checkpoint.write_json(folder / "model.json", train.provenance(run, "python -m tests.benchmarks.seeds"))
+    return folder
 
 
 def previous_token_by_position(model: Transformer, periods: tuple[int, int]) -> torch.Tensor:
@@ -27,38 +47,53 @@ def previous_token_by_position(model: Transformer, periods: tuple[int, int]) -> 
     return cache[name].diagonal(-1, dim1=-2, dim2=-1).mean(dim=0)
 
 
-def one_seed(preset: str, seed: int) -> dict:
-    chosen, began = PRESETS[preset], time.perf_counter()
-    run = train.train(chosen.model, chosen.train.changed(seed=seed))
-    seconds, repeats = time.perf_counter() - began, held_out(run.model, chosen.train.periods, batch=2048)
-    by_position = previous_token_by_position(run.model, chosen.train.periods)
+def row_of(preset: str, folder: Path) -> dict[str, float]:
+    """What is said of one run."""
+    record, config = json.loads((folder / "model.json").read_text()), PRESETS[preset].train
+    row = {"seconds": record["seconds"], "steps": record["steps"]}
+    if config.task != "repeats":
+        names = {"training": "train_accuracy", "held out": "held_out_accuracy", "region": "region_accuracy"}
+        return {name: record["scores"][score] for name, score in names.items()} | row
+    model = checkpoint.load(folder)
+    repeats, by_position = held_out(model, config.periods, batch=2048), previous_token_by_position(model, config.periods)
     best = by_position[by_position.mean(dim=1).argmax()]
-    return {
-        "accuracy": repeat_scores(run.model, repeats)["induction_accuracy"],
-        "seconds": seconds,
-        "steps": run.step,
-        "previous token": best.mean().item(),
-        "its worst position": best.min().item(),
-        "worst, any head": by_position.max(dim=0).values.min().item(),
-    }
+    return (
+        {"accuracy": repeat_scores(model, repeats)["induction_accuracy"]}
+        | row
+        | {
+            "previous token": best.mean().item(),
+            "its worst position": best.min().item(),
+            "worst, any head": by_position.max(dim=0).values.min().item(),
+        }
+    )
 
 
-def main(seeds: int) -> None:
+def table(preset: str, rows: list[dict[str, float]]) -> None:
+    column, least, most = GOALS[preset]
+    good = sum(row[column] >= least and row["seconds"] <= most for row in rows)
+    print(f"\n{preset}: {good} of {len(rows)} seeds have {column} {least:.1%} or more within {most:.0f} s")
+    print("| | median | worst | best |\n|---|---|---|---|")
+    for name in rows[0]:
+        values = sorted((row[name] for row in rows), reverse=name in ("seconds", "steps"))
+        form = {"seconds": "{:.1f}", "steps": "{:.0f}"}.get(name, "{:.4f}")
+        three = (form.format(x) for x in (statistics.median(values), values[0], values[-1]))
+        print(f"| {name} | " + " | ".join(three) + " |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.seeds")
+    parser.add_argument("presets", nargs="*", metavar="PRESET", help=", ".join(GOALS))
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    for preset, (accuracy, seconds) in GOALS.items():
-        rows = [one_seed(preset, seed) for seed in range(seeds)]
-        good = sum(row["accuracy"] >= accuracy and row["seconds"] <= seconds for row in rows)
-        print(f"\n{preset}: {good} of {seeds} seeds reach {accuracy:.1%} within {seconds:.0f} s")
-        print("| | median | worst | best |\n|---|---|---|---|")
-        for name in rows[0]:
-            values = sorted((row[name] for row in rows), reverse=name in ("seconds", "steps"))
-            form = "{:.1f}" if name == "seconds" else "{:.0f}" if name == "steps" else "{:.4f}"
-            print(
-                f"| {name} | "
-                + " | ".join(form.format(x) for x in (statistics.median(values), values[0], values[-1]))
-                + " |"
-            )
+    with tempfile.TemporaryDirectory() as temporary:
+        for preset in args.presets or ["induction", "fast"]:
+            seeds = range(args.first, args.first + args.seeds)
+            folders = [trained(preset, seed, args.keep or Path(temporary)) for seed in seeds]
+            table(preset, [row_of(preset, folder) for folder in folders])
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main()
