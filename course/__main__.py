@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from exercises import progress, stubs
-from exercises.attempts import describe, load_file, own_line
+from exercises.attempts import Wrong, describe, load_file, own_line
 from exercises.hints import hints
 from minitransformer import checkpoint
 
@@ -26,7 +26,7 @@ from .desk import ROOT, Session
 
 
 def chapter_path(number: str) -> Path:
-    found = sorted((ROOT / "course").glob(f"ch{int(number):02d}_*.py")) if number.isdigit() else []
+    found = sorted((ROOT / "course").glob(f"ch{int(number):02d}_*.py")) if number.isdecimal() else []
     if not found:
         raise ValueError(f"there is no chapter {number!r}; `python -m course` lists them.")
     return found[0]
@@ -79,13 +79,18 @@ def run_chapter(path: Path, mine: bool = False, model: str | None = None, show: 
 
 
 def stopped_by(error: Exception) -> ValueError | None:
-    """The learner's own line that stopped a chapter, as an error with one sentence; None if it was not theirs."""
+    """What stopped a chapter on the learner's functions, as an error with one sentence, their own line in it if it was one.
+
+    None if the error has a sentence of its own.
+    """
     for chapter in stubs.chapters():
         line = own_line(error, stubs.exercise_path(chapter))
         if line is not None:
             place = f"exercises/{chapter}.py, line {line}"
             return ValueError(f"{place}: {describe(error)}. See: python -m exercises check {int(chapter[2:4])}")
-    return None
+    if isinstance(error, AssertionError | OSError):  # a claim that does not hold; a picture that cannot be written
+        return None
+    return ValueError(f"{describe(error)}. Did a function of yours return what it should? See: python -m exercises check")
 
 
 def unfit(model: str, path: Path, error: Exception) -> ValueError | None:
@@ -119,11 +124,18 @@ def main(argv: list[str] | None = None) -> int:
             run_chapter(chapter_path(args.what[0]), args.mine, args.model, args.show)
         else:
             raise ValueError(f"not understood: {' '.join(args.what)}. Try: python -m course --help")
-    except SyntaxError as error:  # in an exercise file: solutions/ and course/ have files of the same name
-        print(f"{error.filename}, line {error.lineno}: {error.msg}", file=sys.stderr)
+    except SyntaxError as error:  # in a file of the learner; solutions/ and course/ have files of the same name
+        place = f"{error.filename}, line {error.lineno}"
+        print(f"{place}: {error.msg}. See: python -m exercises check", file=sys.stderr)
+        return 2
+    except Wrong as error:  # the same
+        print(f"{error}. See: python -m exercises check", file=sys.stderr)
         return 2
     except ValueError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:  # pictures and notebooks go to the folder that one is in
+        print(f"{error.filename}: {error.strerror}. Run it in a folder that you may write to.", file=sys.stderr)
         return 2
     except AssertionError as error:
         print(error, file=sys.stderr)

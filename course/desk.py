@@ -81,4 +81,4 @@ def band(low: float, high: float) -> str:
 
 def number(value: float) -> str:
     """Four digits that matter, whole numbers whole."""
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) < 1e9 and value == round(value) else f"{value:.4g}"

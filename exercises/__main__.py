@@ -22,7 +22,9 @@ def find(name: str | None) -> list[tuple[str, str]]:
     every = [(chapter, exercise) for chapter in stubs.chapters() for exercise in stubs.exercise_names(chapter)]
     if name is None:
         return every
-    picked = [(c, e) for c, e in every if name in (e, c, c[:4]) or (name.isdigit() and c.startswith(f"ch{int(name):02d}_"))]
+    picked = [
+        (c, e) for c, e in every if name in (e, c, c[:4]) or (name.isdecimal() and c.startswith(f"ch{int(name):02d}_"))
+    ]
     if not picked:
         raise ValueError(f"no exercise or chapter is called {name!r}. {progress.nearest(name, every)}")
     return picked
@@ -111,12 +113,12 @@ def reset(name: str) -> int:
     if name == exercise:
         number = int(chapter[2:4])
         raise ValueError(f"a whole chapter is reset, not one function: python -m exercises reset {number}")
-    path = stubs.exercise_path(chapter)
+    path, fresh = stubs.exercise_path(chapter), stubs.stub_text(stubs.solution_path(chapter).read_text())
     if path.exists():
         number = next(n for n in range(1, 10_000) if not kept(path, n).exists())
         path.rename(kept(path, number))
         print(f"your file is kept as exercises/{kept(path, number).name}")
-    path.write_text(stubs.stub_text(stubs.solution_path(chapter).read_text()))
+    path.write_text(fresh)
     print(f"fresh: exercises/{path.name}")
     return 0
 
@@ -141,6 +143,9 @@ def main(argv: list[str] | None = None) -> int:
         return actions[args.command](args.name) if args.command else show_progress()
     except ValueError as error:
         print(f"{error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a folder that may not be written
+        print(f"{error.filename}: {error.strerror}. The exercises need a folder that you may write to.", file=sys.stderr)
         return 2
 
 

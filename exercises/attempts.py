@@ -62,7 +62,8 @@ def load_file(path: Path) -> ModuleType:
 
 
 def unreadable(error: SyntaxError, path: Path) -> str:
-    return f"{UNUSABLE} read: {error.msg} (exercises/{path.name}, line {error.lineno})"
+    line = f", line {error.lineno}" if error.lineno else ""
+    return f"{UNUSABLE} read: {error.msg} (exercises/{path.name}{line})"
 
 
 class Guarded:

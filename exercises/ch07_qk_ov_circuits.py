@@ -54,7 +54,7 @@ class LowRank:
 
     def __init__(self, A: Tensor, B: Tensor):
         if A.ndim < 2 or B.ndim < 2 or A.shape[-1] != B.shape[-2]:
-            raise ValueError(f"A [.., m, r] and B [.., r, n] do not fit: {list(A.shape)} and {list(B.shape)}")
+            raise ValueError(f"A [.., m, r] and B [.., r, n] do not fit: {list(A.shape)} and {list(B.shape)}.")
         self.A, self.B = A.detach(), B.detach()
 
     @property

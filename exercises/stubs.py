@@ -62,7 +62,15 @@ def is_stub(node: ast.FunctionDef) -> bool:
 def written(chapter: str) -> dict[str, ast.FunctionDef]:
     """The functions in a chapter's exercise file, none if there is no file. Raises SyntaxError if it cannot be read."""
     path = exercise_path(chapter)
-    return functions(path.read_text(), f"exercises/{path.name}") if path.exists() else {}
+    name = f"exercises/{path.name}"
+    try:
+        return functions(path.read_text(), name) if path.exists() else {}
+    except (OSError, UnicodeDecodeError) as error:  # a folder of that name; another encoding
+        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 text, see byte {error.start}"
+        raise SyntaxError(reason, (name, None, None, None)) from None
+    except SyntaxError as error:
+        error.filename = name  # of null bytes, Python says only that there are some
+        raise
 
 
 def attempted(chapter: str) -> list[str]:

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     presets = "\n".join(f"{name:10} {preset.purpose}" for name, preset in PRESETS.items())
     add = commands.add_parser("train", help="train a model", epilog=f"presets:\n{presets}", formatter_class=raw)
-    add.add_argument("--preset", choices=PRESETS, default="induction", metavar="NAME", help="default: induction")
+    add.add_argument("--preset", choices=PRESETS, metavar="NAME", help="default: induction")
     add.add_argument("--seed", type=int, help="draws the first weights and every batch (default: 0)")
     add.add_argument("--steps", type=int, help="optimizer steps (default: the preset's)")
     add.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/PRESET; never overwritten")
@@ -48,7 +48,7 @@ def choose_device(wanted: str) -> str:
         device = next(name for name, there in available.items() if there)
         missing = [name for name, there in available.items() if not there]
         reason = f"no {' and no '.join(missing)} here" if device == "cpu" else "the fastest that is here"
-    elif available[wanted]:
+    elif available.get(wanted):
         device, reason = wanted, "as asked"
     else:
         there = ", ".join(name for name, yes in available.items() if yes)
@@ -59,19 +59,20 @@ def choose_device(wanted: str) -> str:
 
 def run_training(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
-    preset = PRESETS[args.preset]
+    name = args.preset or "induction"
+    preset = PRESETS[name]
     if args.resume:
-        if (args.seed, args.steps, args.out) != (None, None, None):
-            raise ValueError("--resume goes on as the run was begun, in its folder: leave out --seed, --steps and --out.")
+        if (args.preset, args.seed, args.steps, args.out) != (None,) * 4:
+            raise ValueError("--resume goes on as the run was begun, in its folder: leave out all options but --device.")
         folder = args.resume
         run = train.load_run(folder, device)
         print(f"resuming {folder} at step {run.step} of {run.config.steps}")
         train.choose_threads(run.model.cfg)
         run = train.continue_run(run, folder, quiet=False)
     else:
-        folder = args.out or Path("runs") / args.preset
+        folder = args.out or Path("runs") / name
         config = preset.train.changed(seed=args.seed, steps=args.steps)
-        print(f"training '{args.preset}' into {folder}: {preset.purpose}")
+        print(f"training '{name}' into {folder}: {preset.purpose}")
         train.choose_threads(preset.model)
         run = train.train(preset.model, config, device, folder, quiet=False)
     if run.stopped == "interrupted":
@@ -98,7 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}. Choose another folder with --out.", file=sys.stderr)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}. Choose another folder with --out.", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 

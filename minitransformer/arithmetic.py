@@ -64,10 +64,16 @@ class Problems:
         return (wanted if operator is None else wanted & (self.operator == operator)).nonzero()[:, 0]
 
     def encode(self, *texts: str) -> Tensor:
-        """[text, pos]: encode("12 - 34 =", "5 x 6 ="), words with spaces between them. Raises ValueError for others."""
+        """[text, pos]: encode("12 - 34 =", "5 x 6 ="), words with spaces between them, the same number in each text.
+
+        Raises ValueError for others.
+        """
         unknown = sorted({word for text in texts for word in text.split()} - set(self.words))
         if unknown:
             raise ValueError(f"no token stands for {', '.join(unknown)}; the words are {' '.join(self.words)}.")
+        lengths = [len(text.split()) for text in texts]
+        if not texts or len(set(lengths)) > 1 or lengths[0] == 0:
+            raise ValueError(f"texts must have the same number of words, at least one; these have {lengths}.")
         return torch.tensor([[self.words.index(word) for word in text.split()] for text in texts])
 
     def first_answer(self, tokens: Tensor) -> list[int | None]:
@@ -79,13 +85,19 @@ class Problems:
         return [int(text) if text.lstrip("-").isdecimal() else None for text in written]
 
     def decode(self, tokens: Tensor) -> str:
-        """One sequence as text."""
+        """One sequence [pos] as text. Raises ValueError for a batch, or for a token that stands for no word."""
+        if tokens.ndim != 1:
+            raise ValueError(f"decode takes one sequence [pos], not {list(tokens.shape)}; one of a batch: tokens[0].")
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(self.words):
+            raise ValueError(f"tokens go from 0 to {len(self.words) - 1}; these are {tokens.tolist()}.")
         return " ".join(self.words[token] for token in tokens.tolist())
 
 
 @lru_cache
 def problems(kind: str) -> Problems:
-    """All problems of one kind: "arithmetic", "digits" or "two-step"."""
+    """All problems of one kind: "arithmetic", "digits" or "two-step". Raises ValueError for another."""
+    if kind not in KINDS:
+        raise ValueError(f"there are no problems called {kind!r}; the kinds are {', '.join(KINDS)}.")
     return KINDS[kind]()
 
 

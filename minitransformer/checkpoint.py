@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from .config import ModelConfig, from_dict
-from .model import Transformer
+from .model import Transformer, parameter_table
 
 FORMAT = "minitransformer 1"
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -53,7 +53,8 @@ def write_atomically(path: Path, write) -> None:
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
-        raise CheckpointError(f"cannot write {path}: {reason}. Choose another folder with --out.") from error
+        advice = "Choose another folder with --out, or make this one writable"
+        raise CheckpointError(f"cannot write {path}: {reason}. {advice}.") from error
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
@@ -73,19 +74,27 @@ def find(where: str | Path) -> Path:
     """The file behind a shipped name, a run folder or a file. Raises CheckpointError, listing the shipped names."""
     if str(where) in pretrained_names():
         return PRETRAINED / f"{where}.pt"
-    path = Path(where) / "model.pt" if Path(where).is_dir() else Path(where)
-    if not path.is_file():
+    named = isinstance(where, str | os.PathLike)
+    path = Path(where, "model.pt") if named and os.path.isdir(where) else where
+    if not (named and os.path.isfile(path)):  # Path.is_file would raise an error for a name too long for a file
         raise CheckpointError(
             f"there is no model at {str(where)!r}. Give a run folder, a model.pt, or one of the shipped models: "
             f"{', '.join(pretrained_names())}."
         )
-    return path
+    return Path(path)
 
 
 def load(where: str | Path, device: str = "cpu") -> Transformer:
     """The model stored under a shipped name, in a run folder or in a file. Raises CheckpointError."""
-    model = build(read(find(where)), where)
-    return model.to(device)
+    return put_on(build(read(find(where)), where), device)
+
+
+def put_on(model: Transformer, device: str) -> Transformer:
+    """The model, moved to a device. Raises ValueError if it is not there."""
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch has both
+        raise ValueError(f"no model can be put on {device!r} here: {str(error).splitlines()[0].rstrip('.')}.") from None
 
 
 def read(path: Path) -> dict:
@@ -93,10 +102,10 @@ def read(path: Path) -> dict:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own kinds
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        reason = getattr(error, "strerror", None) or type(error).__name__  # what torch writes misleads: its own options
         raise CheckpointError(
             f"{path} is damaged, or is no checkpoint of this project, or holds more than numbers; "
-            f"nothing in it was run ({reason})."
+            f"nothing in it was run ({reason}). Take another copy, or train anew."
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not is_tensors(content.get("weights")):
         raise CheckpointError(f"{path} was not written by this project ('{FORMAT}'); train a model or use a shipped one.")
@@ -110,16 +119,19 @@ def is_tensors(weights) -> bool:
 def build(content: dict, where: str | Path) -> Transformer:
     """The model that a checkpoint describes, with its weights. Raises CheckpointError if they disagree."""
     try:
-        model = Transformer(from_dict(ModelConfig, json.loads(content["config"])))
-    except (ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"the config stored in {where} is not one this version can build: {error}") from None
-    load_weights(model, content["weights"], where)
+        config = from_dict(ModelConfig, json.loads(content.get("config", "null")))
+    except (ValueError, TypeError) as error:
+        reason = f"{error}".rstrip(".")
+        raise CheckpointError(f"the config stored in {where} is not one this version can build: {reason}.") from None
+    check_weights(config, content["weights"], where)  # first: a wrong size might not fit into the memory
+    model = Transformer(config)
+    model.load_state_dict(content["weights"])
     return model
 
 
-def load_weights(model: Transformer, weights: dict, where: str | Path) -> None:
-    """Copy weights into a model. Raises CheckpointError that names the first tensor that does not fit."""
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def check_weights(config: ModelConfig, weights: dict, where: str | Path) -> None:
+    """Raises CheckpointError that names the first tensor that does not fit a model of this config."""
+    expected = {name: shape for name, shape, _ in parameter_table(config)}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in [*expected, *found]:
         if expected.get(name) != found.get(name):
@@ -127,7 +139,6 @@ def load_weights(model: Transformer, weights: dict, where: str | Path) -> None:
                 f"{where} does not fit this config: {name} is {found.get(name, 'missing')} there, "
                 f"{expected.get(name, 'unknown')} here. Load it with the config it was trained with."
             )
-    model.load_state_dict(weights)
 
 
 def versions() -> dict[str, str]:

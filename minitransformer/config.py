@@ -6,6 +6,7 @@
 Both check themselves when they are made, so an impossible model never gets as far as a tensor.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 
 POSITIONS = ("shortformer", "standard")
@@ -18,9 +19,35 @@ def _require(condition: bool, sentence: str) -> None:
 
 def _require_whole(config, *names: str, least: int = 1) -> None:
     for name in names:
+        require_whole(name, getattr(config, name), least)
+
+
+def require_whole(name: str, value, least: int = 1) -> None:
+    """Raises ValueError unless value is a whole number, and not below `least`."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    _require(whole and value >= least, f"{name} must be a whole number of at least {least}, not {value!r}.")
+
+
+def require_seed(seed) -> None:
+    """Raises ValueError unless `seed` is one that torch's generators take."""
+    require_whole("seed", seed, least=0)
+    _require(seed < 2**63, f"seed must be below 2 ** 63, not {seed}.")
+
+
+def _require_numbers(config, *names: str) -> None:
+    for name in names:
         value = getattr(config, name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        _require(whole and value >= least, f"{name} must be a whole number of at least {least}, not {value!r}.")
+        finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        _require(finite, f"{name} must be a number, not {value!r}.")
+
+
+def require_periods(periods) -> None:
+    """Raises ValueError unless `periods` are two whole numbers; which of them fit depends on the sequences."""
+    _require(
+        isinstance(periods, tuple | list) and len(periods) == 2, f"periods must be (shortest, longest), not {periods!r}."
+    )
+    for period in periods:
+        require_whole("a period", period)
 
 
 @dataclass(frozen=True)
@@ -68,11 +95,16 @@ class TrainConfig:
     save_every: int = 100  # steps between checkpoints
 
     def __post_init__(self):
-        _require_whole(self, "seed", "warmup", least=0)
+        require_seed(self.seed)
+        _require_whole(self, "warmup", least=0)
         _require_whole(self, "steps", "batch_size", "eval_every", "save_every")
+        require_periods(self.periods)
+        _require(self.periods[0] <= self.periods[1], f"periods must be (shortest, longest), not {self.periods!r}.")
         object.__setattr__(self, "periods", tuple(self.periods))  # JSON knows only lists
-        _require(len(self.periods) == 2, f"periods must be (shortest, longest), not {self.periods}.")
         _require(isinstance(self.task, str), f"task must be the name of a task, not {self.task!r}.")
+        _require_numbers(
+            self, "learning_rate", "weight_decay", "elsewhere", "decay", *["target"] * (self.target is not None)
+        )
         _require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}.")
         _require(self.weight_decay >= 0, f"weight_decay must be at least 0, not {self.weight_decay}.")
         for name in ("elsewhere", "decay"):
@@ -96,6 +128,7 @@ class Preset:
 
 def from_dict(cls: type, values: dict):
     """Build ModelConfig or TrainConfig from what JSON kept of it. Raises ValueError for a field that does not exist."""
+    _require(isinstance(values, dict), f"the fields of {cls.__name__} must be a dict, not {values!r}.")
     unknown = sorted(set(values) - {f.name for f in fields(cls)})
     _require(not unknown, f"{cls.__name__} has no field called {', '.join(unknown)}.")
     return cls(**values)

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .config import require_periods, require_whole
+
 BOS = 0
 LATEST = 0.25  # share of rows in which only the last token is predictable; without them nothing is ever needed there
 
@@ -50,10 +52,12 @@ def repeated_tokens(
     periods: shortest and longest block. Each row draws one, log-uniformly: short ones are where the last positions have
     something to copy. prefix: its length, or None to draw one per row. Raises ValueError if the parts do not fit.
     """
+    require_periods(periods)
     low, high = periods
-    if prefix is not None and prefix < 0:
-        raise ValueError(f"prefix must be None (one is drawn per row) or at least 0, not {prefix}.")
+    if prefix is not None:  # None: one is drawn per row
+        require_whole("prefix", prefix, least=0)
     check_periods(length, d_vocab, low, high + (prefix or 0))
+    check_draw(batch, generator)
     period = (low * ((high + 1) / low) ** torch.rand(batch, generator=generator)).long().clamp(max=high)
     drawn = draw_prefix(length - 3 - period, generator) if prefix is None else torch.full((batch,), prefix)
     shuffled = torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1  # every token but BOS
@@ -73,6 +77,9 @@ def draw_prefix(longest: Tensor, generator: torch.Generator) -> Tensor:
 
 def random_tokens(batch: int, length: int, d_vocab: int, generator: torch.Generator) -> Tensor:
     """[batch, length]: BOS, then independent uniform tokens, which cost any model ln(d_vocab - 1)."""
+    require_whole("length", length)
+    require_whole("d_vocab", d_vocab, least=2)
+    check_draw(batch, generator)
     tokens = torch.randint(1, d_vocab, (batch, length), generator=generator)
     tokens[:, 0] = BOS
     return tokens
@@ -83,7 +90,18 @@ def check_periods(length: int, d_vocab: int, low: int, high: int) -> None:
 
     Besides them there must be room for BOS, for one token of the second copy, and for the one that it predicts.
     """
+    require_whole("length", length)
+    require_whole("d_vocab", d_vocab)
+    if length < 4:
+        raise ValueError(f"nothing can repeat in sequences of {length}: with BOS, that takes at least 4 tokens.")
     if not 1 <= low <= high <= length - 3:
         raise ValueError(f"periods must satisfy 1 <= low <= high (+ prefix) <= length - 3 = {length - 3}: {low} to {high}.")
     if d_vocab < length:
         raise ValueError(f"distinct tokens for sequences of {length} need d_vocab >= {length}, not {d_vocab}.")
+
+
+def check_draw(batch: int, generator: torch.Generator | None) -> None:
+    """Raises ValueError, or TypeError for what is no generator (a seed, for example)."""
+    require_whole("batch", batch)
+    if not isinstance(generator, torch.Generator | None):
+        raise TypeError(f"generator must be a generator, like torch.Generator().manual_seed(0), not {generator!r}.")

@@ -37,14 +37,14 @@ class Hooks:
     """The listeners of one forward pass.
 
     names: every hook name the model has. fwd_hooks: pairs (where, fn). cached: the names of the activations to copy into
-    `cache`. Raises ValueError if a name is unknown or a predicate picks nothing.
+    `cache`. Raises ValueError if a name is unknown or a predicate picks nothing, TypeError if these are no pairs.
     """
 
     def __init__(self, names: Sequence[str] = (), fwd_hooks: Iterable[tuple[Where, Hook]] = (), cached: Iterable[str] = ()):
         self.cache = ActivationCache()
         self._cached = set(cached)
         self._functions: dict[str, list[Hook]] = {}
-        for where, fn in fwd_hooks:
+        for where, fn in _pairs(fwd_hooks):
             for name in select_names(names, where):
                 self._functions.setdefault(name, []).append(fn)
 
@@ -60,7 +60,7 @@ class Hooks:
         for fn in self._functions.get(name, ()):
             # A private copy for each function: an edit in place then does what it says, and only here.
             activation = activation.clone()
-            activation = _checked(name, activation, fn(activation, HookPoint(name)))
+            activation = _checked(name, activation, _called(name, fn, activation))
         if name in self._cached:
             alone = fresh and name not in self._functions  # then nobody else holds it: no need to copy
             self.cache[name] = activation.detach() if alone else activation.detach().clone()
@@ -80,6 +80,8 @@ def select_names(names: Sequence[str], where: Where | Iterable[Where] | None) ->
         if not picked:
             raise ValueError(f"the predicate {getattr(where, '__name__', where)} picks none of the {len(names)} hook names.")
         return picked
+    if not isinstance(where, Iterable):
+        raise TypeError(f"activations are picked by a name, a predicate on names, a list of these, or None; not {where!r}.")
     return [name for each in where for name in select_names(names, each)]
 
 
@@ -88,6 +90,24 @@ def nearest(name: str, names: Iterable[str]) -> str:
     names = list(names)
     near = difflib.get_close_matches(name, names, n=4, cutoff=0.4) or names[:4]
     return f"Near it: {', '.join(near)}." if near else "Nothing was cached."
+
+
+def _pairs(fwd_hooks: Iterable[tuple[Where, Hook]]) -> list[tuple[Where, Hook]]:
+    pairs = list(fwd_hooks) if isinstance(fwd_hooks, Iterable) and not isinstance(fwd_hooks, str | dict) else [fwd_hooks]
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
+            raise TypeError(f"fwd_hooks must be a list of pairs (where, function), like [(name, fn)]; {pair!r} is none.")
+    return pairs
+
+
+def _called(name: str, fn: Hook, activation: Tensor) -> Tensor | None:
+    """fn(activation, hook). What goes wrong inside fn passes through as it is; if fn cannot be called so, that is said."""
+    try:
+        return fn(activation, HookPoint(name))
+    except TypeError as error:
+        if error.__traceback__.tb_next is not None:  # fn had begun
+            raise
+        raise TypeError(f"the hook on {name} must be a function of two, fn(activation, hook): {error}.") from None
 
 
 def _checked(name: str, before: Tensor, after: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import ModelConfig, require_seed
 from .hooks import NO_HOOKS, ActivationCache, Hooks, select_names
 
 
@@ -30,6 +30,9 @@ class Transformer(nn.Module):
 
     def __init__(self, cfg: ModelConfig, seed: int = 0):
         super().__init__()
+        if not isinstance(cfg, ModelConfig):
+            raise TypeError(f"a Transformer is made from a ModelConfig, like ModelConfig(n_layers=2), not from {cfg!r}.")
+        require_seed(seed)
         self.cfg = cfg
         for name, shape, _ in parameter_table(cfg):
             self.register_parameter(name, nn.Parameter(torch.empty(shape)))

@@ -8,7 +8,7 @@ import torch
 
 from . import checkpoint
 from .arithmetic import OPERATORS, REGION, SPLITS
-from .config import TrainConfig, from_dict
+from .config import ModelConfig, TrainConfig, from_dict
 from .data import Repeats
 from .evaluate import (
     WrongAnswer,
@@ -25,23 +25,40 @@ from .model import Transformer
 from .tasks import MEASURED, ProblemsTask, task_called, task_that_fits
 
 
-def provenance_of(where: str | Path) -> dict | None:
-    """What the .json beside a checkpoint says about its making; None if there is none (an interrupted run)."""
+def provenance_of(where: str | Path, model: Transformer) -> dict | None:
+    """What the .json beside a model's checkpoint says about its making; None if there is none (an interrupted run)."""
     path = checkpoint.find(where).with_suffix(".json")
+    if not path.is_file():
+        return None
     try:
-        record = json.loads(path.read_text()) if path.is_file() else None
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
-        hint = "delete it, the weights do not need it"
-        raise checkpoint.CheckpointError(f"{path} is not readable JSON ({error}); {hint}.") from None
-    if record is not None and not (isinstance(record, dict) and {"train", "history"} <= set(record)):
-        raise checkpoint.CheckpointError(f"{path} is not the record of a training; delete it, or move it away.")
+        record = json.loads(path.read_text())
+        check_record(record, model)
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are such
+        reason, advice = str(error).rstrip("."), "delete it, the weights do not need it"
+        raise checkpoint.CheckpointError(
+            f"{path} is not the record of this model's training ({reason}); {advice}."
+        ) from None
     return record
+
+
+def check_record(record, model: Transformer) -> None:
+    """Raises ValueError unless this says how `model` was trained."""
+    if not (isinstance(record, dict) and {"model", "train", "history"} <= set(record)):
+        raise ValueError("it must have model, train and history")
+    if from_dict(ModelConfig, record["model"]) != model.cfg:
+        raise ValueError("it describes another model")
+    config = from_dict(TrainConfig, record["train"])
+    task = task_called(config.task)
+    task.check(model.cfg, config)
+    needed, rows = {"step", task.loss, task.accuracy}, record["history"]
+    if not (isinstance(rows, list) and all(isinstance(row, dict) and needed <= set(row) for row in rows)):
+        raise ValueError(f"each row of its history must have {', '.join(sorted(needed))}")
 
 
 def trained_periods(where: str | Path, model: Transformer) -> tuple[int, int]:
     """The periods a model was trained on, or, where nobody wrote them down, those up to half its context."""
-    record = provenance_of(where)
-    return from_dict(TrainConfig, record["train"]).periods if record else (1, model.cfg.n_ctx // 2)
+    record, n = provenance_of(where, model), model.cfg.n_ctx
+    return from_dict(TrainConfig, record["train"]).periods if record else (1, max(1, min(n // 2, n - 3)))
 
 
 def plain_repeats(model: Transformer, batch: int) -> Repeats:
@@ -52,7 +69,7 @@ def plain_repeats(model: Transformer, batch: int) -> Repeats:
 
 def task_of(where: str | Path, model: Transformer) -> str:
     """The task a model was trained on, or, where nobody wrote it down, the one whose sequences it reads."""
-    record = provenance_of(where)
+    record = provenance_of(where, model)
     return from_dict(TrainConfig, record["train"]).task if record else task_that_fits(model.cfg)
 
 
@@ -138,7 +155,8 @@ def print_outcome(record: dict, expect: str) -> None:
 
 def draw_all(where: str | Path, folder: Path) -> None:
     """Write the pictures of one model to `folder` and print their paths: those that the model's task has."""
-    model, record = checkpoint.load(where), provenance_of(where)
+    model = checkpoint.load(where)
+    record = provenance_of(where, model)
     task, history = task_called(task_of(where, model)), record["history"] if record else []
     if isinstance(task, ProblemsTask):
         draw_arithmetic(Path(where).stem, model, task, history, folder)

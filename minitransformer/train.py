@@ -48,7 +48,7 @@ class Run:
 
 def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -> Run:
     """A run at step 0. The seed draws the weights, and, through a generator of its own, every batch."""
-    model = Transformer(model_config, seed=config.seed).to(device)
+    model = checkpoint.put_on(Transformer(model_config, seed=config.seed), device)
     task_called(config.task).check(model_config, config)
     rate, decay = config.learning_rate, config.weight_decay
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=device != "mps")
@@ -58,11 +58,20 @@ def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -
 def train(model_config: ModelConfig, config: TrainConfig, device="cpu", folder: Path | None = None, quiet=True) -> Run:
     """Train a new model. With a folder, checkpoints and snapshots are written there; it must not hold a run already."""
     run = start(model_config, config, device)
-    if folder is not None and (Path(folder) / "model.pt").exists():
-        raise checkpoint.CheckpointError(
-            f"{folder} already holds a run. Continue it with --resume {folder}, or give another folder with --out."
-        )
+    if folder is not None:
+        check_free(Path(folder))
     return continue_run(run, folder, quiet)
+
+
+def check_free(folder: Path) -> None:
+    """Raises CheckpointError if `folder` holds a run, or what is left of one: a new one would mix with it."""
+    if (folder / "model.pt").exists():
+        advice = f"Continue it with --resume {folder}, or give another folder with --out."
+        raise checkpoint.CheckpointError(f"{folder} already holds a run. {advice}")
+    left = [name for name in ("model.json", "snapshots") if (folder / name).exists()]
+    if left:
+        advice = "Move it away, or give another folder with --out."
+        raise checkpoint.CheckpointError(f"{folder} holds {' and '.join(left)} of some other run. {advice}")
 
 
 def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
@@ -201,19 +210,40 @@ def load_run(folder: Path, device: str = "cpu") -> Run:
     training = content.get("training")
     if training is None:
         raise checkpoint.CheckpointError(f"{path} holds weights but no training state, so it cannot be resumed; train anew.")
-    model_config = checkpoint.build(content, path).cfg
-    run = start(model_config, from_dict(TrainConfig, json.loads(training["config"])), device)
-    checkpoint.load_weights(run.model, content["weights"], path)
+    model = checkpoint.put_on(checkpoint.build(content, path), device)
+    try:
+        run = restored(model, training, device)
+    except (
+        AttributeError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # somebody else's, or of another version
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
+        raise checkpoint.CheckpointError(f"the training state in {path} cannot be used ({reason}); train anew.") from None
+    run.snapshots = {step: weights for step, weights in load_snapshots(folder).items() if step <= run.step}
+    return run
+
+
+def restored(model: Transformer, training: dict, device: str) -> Run:
+    """The run that `training`, a checkpoint's training state, describes; the weights are those of `model`."""
+    run = start(model.cfg, from_dict(TrainConfig, json.loads(training["config"])), device)
+    run.model.load_state_dict(model.state_dict())
     run.optimizer.load_state_dict(training["optimizer"])
     run.generator.set_state(training["generator"])
-    run.step, run.seconds, run.history = training["step"], training["seconds"], json.loads(training["history"])
-    run.snapshots = {step: weights for step, weights in load_snapshots(folder).items() if step <= run.step}
+    run.step, run.seconds, run.history = int(training["step"]), float(training["seconds"]), json.loads(training["history"])
+    ending(run)  # reads the history
     return run
 
 
 def load_snapshots(folder: Path) -> dict[int, dict[str, Tensor]]:
     """Step -> weights, for every snapshot that a run left in its folder, in order."""
     paths = sorted((Path(folder) / "snapshots").glob("*.pt"))
+    for path in paths:
+        if not path.stem.isdecimal():
+            advice = "these are called after their step, like 00016.pt. Move it away"
+            raise checkpoint.CheckpointError(f"{path} is no snapshot: {advice}.")
     return {int(path.stem): checkpoint.read(path)["weights"] for path in paths}
 
 

@@ -66,7 +66,7 @@ def forward_with_hooks(weights: dict[str, Tensor], tokens: Tensor, fwd_hooks: li
     n_layers = len(weights["W_Q"])
     unknown = [name for name, _ in fwd_hooks if name not in {f"stream.{layer}" for layer in range(n_layers + 1)}]
     if unknown:
-        raise ValueError(f"no activation is called {unknown[0]!r}; there are stream.0 to stream.{n_layers}")
+        raise ValueError(f"no activation is called {unknown[0]!r}; there are stream.0 to stream.{n_layers}.")
 
     def look(name: str, stream: Tensor) -> Tensor:
         for where, fn in fwd_hooks:

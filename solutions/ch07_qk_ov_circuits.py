@@ -58,7 +58,7 @@ class LowRank:
 
     def __init__(self, A: Tensor, B: Tensor):
         if A.ndim < 2 or B.ndim < 2 or A.shape[-1] != B.shape[-2]:
-            raise ValueError(f"A [.., m, r] and B [.., r, n] do not fit: {list(A.shape)} and {list(B.shape)}")
+            raise ValueError(f"A [.., m, r] and B [.., r, n] do not fit: {list(A.shape)} and {list(B.shape)}.")
         self.A, self.B = A.detach(), B.detach()
 
     @property
@@ -209,7 +209,7 @@ def effective_ov(model: Transformer, heads: list[tuple[int, int]]) -> LowRank:
     """
     # YOUR CODE: roughly 5 lines, with torch.cat
     if len({layer for layer, _ in heads}) != 1:
-        raise ValueError(f"heads of one layer are needed, at least one; not {heads}")
+        raise ValueError(f"heads of one layer are needed, at least one; not {heads}.")
     W_V = torch.cat([model.W_V[layer, head] for layer, head in heads], dim=1)
     W_O = torch.cat([model.W_O[layer, head] for layer, head in heads], dim=0)
     return LowRank(W_V, W_O)

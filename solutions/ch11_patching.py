@@ -62,7 +62,10 @@ def corrupt_pairs(clean: Tensor, first: int, second: int, swap: str) -> Pairs:
     # YOUR CODE: refuse what cannot be; copy; exchange two columns; pick the answers; roughly 9 lines
     n = clean.shape[1]
     if swap not in ("key", "value", "query") or not all(0 < at < n - 2 for at in (first, second)) or abs(first - second) < 2:
-        raise ValueError(f"cannot swap {swap!r} with A at {first} and C at {second} in {n} tokens")
+        places = f"with A at {first} and C at {second} in {n} tokens"
+        raise ValueError(
+            f"cannot swap {swap!r} {places}; swaps are key, value and query, and A B C D must come before the last."
+        )
     corrupt = clean.clone()
     if swap == "query":
         corrupt[:, -1] = clean[:, second]
@@ -82,7 +85,7 @@ def normalised_metric(patched: Tensor, clean: Tensor, corrupt: Tensor) -> Tensor
     # YOUR CODE: three means, one refusal, one fraction; roughly 4 lines
     patched, clean, corrupt = (values.mean(dim=-1) for values in (patched, clean, corrupt))
     if clean == corrupt:
-        raise ValueError("clean and corrupt have the same mean: this metric does not tell them apart")
+        raise ValueError("clean and corrupt have the same mean: this metric does not tell them apart.")
     return (patched - corrupt) / (clean - corrupt)
 
 

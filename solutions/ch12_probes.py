@@ -57,7 +57,8 @@ def held_out_accuracy(x: Tensor, labels: Tensor, n_classes: int, share: float = 
     known = labels >= 0
     fit_known, test_known = known[:n], known[n:]
     if not (fit_known.any() and test_known.any()):
-        raise ValueError("both parts, for fitting and for testing, need at least one labelled place")
+        found = f"{int(fit_known.sum())} and {int(test_known.sum())}"
+        raise ValueError(f"both parts, for fitting and for testing, need at least one labelled place; they have {found}.")
     W, b = linear_probe(x[:n][fit_known], labels[:n][fit_known], n_classes)
     guesses = (x[n:][test_known].double() @ W + b).argmax(dim=-1)
     return (guesses == labels[n:][test_known]).double().mean().item()

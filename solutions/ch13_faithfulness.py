@@ -48,7 +48,9 @@ def run_circuit(
     """
     # YOUR CODE: refuse unknown heads, a cache if there is none, everybody who is not kept, one run; roughly 6 lines
     if unknown := set(keep) - set(heads_of(model)):
-        raise ValueError(f"this model has no head {min(unknown)}")
+        raise ValueError(
+            f"this model has no head {min(unknown)}; it has {model.cfg.n_layers} layers of {model.cfg.n_heads}."
+        )
     if cache is None:
         _, cache = model.run_with_cache(tokens, is_z)
     outside = [head for head in heads_of(model) if head not in keep]
@@ -102,7 +104,7 @@ def faithfulness(
     logits, cache = model.run_with_cache(repeats.tokens, is_z)
     whole, empty = metric(logits, repeats), metric(run_circuit(model, repeats.tokens, [], ablation, cache), repeats)
     if whole <= empty:
-        raise ValueError(f"the model ({whole:.3g}) is no better than no heads at all ({empty:.3g}): nothing to explain")
+        raise ValueError(f"the model ({whole:.3g}) is no better than no heads at all ({empty:.3g}): nothing to explain.")
     scores = [metric(run_circuit(model, repeats.tokens, circuit, ablation, cache), repeats) for circuit in circuits]
     return ((torch.stack(scores) - empty) / (whole - empty)).detach()
 

@@ -34,7 +34,7 @@ def orthogonal_subspaces(d_model: int, widths: dict[str, int], generator: torch.
     # YOUR CODE: one draw for all, one QR, then split the columns; roughly 5 lines
     total = sum(widths.values())
     if total > d_model:
-        raise ValueError(f"{total} orthogonal directions do not fit into d_model = {d_model}")
+        raise ValueError(f"{total} orthogonal directions do not fit into d_model = {d_model}.")
     drawn = torch.randn(d_model, total, generator=generator, dtype=torch.float64)
     columns = torch.linalg.qr(drawn).Q.float()  # d_model, all widths
     return dict(zip(widths, columns.split(list(widths.values()), dim=1)))

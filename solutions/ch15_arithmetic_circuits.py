@@ -112,7 +112,7 @@ def relative_importance(effects: Tensor, chosen: Tensor) -> float:
     # YOUR CODE: two sums, one refusal; roughly 4 lines
     logs = effects.log1p()
     if logs.sum() <= 0:
-        raise ValueError("the parts together have no positive effect")
+        raise ValueError(f"the parts together have no positive effect: their logarithms add up to {logs.sum():.3g}.")
     return (logs[chosen].sum() / logs.sum()).item()
 
 
@@ -173,7 +173,7 @@ def arithmetic_faithfulness(
     scores = metric(patch_cells(model, prompts, saved, cells), right).mean(dim=-1)
     whole, nothing = scores[0], scores[1]
     if whole <= nothing:
-        raise ValueError(f"the model scores {whole:.3g}, with everything at its mean {nothing:.3g}: nothing to explain")
+        raise ValueError(f"the model scores {whole:.3g}, with everything at its mean {nothing:.3g}: nothing to explain.")
     return (scores[2:] - nothing) / (whole - nothing)
 
 

@@ -170,10 +170,9 @@ def test_a_place_that_cannot_be_written_is_refused(trained, tmp_path, capsys):
 def test_a_model_that_is_not_there_or_is_broken_is_refused(command, folder, tmp_path, capsys):
     out = ["--out", tmp_path / "out"] if command == "look" else []
     refuses(capsys, "there is no model at", command, tmp_path / "nothing", *out)
-    (folder / "model.json").write_text("{")
-    refuses(capsys, "is not readable JSON", command, folder, *out)
-    (folder / "model.json").write_text('["a list"]')
-    refuses(capsys, "is not the record of a training", command, folder, *out)
+    for record in ("{", '["a list"]'):
+        (folder / "model.json").write_text(record)
+        refuses(capsys, "is not the record of this model's training", command, folder, *out)
     whole = (folder / "model.pt").read_bytes()
     (folder / "model.pt").write_bytes(whole[: len(whole) // 2])
     refuses(capsys, "is damaged", command, folder, *out)
@@ -181,7 +180,7 @@ def test_a_model_that_is_not_there_or_is_broken_is_refused(command, folder, tmp_
 
 def test_what_cannot_be_resumed_is_refused(folder, tmp_path, capsys):
     refuses(capsys, "there is no folder", "train", "--resume", tmp_path / "nothing")
-    refuses(capsys, "leave out --seed, --steps and --out", "train", "--resume", folder, "--steps", "50")
+    refuses(capsys, "leave out all options but --device", "train", "--resume", folder, "--steps", "50")
     (folder / "model.pt").write_bytes(b"")
     refuses(capsys, "is damaged", "train", "--resume", folder)
 

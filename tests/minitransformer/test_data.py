@@ -111,13 +111,13 @@ def test_the_tightest_fit_works():
 @pytest.mark.parametrize(
     "length, vocab, periods, prefix, words",
     [
-        (24, 40, (0, 5), None, "1 <= low"),
+        (24, 40, (0, 5), None, "at least 1, not 0"),
         (24, 40, (6, 5), None, "low <= high"),
         (24, 40, (2, 22), None, "length - 3 = 21: 2 to 22"),
         (24, 40, (2, 9), 13, "length - 3 = 21"),
         (24, 40, (2, 9), -1, "prefix"),
         (24, 23, (2, 9), None, "d_vocab >= 24, not 23"),
-        (3, 40, (1, 1), None, "length - 3 = 0"),
+        (3, 40, (1, 1), None, "in sequences of 3: .*at least 4 tokens"),
     ],
 )
 def test_impossible_sequences_are_refused_with_the_reason(length, vocab, periods, prefix, words):

@@ -145,7 +145,8 @@ def test_accuracy_by_period_covers_every_period_that_fits():
 
 @pytest.mark.parametrize("name", checkpoint.pretrained_names())
 def test_the_recorded_scores_of_shipped_models_follow_from_their_weights(name):
-    model, record = checkpoint.load(name), provenance_of(name)
+    model = checkpoint.load(name)
+    record = provenance_of(name, model)
     config = from_dict(TrainConfig, record["train"])
     assert task_called(config.task).summary(model, config) == pytest.approx(record["scores"], abs=1e-3)
     for field in ("command", "model", "train", "versions", "steps", "seconds", "history"):
