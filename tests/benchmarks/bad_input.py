@@ -29,14 +29,7 @@ from tests.benchmarks.bad_input_cases import CASES, Case
 from tests.benchmarks.bad_input_material import CHAPTER, names, write_folder
 
 PROGRAMS = ("minitransformer", "course", "exercises")
-PARTS = (
-    "minitransformer",
-    "course",
-    "exercises",
-    "solutions",
-    "tests",
-    "README.md",
-)  # of the project; all must stay as it is
+PARTS = ("minitransformer", "course", "exercises", "solutions", "tests", "README.md")  # all must stay as it is
 LAST = re.compile(r"(\.|python -m [\w .-]+)$")  # a message ends with a full stop, or with the command that helps
 
 
