@@ -277,9 +277,9 @@ def smallest_circuit(model: Transformer, wrong: Tensor, corrected: Tensor, place
     singly = corrected_run_patch(model, wrong, corrected, [[place] for place in places])
     strength = effect_forms(before, singly, before.argmax(dim=-1), right)["log1p"]
     order = [places[i] for i in strength.argsort(descending=True).tolist()]
-    nested = [order[: k + 1] for k in range(min(12, len(order)))]
+    nested = [order[: k + 1] for k in range(len(order))]
     repaired = repair_rate(corrected_run_patch(model, wrong, corrected, nested), right).tolist()
-    return next((circuit for circuit, share in zip(nested, repaired) if share >= goal), order)
+    return next((circuit for circuit, share in zip(nested, repaired) if share > goal - 1e-6), order)
 
 
 def repair_by_donors(model, wrong, corrected, pool, circuit, same, other, generator) -> tuple[float, float]:
