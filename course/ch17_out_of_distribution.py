@@ -93,8 +93,8 @@ claim("untrained digit model, the same AUROC", auroc(blank[region], blank[pairs]
 # memory of single problems: where pairs were held out, fewer training problems share their a and operator, and counting
 # those, without any model, gives the same number.
 #
-# What does it notice? Most of the extra surprise, 78 %, sits at one token: after a large a, a minus never came. "I
-# have not seen such a problem" is not "I cannot do it": within the region it tells wrong answers from right ones with .75 only
+# But what does it notice? Most of the extra surprise, 78 %, sits at one token: after a large a, a minus never came. "I have
+# not seen such a problem" is not "I cannot do it": within the region it tells wrong answers from right ones with .75 only
 # (other seeds: .40 to .78), and 30 % of what looks so strange is solved. And it is worth nothing where it was not trained:
 # in a model that learnt answers only it is a number without meaning (.46), as in an untrained one (.53).
 #
