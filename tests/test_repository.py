@@ -125,6 +125,9 @@ def test_every_file_and_command_in_the_readme_exists():
             path = (folder if line.startswith(" ") else ROOT) / name
             assert path.exists(), f"the README's tree names {path.relative_to(ROOT)}"
             folder = path if name.endswith("/") and not line.startswith(" ") else folder
+    for path in (path for name in ("minitransformer", "course", "exercises") for path in (ROOT / name).glob("*.py")):
+        named = path.name in tree or re.search(r"ch\d\d", path.name) or path.name.startswith("__")
+        assert named, f"the README's tree leaves out {path.relative_to(ROOT)}"
     for target in re.findall(r"!\[[^]]*]\(([^)]+)\)|]\((?!http)([^)#]+)\)", readme):
         assert (ROOT / (target[0] or target[1])).exists(), target
     modules = set(re.findall(r"python -m ([a-z_.]+)", readme)) - {"pip", "venv", "pytest"}
