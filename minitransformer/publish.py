@@ -12,10 +12,16 @@ from . import checkpoint
 
 
 def publish(folder: Path) -> None:
-    target = checkpoint.PRETRAINED / folder.name
+    """Raises CheckpointError, before anything is written, if the folder does not hold a finished run."""
+    target, record = checkpoint.PRETRAINED / folder.name, folder / "model.json"
+    if not record.is_file():
+        raise checkpoint.CheckpointError(f"{folder} holds no finished run: {record} is missing. Train first.")
     checkpoint.save(target.with_suffix(".pt"), checkpoint.load(folder))
-    shutil.copyfile(folder / "model.json", target.with_suffix(".json"))
+    shutil.copyfile(record, target.with_suffix(".json"))
 
 
 if __name__ == "__main__":
-    publish(Path(sys.argv[1]))
+    try:
+        publish(Path(*sys.argv[1:]))
+    except checkpoint.CheckpointError as error:
+        sys.exit(f"error: {error}")
