@@ -108,9 +108,9 @@ def test_faithfulness_is_its_definition(faithfulness):
 
 @checks("faithfulness", mistakes={"a gap of 0 or less was accepted": shares})
 def test_nothing_to_explain(faithfulness):
-    """With the sign of the metric turned round, the whole model is worse than no heads at all."""
-    why = "the model scores less than the empty circuit"
-    o.expect_refused(faithfulness, SMALL, REPEATS, [KEEP], o.spoken_against, why=why)
+    """With the sign of the metric turned round the whole model is worse than no heads at all; always 0, and it is equal."""
+    for metric, than in ((o.spoken_against, "less than"), (lambda logits, repeats: logits.sum() * 0, "the same as")):
+        o.expect_refused(faithfulness, SMALL, REPEATS, [KEEP], metric, why=f"the model scores {than} the empty circuit")
 
 
 @checks("faithfulness", mistakes={"it was clipped to 0 to 1": lambda m, r, circuits, metric, ablation="mean": torch.tensor(
