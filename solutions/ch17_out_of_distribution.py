@@ -135,7 +135,7 @@ class Differences(NamedTuple):
     inside: Tensor  # [problem] bool: in the region that was never trained?
     good: Tensor  # [problem] bool: answered right?
     strong: Tensor  # [neuron] bool: among those that were asked for a name
-    types: list[str]  # of each neuron: "range", "modulo", ..., "none"
+    names: list[str]  # of each neuron, as in chapter 16: "range: 5 <= a < 20", ..., "none"
     cover: Tensor  # [problem, neuron] bool: does the neuron's heuristic speak of the problem?
     promoted: Tensor  # [problem, neuron]: what the neuron adds directly to the right answer's logit, scale frozen
     h: Tensor  # [problem, neuron]: activations at "="
@@ -147,20 +147,20 @@ def study_differences(model: Transformer, count: int = 256) -> Differences:
     rows = (every.operator == MINUS).nonzero()[:, 0]
     tokens, result = every.tokens[rows], every.a[rows] - every.b[rows]
     new = all_heuristics(every.a[rows], every.b[rows], result, most=1.0, least=1)  # so that every name is found
-    types, cover = ["none"] * s.h.shape[1], torch.zeros(len(rows), s.h.shape[1], dtype=torch.bool)
+    names, cover = ["none"] * s.h.shape[1], torch.zeros(len(rows), s.h.shape[1], dtype=torch.bool)
     for n, (name, _) in zip(s.order.tolist(), name_neurons(s, s.order[:count])):
-        types[n] = name.split(":")[0]
+        names[n] = name
         cover[:, n] = covers(name, s.h[:, n] * s.lens[n, s.answers], s.result, new, result)
     _, cache = model.run_with_cache(tokens[:, :-1], lambda name: name.endswith(("hook_post", "hook_scale")))
     promoted = torch.cat([answer_contributions(model, cache, layer, tokens[:, -1]) for layer in layers], dim=1)
     h = torch.cat([cache[f"blocks.{layer}.mlp.hook_post"][:, -1] for layer in layers], dim=1)
     good, strong = problem_scores(model, every, rows).correct, torch.isin(torch.arange(h.shape[1]), s.order[:count])
-    return Differences(tokens, result, every.split[rows] == REGION, good, strong, types, cover, promoted, h)
+    return Differences(tokens, result, every.split[rows] == REGION, good, strong, names, cover, promoted, h)
 
 
-def of_type(d: Differences, kind: str) -> Tensor:
-    """[problem, neuron] bool: the neurons of one type, or of "all", that cover the problem."""
-    return d.cover & torch.tensor([kind in (own, "all") and own != "none" for own in d.types])
+def of_type(d: Differences, kind: str, about: str = "") -> Tensor:
+    """[problem, neuron] bool: the neurons of one type, or of "all", that cover the problem; about: "a", "b" or "result"."""
+    return d.cover & torch.tensor([kind in (name.split(":")[0], "all") and about in ("", *name.split()) for name in d.names])
 
 
 def amplified(model: Transformer, tokens: Tensor, which: Tensor, factor: float) -> Tensor:
