@@ -165,12 +165,7 @@ claim("trained, equal results: logits they give the right answer", p_there, low=
 gaps = {key: missing_and_weak(n, p, n_there, p_there) for key, ((n, n_there), (p, p_there)) in compared.items() if p > 0}
 (missing, weak), (missing_right, weak_right) = gaps["all", "wrong"], gaps["all", "right"]
 ranges = at_equal_results(of_type(d, "range", "a").sum(dim=1).float(), d.result, ~d.inside, groups["wrong"])
-claim(
-    "missing neurons that stand for a range of a, as a share",
-    (ranges[1] - ranges[0]) / (n_there - n),
-    low=0.3,
-    measured=0.8268,
-)
+claim("missing: share of ranges of a", (ranges[1] - ranges[0]) / (n_there - n), low=0.3, measured=0.8268)
 claim("wrong: missing, nats", missing, low=0, high=0.8, measured=0.2711)
 claim("right: missing, nats", missing_right, low=0, high=0.8, measured=0.2531)
 claim("wrong: weak, nats", weak, low=0.2, measured=0.429)
