@@ -138,7 +138,9 @@ def matched(keep_all=False, once=False, pooled=False, plain=False, among=lambda 
             mine = [v for v, other, ok in zip(values.tolist(), result.tolist(), pool.tolist()) if ok and other == r]
             means[r] = sum(mine) / len(mine)
         rows = [i for i in range(len(result)) if wanted[i] and (keep_all or int(result[i]) in means)]
-        own = sum(float(values[i]) for i in rows) / len(rows)
+        mine = {int(result[i]): float(values[wanted & (result == result[i])].double().mean()) for i in rows}.values()
+        mine = mine if once == "both" else [float(values[i]) for i in rows]
+        own = sum(mine) / len(mine)
         results, partners = {int(result[i]) for i in rows}, [means[int(result[i])] for i in rows if int(result[i]) in means]
         partners = [means[r] for r in results] if once else partners
         partners = [v for v, r in zip(values[pool].tolist(), result[pool].tolist()) if r in results] if pooled else partners

@@ -132,7 +132,7 @@ def test_names_on_other_problems(covers):
         truth = torch.tensor([speaks(a, b) for a, b in o.THERE.tolist()])
         got = covers(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
         expect(torch.equal(got, truth), f"'{name}' speaks of {int(truth.sum())} new problems; yours of {int(got.sum())}")
-    for name in ("none", "multi-result: 4 values", "multi-result: 3 values"):
+    for name in ("none", *(f"multi-result: {k} values" for k in (2, 4, 3))):
         got = covers(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
         truth = o.covered()(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
         expect(got.shape == truth.shape and got.dtype == torch.bool, "expected [new problem], of True and False")
@@ -145,6 +145,7 @@ def test_names_on_other_problems(covers):
     mistakes={
         "the plain mean over the reference: results were not matched": o.matched(plain=True),
         "each result was counted once; it counts as often as it is wanted": o.matched(once=True),
+        "each result was counted once, in both means; it counts as often as it is wanted": o.matched(once="both"),
         "the reference problems were averaged all at once, so common results weigh most there: first a mean per result": (
             o.matched(pooled=True)
         ),
