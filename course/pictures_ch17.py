@@ -42,7 +42,7 @@ def draw_likelihood(groups: dict[str, Tensor], surprise: Tensor, by_token: Tenso
         yticks=[],
         ylim=(-2.1, 1.35),
     )
-    left.legend(loc="upper left")
+    left.legend(loc="upper right")
     right.set_xticks(range(len(READ)), [name.replace(" of ", "\nof ") for name in READ], fontsize=9)
     right.set(ylabel="mean surprise at this token (nats)")
     right.legend(loc="upper right", fontsize=9)
@@ -52,7 +52,7 @@ def draw_likelihood(groups: dict[str, Tensor], surprise: Tensor, by_token: Tenso
 
 def draw_variants(problems: Problems, variants: Tensor, right: Tensor, title: str) -> Figure:
     """Each variant at its a and b, sums and differences apart: right or wrong."""
-    figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.6), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 4.6), sharex=True, sharey=True)
     for ax, operator, sign in zip(axes, (PLUS, MINUS), "+-"):
         rows = variants[problems.operator[variants] == operator]
         for label, some, colour, size in (("right", rows[right[rows]], BLUE, 3), ("wrong", rows[~right[rows]], RED, 9)):
@@ -61,7 +61,7 @@ def draw_variants(problems: Problems, variants: Tensor, right: Tensor, title: st
         ax.set_aspect("equal")
         ax.legend(loc="upper left", markerscale=2, framealpha=0.9, frameon=True, fontsize=9)
     axes[0].set(ylabel="b")
-    axes[1].axvline(DIGIT_REGION_FROM - 0.5, color="black", linestyle=":")
+    axes[1].axvline(DIGIT_REGION_FROM - 0.5, ymax=0.95, color="black", linestyle=":")
     axes[1].text(DIGIT_REGION_FROM - 1, 101, "never seen from here on", ha="center", va="bottom", fontsize=9)
     figure.suptitle(title, x=0.02, ha="left")
     return figure
@@ -89,7 +89,9 @@ def draw_hypotheses(compared: dict, title: str) -> Figure:
     for ax, name in zip(axes, ("missing? how many neurons cover the problem", "weak? logits that each of them adds")):
         ax.axhline(100, color="grey", linestyle=":")
         ax.axhline(0, color="black", linewidth=0.8)
-        ax.set_xticks(range(len(kinds)), kinds)
+        ax.set_xticks(
+            range(len(kinds)), [kind.replace("met", "of all, those\nmet in the region") for kind in kinds], fontsize=9
+        )
         ax.set_title(name, fontsize=11)
     axes[0].set(ylabel="% of trained problems\nwith the same results")
     axes[0].legend(fontsize=9, loc="upper left", bbox_to_anchor=(0, 0.98))
@@ -99,11 +101,15 @@ def draw_hypotheses(compared: dict, title: str) -> Figure:
 
 
 def draw_louder(factors: list[float], repaired: dict[str, list[float]], title: str) -> Figure:
-    """Share of failures that come out right when some neurons' activations are multiplied."""
+    """Share of failures that give the wanted answer when some neurons' activations are multiplied."""
     figure, ax = plt.subplots(figsize=(7.4, 4))
-    for (name, curve), colour, style in zip(repaired.items(), (BLUE, ORANGE, "grey"), ("-", "--", "--")):
+    styles = ((BLUE, "-"), (ORANGE, "--"), ("grey", "--"), (RED, ":"))
+    for (name, curve), (colour, style) in zip(repaired.items(), styles):
         ax.plot(factors, [100 * share for share in curve], style, color=colour, marker="o", label=name)
-    ax.set(xlabel="activations multiplied by", ylabel="failures repaired (%)", ylim=(-2, 103), title=title)
+    ax.set(xlabel="activations multiplied by", ylabel="failures with the wanted answer (%)", ylim=(-2, 103), title=title)
+    ax.set_xscale("log")
+    ax.set_xticks(factors, [f"{factor:g}" for factor in factors])
+    ax.minorticks_off()
     ax.legend(fontsize=9, title="what is made louder")
     return figure
 

@@ -158,9 +158,9 @@ def study_differences(model: Transformer, count: int = 256) -> Differences:
     return Differences(tokens, result, every.split[rows] == REGION, good, strong, names, cover, promoted, h)
 
 
-def of_type(d: Differences, kind: str, about: str = "") -> Tensor:
-    """[problem, neuron] bool: the neurons of one type, or of "all", that cover the problem; about: "a", "b" or "result"."""
-    return d.cover & torch.tensor([kind in (name.split(":")[0], "all") and about in ("", *name.split()) for name in d.names])
+def of_type(d: Differences, kind: str) -> Tensor:
+    """[problem, neuron] bool: the neurons of one type, or of "all", that cover the problem."""
+    return d.cover & torch.tensor([kind in (name.split(":")[0], "all") and name != "none" for name in d.names])
 
 
 def amplified(model: Transformer, tokens: Tensor, which: Tensor, factor: float) -> Tensor:
@@ -176,17 +176,24 @@ def amplified(model: Transformer, tokens: Tensor, which: Tensor, factor: float) 
 
 
 def louder_repairs(model: Transformer, d: Differences, factors: list[float], generator) -> dict[str, list[float]]:
-    """Which neurons are made louder in the region's failures -> the share that comes out right, for each factor."""
+    """Which neurons are made louder in the region's failures -> the share that comes out right, for each factor.
+
+    In the last row it is not the right answer that counts, but that of the other failure, where it is another one.
+    """
     bad = (d.inside & ~d.good).nonzero()[:, 0]
     cover, tokens, draw = d.cover[bad], d.tokens[bad], torch.rand(len(bad), d.cover.shape[1], generator=generator)
-    louder = {
-        "neurons that cover the problem": cover,
-        "neurons that cover another failure": cover[torch.randperm(len(bad), generator=generator)],
-        "as many strong ones, drawn by lot": highest_of(draw, d.strong & ~cover, cover.sum(dim=1)),
+    order = torch.randperm(len(bad), generator=generator)
+    differ = d.result[bad] != d.result[bad[order]]
+    by_lot = highest_of(draw, d.strong & ~cover, cover.sum(dim=1))
+    louder = {  # which neurons, in which problems, and what is looked for
+        "neurons that cover the problem": (cover, tokens, tokens),
+        "neurons that cover another failure": (cover[order], tokens, tokens),
+        "as many strong ones, drawn by lot": (by_lot, tokens, tokens),
+        "another failure's, and its answer comes": (cover[order][differ], tokens[differ], tokens[order][differ]),
     }
     return {
-        name: [repair_rate(amplified(model, tokens, which, factor), tokens[:, -1]).item() for factor in factors]
-        for name, which in louder.items()
+        name: [repair_rate(amplified(model, prompts, which, factor), wanted[:, -1]).item() for factor in factors]
+        for name, (which, prompts, wanted) in louder.items()
     }
 
 

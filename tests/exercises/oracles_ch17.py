@@ -10,21 +10,21 @@ from tests.exercises.oracles_ch15 import DONORS, EVERY, PLACES, SMALL, TOKENS, l
 
 CORRECTED = torch.cat([TOKENS[:, :2], DONORS[:, 2:]], dim=1)  # the first two tokens are those of TOKENS, the wrong run
 CELLS = [[], PLACES[4:7], [PLACES[9]], [("hook_embed", (EVERY,))], [("hook_embed", (2,)), ("blocks.0.hook_mlp_out", (3,))]]
-HELD = [PLACES[-1], ("blocks.0.hook_resid_post", (2,))]
+HELD = [PLACES[-1], ("blocks.0.hook_resid_post", (2,)), ("blocks.0.hook_mlp_out", (2,))]  # the cells patch it elsewhere
 
 
-def likelihood(shift=1, extra=0, mean=False, sign=1, log=True, dim=-1):
+def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=False, dim=-1):
     """input_log_likelihood, one token of one row at a time, each from a run on what stands before it."""
 
     def total(model, tokens, length):
         rows = []
         for row in tokens:
             each = []
-            for at in range(1, length + extra):
+            for at in range(first, length + extra):
                 read = row[None, :at] if shift else row[None, : at + 1]
                 logits = model(read)[0]
                 p = logits.softmax(dim=dim)[-1, row[at]]
-                each.append(p.log() if log else p)
+                each.append(logits[-1, row[at]] if raw else p.log() if log else p)
             rows.append(sign * sum(each) / (len(each) if mean else 1))
         return torch.stack(rows)
 
@@ -45,6 +45,12 @@ def pairs(tie=0.5, turned=False, wins=lambda x, y: x > y):
     return area
 
 
+def unsorted(higher, lower):
+    """torch.searchsorted on scores in whatever order they came."""
+    below, upto = (torch.searchsorted(lower, higher, right=right) for right in (False, True))
+    return (below + upto).double().mean().item() / 2 / len(lower)
+
+
 def above_the_mean(higher, lower):
     return (higher > lower.double().mean()).double().mean().item()
 
@@ -57,16 +63,16 @@ OPERANDS = torch.stack([A, B], dim=1)
 VALUES = torch.stack([(A - B).double(), A / (B + 2.0), (A - B) / 2.0], dim=1)
 
 
-def variants(operator_counts=True, itself=False, longer=True, zero=False, sign=True, whole=True, every=all):
+def variants(operator_counts=True, itself=False, longer=True, zero=False, two_digits=10, sign=True, whole=True, every=all):
     def allowed(operator, operands, values, row):
         def digits_fit(old, new):
             if old >= 10:
-                return new >= 10
+                return new >= two_digits
             return (new >= 1 or zero) and (longer or new < 10)
 
         def alike(old, new):
-            same_sign = (old > 0) == (new > 0) and (old < 0) == (new < 0)
-            same_kind = (old == round(old)) == (new == round(new))
+            same_sign = (old > 0) == (new > 0) and ((old < 0) == (new < 0) or sign == "above 0")
+            same_kind = (old == round(old) or whole == "always") == (new == round(new))
             return (same_sign or not sign) and (same_kind or not whole)
 
         found = []
@@ -103,13 +109,15 @@ def best_results(promoted, result, count):
     return set(sorted(means, key=means.get, reverse=True)[:count])
 
 
-def covered(none=False, count=None, places=False, least=False):
+def covered(none=False, count=None, places=False, least=False, singly=False, mixed=False):
     def mask(name, promoted, result, new, new_result):
         if name == "none":
             return torch.full((len(new_result),), none)
         if not name.startswith("multi-result"):
             return new.masks[new.names.index(name)]
-        wanted = best_results(-promoted if least else promoted, result, count or int(name.split()[1]))
+        k, belongs_to = count or int(name.split()[1]), new_result if mixed else result
+        wanted = best_results(-promoted if least else promoted, belongs_to, k)
+        wanted = set(result[promoted.argsort(descending=True)[:k]].tolist()) if singly else wanted
         return torch.tensor([int(r) in wanted for r in (result if places else new_result)])
 
     return mask
@@ -123,16 +131,19 @@ WANTED = torch.tensor([0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], dtype=torch.bo
 MEASURED = torch.rand(14, generator=seeded(3)).double() + RESULTS
 
 
-def matched(keep_all=False, once=False, plain=False, among=lambda reference, wanted: reference, swapped=False):
+def matched(keep_all=False, once=False, pooled=False, plain=False, among=lambda reference, wanted: reference, swapped=False):
     def both(values, result, reference, wanted):
         means, pool = {}, among(reference, wanted)
         for r in set(result[pool].tolist()):
             mine = [v for v, other, ok in zip(values.tolist(), result.tolist(), pool.tolist()) if ok and other == r]
             means[r] = sum(mine) / len(mine)
         rows = [i for i in range(len(result)) if wanted[i] and (keep_all or int(result[i]) in means)]
-        own = sum(float(values[i]) for i in rows) / len(rows)
-        partners = [means[int(result[i])] for i in rows if int(result[i]) in means]
-        partners = list({int(result[i]): means[int(result[i])] for i in rows}.values()) if once else partners
+        mine = {int(result[i]): float(values[wanted & (result == result[i])].double().mean()) for i in rows}.values()
+        mine = mine if once == "both" else [float(values[i]) for i in rows]
+        own = sum(mine) / len(mine)
+        results, partners = {int(result[i]) for i in rows}, [means[int(result[i])] for i in rows if int(result[i]) in means]
+        partners = [means[r] for r in results] if once else partners
+        partners = [v for v, r in zip(values[pool].tolist(), result[pool].tolist()) if r in results] if pooled else partners
         other = float(values[reference].mean()) if plain else sum(partners) / len(partners)
         return (other, own) if swapped else (own, other)
 
@@ -148,25 +159,33 @@ def factors(sign=1, log=math.log, whole=False, swapped=False):
     return split
 
 
-def differing(nothing=None, last=False, base=0, equal=False):
+def differing(nothing=None, last=False, base=0, equal=False, counted=False):
     def position(tokens, other):
         found = []
         for x, y in zip(tokens.tolist(), other.tolist()):
             at = [i for i, (u, v) in enumerate(zip(x, y)) if (u == v) == equal]
             none = len(x) if nothing is None else nothing
-            found.append((at[-1 if last else 0] + base) if at else none)
+            found.append(len(x) - len(at) if counted else (at[-1 if last else 0] + base) if at else none)
         return torch.tensor(found)
 
     return position
 
 
-def repaired(end=-1, roles=lambda wrong, corrected: (wrong, corrected), hold=True, held_from="own", held_wins=True):
+def repaired(
+    end=-1,
+    roles=lambda wrong, corrected: (wrong, corrected),
+    hold=True,
+    held_from="own",
+    held_wins=True,
+    whole=False,
+):
     """corrected_run_patch, one run for each cell."""
 
     def logits(model, wrong, corrected, cells, held=()):
         prompts, others = (run[:, :end] for run in roles(wrong, corrected))
         (_, own), (_, saved) = SMALL.run_with_cache(prompts), SMALL.run_with_cache(others)
         kept, out = own if held_from == "own" else saved, []
+        saved = {**saved, **{name: kept[name] for name, _ in held}} if whole else saved
         for cell in cells:
             put = [((name, index), saved[name][(EVERY, *index)]) for name, index in cell]
             keep = [((name, index), kept[name][(EVERY, *index)]) for name, index in (held if hold else ())]

@@ -21,6 +21,10 @@ from tests.exercises.oracles_ch15 import PLACES, SMALL, TOKENS, seeded
         "the mean over the tokens was taken; the log of a product is a sum": o.likelihood(mean=True),
         "the sign is turned round: it is the log-likelihood, below 0": o.likelihood(sign=-1),
         "probabilities were added up; it is their logs": o.likelihood(log=False),
+        "the logits themselves were added up; log_softmax comes first": o.likelihood(raw=True),
+        "each token was read off its own position, the first one too; the logits there speak about the next": o.likelihood(
+            shift=0, first=0
+        ),
         "the softmax was taken over the positions; it goes over the vocabulary": o.likelihood(dim=0),
     },
 )
@@ -33,7 +37,7 @@ def test_token_by_token(input_log_likelihood):
 
 @checks(
     "input_log_likelihood",
-    mistakes={"the first token was counted with the first position's own prediction": o.likelihood(shift=0)},
+    mistakes={"each token was read off its own position; the logits there speak about the next one": o.likelihood(shift=0)},
 )
 def test_all_inputs_together_have_probability_one(input_log_likelihood):
     total = input_log_likelihood(SMALL, o.ALL_INPUTS, 4).double().exp().sum()
@@ -53,6 +57,7 @@ SCORES = {
         "a tie counts half, not nothing": o.pairs(tie=0.0),
         "a tie counts half, not a whole": o.pairs(tie=1.0),
         "the groups are exchanged: the first one should lie higher": o.pairs(turned=True),
+        "torch.searchsorted was given scores that were not sorted": o.unsorted,
         "each score was compared with the mean of the other group, not with each of its scores": o.above_the_mean,
     },
 )
@@ -73,8 +78,14 @@ def test_share_of_all_pairs(auroc):
         "the problem itself is no variant of itself": o.variants(itself=True),
         "an operand of one digit may become one of two": o.variants(longer=False),
         "no operand may become 0": o.variants(zero=True),
+        "an operand of one digit may become anything from 1 to 99: also one of two digits, but not 0": (
+            o.variants(longer=False, zero=True)
+        ),
+        "10 has two digits": o.variants(two_digits=11),
         "the signs of the values were not compared": o.variants(sign=False),
+        "0 and below were taken as one sign; they are two": o.variants(sign="above 0"),
         "a whole number became a fraction, or the other way round": o.variants(whole=False),
+        "where the original has a fraction, a variant has one too; yours asks for whole numbers": o.variants(whole="always"),
         "one operand and one value are enough for you; each has to fit": o.variants(every=any),
     },
 )
@@ -86,7 +97,8 @@ def test_variants_by_going_through_all(m2_variants):
         if (got != truth).any():
             other = int((got != truth).int().argmax())
             (a, b), (c, d) = o.OPERANDS[row].tolist(), o.OPERANDS[other].tolist()
-            now = f"values {o.VALUES[row].tolist()} and {o.VALUES[other].tolist()}"
+            old, new = ([round(value, 3) for value in o.VALUES[at].tolist()] for at in (row, other))
+            now = f"values {new} and {old}"
             verb = "is" if truth[other] else "is not"
             expect(False, f"{c}, {d} {verb} a variant of {a}, {b} (operators {o.OPERATOR[[other, row]].tolist()}; {now})")
 
@@ -103,6 +115,12 @@ def test_variants_by_going_through_all(m2_variants):
             o.covered(places=True)
         ),
         "the results that the neuron promotes least were taken": o.covered(least=True),
+        "the results of the few most promoted *problems* were taken; it is the mean over all problems of a result": (
+            o.covered(singly=True)
+        ),
+        "`promoted` belongs to the problems where the neuron was studied; you gave it the new results": o.covered(
+            mixed=True
+        ),
     },
 )
 def test_names_on_other_problems(covers):
@@ -110,12 +128,12 @@ def test_names_on_other_problems(covers):
         truth = torch.tensor([speaks(a, b) for a, b in o.THERE.tolist()])
         got = covers(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
         expect(torch.equal(got, truth), f"'{name}' speaks of {int(truth.sum())} new problems; yours of {int(got.sum())}")
-    for name in ("none", "multi-result: 4 values", "multi-result: 3 values"):
+    for name in ("none", *(f"multi-result: {k} values" for k in (2, 4, 3))):
         got = covers(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
         truth = o.covered()(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
         expect(got.shape == truth.shape and got.dtype == torch.bool, "expected [new problem], of True and False")
         results = (sorted(set(o.NEW_RESULT[mask].tolist())) for mask in (truth, got))
-        expect(torch.equal(got, truth), "'{}': expected the results {}, got {}".format(name, *results))
+        expect(torch.equal(got, truth), "'{}': of the new results expected {}, got {}".format(name, *results))
 
 
 @checks(
@@ -123,6 +141,10 @@ def test_names_on_other_problems(covers):
     mistakes={
         "the plain mean over the reference: results were not matched": o.matched(plain=True),
         "each result was counted once; it counts as often as it is wanted": o.matched(once=True),
+        "each result was counted once, in both means; it counts as often as it is wanted": o.matched(once="both"),
+        "the reference problems were averaged all at once, so common results weigh most there: first a mean per result": (
+            o.matched(pooled=True)
+        ),
         "wanted problems without a partner were left out of the second mean only": o.matched(keep_all=True),
         "the wanted problems were compared with all problems of their results": o.matched(
             among=lambda reference, wanted: torch.ones_like(reference)
@@ -178,6 +200,7 @@ def test_two_shares_of_one_ratio(missing_and_weak):
         "the last difference was given, not the first": o.differing(last=True),
         "positions count from 0": o.differing(base=1),
         "the first position that is equal was given": o.differing(equal=True),
+        "equal positions were counted, also those behind the first difference": o.differing(counted=True),
     },
 )
 def test_first_difference_by_reading(first_difference):
@@ -204,6 +227,7 @@ def test_first_difference_by_reading(first_difference):
         "the held places were not held": o.repaired(hold=False),
         "the held places got what they hold in the corrected run": o.repaired(held_from="corrected"),
         "a place that is in a cell and held is held": o.repaired(held_wins=False),
+        "the whole activation was held, at all positions; a place is only one index of it": o.repaired(whole=True),
     },
 )
 def test_place_by_place(corrected_run_patch):
@@ -211,7 +235,7 @@ def test_place_by_place(corrected_run_patch):
         for cells in (o.CELLS, [[*o.CELLS[1], PLACES[-1]], [PLACES[0]]]):
             got = corrected_run_patch(SMALL, TOKENS, o.CORRECTED, cells, held)
             truth = o.repaired()(SMALL, TOKENS, o.CORRECTED, cells, held)
-            what = "every cell patched, nothing held" if not held else "every cell patched, two places held"
+            what = "every cell patched, nothing held" if not held else "every cell patched, three places held"
             expect_close(got, truth, "cell batch vocab", what)
 
 
