@@ -14,26 +14,21 @@ HELD = [PLACES[-1], ("blocks.0.hook_resid_post", (2,)), ("blocks.0.hook_mlp_out"
 
 
 def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=False, dim=-1):
-    """input_log_likelihood, one token of one row at a time, each from a run on what stands before it."""
+    """input_log_likelihood, one token at a time, each from a run on what stands before it. dim: -1 vocab, 1 pos."""
 
     def total(model, tokens, length):
-        rows = []
-        for row in tokens:
-            each = []
-            for at in range(first, length + extra):
-                read = row[None, :at] if shift else row[None, : at + 1]
-                logits = model(read)[0]
-                p = logits.softmax(dim=dim)[-1, row[at]]
-                each.append(logits[-1, row[at]] if raw else p.log() if log else p)
-            rows.append(sign * sum(each) / (len(each) if mean else 1))
-        return torch.stack(rows)
+        each, row = [], torch.arange(len(tokens))
+        for at in range(first, length + extra):
+            logits = model(tokens[:, : at if shift else at + 1])  # batch pos vocab
+            p = logits.softmax(dim=dim)[row, -1, tokens[:, at]]
+            each.append(logits[row, -1, tokens[:, at]] if raw else p.log() if log else p)
+        return sign * sum(each) / (len(each) if mean else 1)
 
     return total
 
 
-ALL_INPUTS = torch.tensor(
-    [(3, *rest, 0) for rest in itertools.product(range(11), repeat=3)]
-)  # begin with 3; the last is free
+# begin with 3; the last token is free
+ALL_INPUTS = torch.tensor([(3, *rest, 0) for rest in itertools.product(range(11), repeat=3)])
 
 
 def pairs(tie=0.5, turned=False, wins=lambda x, y: x > y):

@@ -25,7 +25,7 @@ from tests.exercises.oracles_ch15 import PLACES, SMALL, TOKENS, seeded
         "each token was read off its own position, the first one too; the logits there speak about the next": o.likelihood(
             shift=0, first=0
         ),
-        "the softmax was taken over the positions; it goes over the vocabulary": o.likelihood(dim=0),
+        "the softmax was taken over the positions; it goes over the vocabulary": o.likelihood(dim=1),
     },
 )
 def test_token_by_token(input_log_likelihood):
