@@ -253,8 +253,8 @@ claim("repaired by these, circuit held", held, high=0.15, measured=0.0)
 # carried*.
 
 # %%
-solvable = two.tokens[drawn(two.rows(TRAIN, MINUS), 10000, generator)]
-solvable = solvable[is_right(chain(solvable[:, :-1])[:, -1], solvable[:, 10]) == 1]
+rows = drawn(two.rows(TRAIN, MINUS), 10000, generator)
+solvable = two.tokens[rows[problem_scores(chain, two, rows).correct]]
 by_answer = repair_by_donors(chain, W, C, solvable, circuit, ("e",), ("c", "d"), generator)
 by_another = repair_by_donors(chain, W, C, solvable, circuit, (), ("c", "d", "e"), generator)
 means = mean_cache(chain, solvable[:1000, :-1], sorted({name for name, _ in circuit}))

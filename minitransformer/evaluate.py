@@ -34,7 +34,7 @@ class NextToken(NamedTuple):
 def predict(model: Transformer, tokens: Tensor) -> NextToken:
     """Run the model on tokens [batch, pos] and compare each position with the token that follows it."""
     parts = []
-    for some in tokens.split(rows_at_once(tokens.shape[1] * model.cfg.d_vocab)):
+    for some in tokens.split(rows_at_once(tokens.shape[1] * max(model.cfg.d_vocab, model.cfg.d_mlp))):
         logits, following = model(some.to(model.W_E.device))[:, :-1].cpu(), some[:, 1:]
         losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(following)
         parts.append(NextToken(losses, logits.argmax(dim=-1) == following))

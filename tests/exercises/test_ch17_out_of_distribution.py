@@ -90,7 +90,7 @@ def test_share_of_all_pairs(auroc):
     },
 )
 def test_variants_by_going_through_all(m2_variants):
-    for row in range(0, len(o.A), 3):
+    for row in range(0, len(o.A), 4):
         got = m2_variants(o.OPERATOR, o.OPERANDS, o.VALUES, row)
         expect(got.dtype == torch.bool and got.shape == (len(o.A),), "expected [problem], of True and False")
         truth = o.variants()(o.OPERATOR, o.OPERANDS, o.VALUES, row)
