@@ -243,7 +243,7 @@ moved = (patched[1] - chain(W[:, :-1])[:, -1]).abs().max()
 claim("largest change of any logit by all places before the difference", moved, low=0, high=0)
 claim("repaired by the circuit", own, low=0.85, measured=0.96)
 claim("repaired by as many places drawn by lot, the middle one of 20", by_lot, high=0.2, measured=0.01)
-claim("repaired by all other places", others, low=0, high=1, measured=1.0)
+claim("repaired by all other places", others, measured=1.0)
 claim("repaired by these, circuit held", held, high=0.15, measured=0.0)
 
 # %% [markdown]

@@ -213,13 +213,7 @@ def load_run(folder: Path, device: str = "cpu") -> Run:
     model = checkpoint.put_on(checkpoint.build(content, path), device)
     try:
         run = restored(model, training, device)
-    except (
-        AttributeError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:  # somebody else's, or of another version
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # somebody else's, or an old version's
         reason = f"{type(error).__name__}: {error}".rstrip(".")
         raise checkpoint.CheckpointError(f"the training state in {path} cannot be used ({reason}); train anew.") from None
     run.snapshots = {step: weights for step, weights in load_snapshots(folder).items() if step <= run.step}
