@@ -18,7 +18,7 @@
 # %%
 import torch
 
-from course import pictures_ch03 as pictures
+from course.pictures import ch03 as pictures
 from course.desk import claim, show, the_model
 from minitransformer import ModelConfig, Transformer, planted, train
 from minitransformer.config import PRESETS

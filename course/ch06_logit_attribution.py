@@ -20,7 +20,7 @@
 import torch
 
 from course.desk import claim, show, the_model
-from course.pictures_ch06 import draw_component_lens, draw_lenses, draw_misled, draw_probability, draw_shift, draw_waterfalls
+from course.pictures.ch06 import draw_component_lens, draw_lenses, draw_misled, draw_probability, draw_shift, draw_waterfalls
 from minitransformer import Transformer
 from minitransformer.evaluate import held_out
 from minitransformer.planted import induction_model, negative_head_model

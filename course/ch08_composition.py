@@ -29,7 +29,7 @@
 import torch
 
 from course.desk import claim, show, the_model
-from course.pictures_ch08 import draw_circuits, draw_compositions, draw_paths, draw_softmax, draw_story, draw_terms
+from course.pictures.ch08 import draw_circuits, draw_compositions, draw_paths, draw_softmax, draw_story, draw_terms
 from minitransformer import Transformer
 from minitransformer.evaluate import follows_earlier_copy, held_out
 from minitransformer.planted import induction_model, pointer_model, three_composers

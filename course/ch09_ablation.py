@@ -28,7 +28,7 @@ import math
 import torch
 
 from course.desk import claim, show, the_model
-from course.pictures_ch09 import draw_argument, draw_groups, draw_kinds, draw_targeted
+from course.pictures.ch09 import draw_argument, draw_groups, draw_kinds, draw_targeted
 from minitransformer import Transformer
 from minitransformer.evaluate import follows_earlier_copy, held_out, strict_induction_accuracy
 from minitransformer.planted import duplicated_heads_model

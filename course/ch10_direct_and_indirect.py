@@ -14,7 +14,7 @@
 import torch
 
 from course.desk import claim, show, the_model
-from course.pictures_ch10 import draw_direct_indirect, draw_known, draw_ledgers, draw_sides
+from course.pictures.ch10 import draw_direct_indirect, draw_known, draw_ledgers, draw_sides
 from minitransformer import Transformer, planted
 from minitransformer.evaluate import held_out
 from solutions.ch05_finding_heads import find_heads

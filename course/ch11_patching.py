@@ -19,7 +19,7 @@
 # %%
 import torch
 
-from course import pictures_ch11 as pictures
+from course.pictures import ch11 as pictures
 from course.desk import claim, show, the_model
 from minitransformer import planted
 from solutions.ch05_finding_heads import find_heads

@@ -22,7 +22,7 @@
 import torch
 
 from course.desk import claim, show, the_model
-from course.pictures_ch12 import draw_depths, draw_doses, draw_erasures, draw_memory, draw_places
+from course.pictures.ch12 import draw_depths, draw_doses, draw_erasures, draw_memory, draw_places
 from minitransformer import Transformer
 from minitransformer.evaluate import held_out
 from solutions.ch12_probes import (

@@ -19,7 +19,7 @@
 # %%
 import torch
 
-from course import pictures_ch13 as pictures
+from course.pictures import ch13 as pictures
 from course.desk import claim, show, the_model
 from minitransformer import planted
 from minitransformer.data import Repeats

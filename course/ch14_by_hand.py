@@ -28,7 +28,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from course.desk import claim, show, the_model
-from course.pictures_ch14 import draw_by_hand, draw_ladder
+from course.pictures.ch14 import draw_by_hand, draw_ladder
 from minitransformer.evaluate import accuracy_by_period, attention, held_out
 from solutions.ch05_finding_heads import find_heads
 from solutions.ch07_qk_ov_circuits import copying_score, full_ov_circuit, ov_matrix, qk_matrix

@@ -10,7 +10,7 @@
 # %%
 import torch
 
-from course import pictures_ch15 as pictures
+from course.pictures import ch15 as pictures
 from course.desk import claim, show, the_model
 from minitransformer import Transformer
 from minitransformer.arithmetic import PAIRS, REGION, TRAIN, problems

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from course import pictures_ch16 as pictures
+from course.pictures import ch16 as pictures
 from course.desk import claim, show, the_model
 from minitransformer import Transformer, load
 from minitransformer.arithmetic import OPERATORS

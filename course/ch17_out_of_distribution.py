@@ -13,7 +13,7 @@ import math  # noqa: I001
 
 import torch
 
-from course import pictures_ch17 as pictures
+from course.pictures import ch17 as pictures
 from course.desk import claim, show, the_model
 from minitransformer import Transformer
 from minitransformer.arithmetic import MINUS, PAIRS, REGION, SPLITS, TRAIN, answer_to, problems

@@ -25,8 +25,8 @@ from unittest.mock import patch
 import torch
 
 from exercises import stubs
-from tests.benchmarks.bad_input_cases import CASES, Case
-from tests.benchmarks.bad_input_material import CHAPTER, names, write_folder
+from tests.minitransformer.bad_input_cases import CASES, Case
+from tests.minitransformer.bad_input_material import CHAPTER, names, write_folder
 
 PROGRAMS = ("minitransformer", "course", "exercises")
 PARTS = ("minitransformer", "course", "exercises", "solutions", "tests", "README.md")  # all must stay as it is

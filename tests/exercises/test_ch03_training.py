@@ -6,7 +6,7 @@ from minitransformer import BOS, ModelConfig, Transformer, load, planted
 from minitransformer.data import repeated_tokens
 from minitransformer.evaluate import held_out, strict_induction_accuracy
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch03 import (
+from tests.exercises.oracles.ch03 import (
     crossing,
     looks_back,
     loss_in_loops,

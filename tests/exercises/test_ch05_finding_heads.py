@@ -7,7 +7,7 @@ import torch
 
 from minitransformer import ModelConfig, Transformer, load, planted
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
-from tests.exercises.oracles_ch05 import (
+from tests.exercises.oracles.ch05 import (
     CURRENT,
     DUPLICATE,
     FIRST,

@@ -7,9 +7,9 @@ import torch
 
 from minitransformer import ModelConfig, Transformer
 from solutions.ch07_qk_ov_circuits import LowRank
-from tests.exercises import oracles_ch07 as oracle
+from tests.exercises.oracles import ch07 as oracle
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch07 import HEADS, IDENTITY, MODEL, dense, draw, product_of
+from tests.exercises.oracles.ch07 import HEADS, IDENTITY, MODEL, dense, draw, product_of
 
 # Factors: each case is m, r, k, s, n; in the last ones everything is square, so that a wrong order can be recognised
 

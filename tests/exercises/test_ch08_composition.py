@@ -9,9 +9,9 @@ import torch
 
 from minitransformer import ModelConfig, Transformer, load, planted
 from solutions.ch07_qk_ov_circuits import LowRank
-from tests.exercises import oracles_ch08 as slow
+from tests.exercises.oracles import ch08 as slow
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch08 import length, run_kept, score
+from tests.exercises.oracles.ch08 import length, run_kept, score
 
 torch.manual_seed(8)
 A, B = torch.randn(6, 6).double(), torch.randn(6, 6).double()

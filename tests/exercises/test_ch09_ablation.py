@@ -8,7 +8,7 @@ import torch
 
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.data import Repeats, repeated_tokens
-from tests.exercises import oracles_ch09 as slow
+from tests.exercises.oracles import ch09 as slow
 from tests.exercises.checking import checks, expect_close
 
 torch.manual_seed(9)

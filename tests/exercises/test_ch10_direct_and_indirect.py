@@ -8,7 +8,7 @@ from minitransformer import ModelConfig, Transformer, load
 from minitransformer.evaluate import attention
 from minitransformer.planted import induction_model, pointer_model
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch10 import (
+from tests.exercises.oracles.ch10 import (
     LAZY_MISTAKES,
     LEDGER_MISTAKES,
     as_entries,

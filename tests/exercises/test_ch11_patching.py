@@ -6,7 +6,7 @@ from minitransformer import Transformer
 from minitransformer.planted import gate_model, induction_model, negative_head_model
 from solutions.ch11_patching import ALL, ROWS, answer_gap, induction_prompts
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch11 import (
+from tests.exercises.oracles.ch11 import (
     CELL_MISTAKES,
     CELLS,
     GAP,

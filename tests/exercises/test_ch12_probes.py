@@ -7,7 +7,7 @@ import torch
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.evaluate import held_out
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.mistakes_ch12 import (
+from tests.exercises.oracles.ch12_mistakes import (
     BACK,
     CONTROL,
     DEPTHS,
@@ -24,7 +24,7 @@ from tests.exercises.mistakes_ch12 import (
     seeded,
     with_options,
 )  # fmt: skip
-from tests.exercises.oracles_ch12 import (
+from tests.exercises.oracles.ch12 import (
     accuracy_by_rows,
     back_by_loops,
     erased_by_loops,

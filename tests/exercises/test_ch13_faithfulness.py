@@ -5,9 +5,9 @@ from functools import partial
 import torch
 
 from minitransformer.data import Repeats
-from tests.exercises import oracles_ch13 as o
+from tests.exercises.oracles import ch13 as o
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.mistakes_ch13 import (
+from tests.exercises.oracles.ch13_mistakes import (
     SETS,
     both,
     circuit_run,
@@ -18,7 +18,7 @@ from tests.exercises.mistakes_ch13 import (
     shares,
     worth,
 )
-from tests.exercises.oracles_ch13 import HEADS, PLANTED, REPEATS, SMALL, TOKENS, TWINS
+from tests.exercises.oracles.ch13 import HEADS, PLANTED, REPEATS, SMALL, TOKENS, TWINS
 
 KINDS = ("zero", "mean", "mean per position", "resample")
 PREVIOUS, FIRST, SECOND = (0, 0), (1, 0), (1, 1)  # the working heads of TWINS

@@ -14,9 +14,9 @@ from minitransformer.evaluate import attention, repeat_scores
 from solutions.ch05_finding_heads import find_heads
 from solutions.ch14_by_hand import EVERYTHING, Hypothesis
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch05 import MATCHING
-from tests.exercises.oracles_ch05 import PREVIOUS as LOOKS_BACK
-from tests.exercises.oracles_ch14 import (
+from tests.exercises.oracles.ch05 import MATCHING
+from tests.exercises.oracles.ch05 import PREVIOUS as LOOKS_BACK
+from tests.exercises.oracles.ch14 import (
     ANGLE_MISTAKES,
     COPYING_MISTAKES,
     DRAW_MISTAKES,
@@ -30,7 +30,7 @@ from tests.exercises.oracles_ch14 import (
     losses,
     sum_of_pairs,
 )
-from tests.exercises.oracles_ch14_scrubbing import (
+from tests.exercises.oracles.ch14_scrubbing import (
     DONOR_MISTAKES,
     INDUCTION,
     PART_MISTAKES,

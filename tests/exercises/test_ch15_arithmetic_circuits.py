@@ -5,9 +5,9 @@ from functools import partial
 
 import torch
 
-from tests.exercises import oracles_ch15 as o
+from tests.exercises.oracles import ch15 as o
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch15 import (
+from tests.exercises.oracles.ch15 import (
     AFTER,
     BEFORE,
     CHOSEN,

@@ -5,7 +5,7 @@ import torch
 from minitransformer import ModelConfig, Transformer
 from solutions.ch16_neurons_and_heuristics import all_heuristics
 from tests.exercises.checking import checks, expect, expect_close
-from tests.exercises.oracles_ch16 import (
+from tests.exercises.oracles.ch16 import (
     by_differences,
     classifier,
     laid_out,

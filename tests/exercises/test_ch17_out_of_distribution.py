@@ -5,9 +5,9 @@ from functools import partial
 
 import torch
 
-from tests.exercises import oracles_ch17 as o
+from tests.exercises.oracles import ch17 as o
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
-from tests.exercises.oracles_ch15 import PLACES, SMALL, TOKENS, seeded
+from tests.exercises.oracles.ch15 import PLACES, SMALL, TOKENS, seeded
 
 # Does it notice?
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from solutions.ch07_qk_ov_circuits import LowRank
-from tests.exercises.oracles_ch07 import draw
+from tests.exercises.oracles.ch07 import draw
 
 
 @pytest.mark.parametrize("batch", [(), (2,)])

@@ -9,8 +9,8 @@ import pytest
 
 from exercises import stubs
 from tests.benchmarks import bad_input
-from tests.benchmarks.bad_input_cases import CASES, SOLUTIONS
-from tests.benchmarks.bad_input_material import write_folder
+from tests.minitransformer.bad_input_cases import CASES, SOLUTIONS
+from tests.minitransformer.bad_input_material import write_folder
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.exercises.oracles_ch12 import accuracy_by_rows, back_by_loops, erased_by_loops, means_by_loops, probe_by_equations
+from tests.exercises.oracles.ch12 import accuracy_by_rows, back_by_loops, erased_by_loops, means_by_loops, probe_by_equations
 
 
 def seeded(seed=0):

@@ -4,8 +4,8 @@ from itertools import combinations
 
 import torch
 
-from tests.exercises import oracles_ch13 as o
-from tests.exercises.oracles_ch13 import HEADS
+from tests.exercises.oracles import ch13 as o
+from tests.exercises.oracles.ch13 import HEADS
 
 SETS = [[], [(0, 1)], [(1, 0)], [(0, 1), (1, 0)], [(0, 0)]]
 

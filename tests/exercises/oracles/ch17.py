@@ -6,7 +6,7 @@ import math
 import torch
 
 from solutions.ch16_neurons_and_heuristics import all_heuristics
-from tests.exercises.oracles_ch15 import DONORS, EVERY, PLACES, SMALL, TOKENS, last_logits, seeded
+from tests.exercises.oracles.ch15 import DONORS, EVERY, PLACES, SMALL, TOKENS, last_logits, seeded
 
 CORRECTED = torch.cat([TOKENS[:, :2], DONORS[:, 2:]], dim=1)  # the first two tokens are those of TOKENS, the wrong run
 CELLS = [[], PLACES[4:7], [PLACES[9]], [("hook_embed", (EVERY,))], [("hook_embed", (2,)), ("blocks.0.hook_mlp_out", (3,))]]

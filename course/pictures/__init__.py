@@ -1,0 +1,1 @@
+"""The longer pictures of each chapter: chNN.py holds those of chapter NN."""
