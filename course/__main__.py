@@ -27,7 +27,9 @@ from .desk import ROOT, Session
 
 
 def chapter_path(number: str) -> Path:
-    found = sorted((ROOT / "course").glob(f"ch{int(number):02d}_*.py")) if number.isdecimal() else []
+    found = (
+        sorted((ROOT / "course").glob(f"ch{int(number):02d}_*.py")) if number.isdecimal() else []
+    )
     if not found:
         raise ValueError(f"there is no chapter {number!r}; `python -m course` lists them.")
     return found[0]
@@ -40,17 +42,24 @@ def list_chapters() -> None:
     for path in sorted((ROOT / "course").glob("ch*.py")):
         entry, mine = hints()[path.stem], names.get(path.stem, [])
         passed = sum(outcomes[path.stem, name].sign == "✓" for name in mine)
-        print(f"{path.stem[2:4]}  {entry['title']:46} {entry['minutes']:3} min   exercises {passed} of {len(mine)}")
+        print(
+            f"{path.stem[2:4]}  {entry['title']:46} {entry['minutes']:3} min   exercises {passed} of {len(mine)}"
+        )
     print("\nRead one: python -m course 1    Write: python -m exercises")
 
 
 def use_mine() -> None:
-    """Put every function that the learner wrote in the place of the reference, and say which are theirs."""
+    """Put every function that the learner wrote in the place of the reference, and say which are
+    theirs.
+    """
     for chapter in stubs.chapters():
         tried = stubs.attempted(chapter)
         if not tried:
             continue
-        mine, reference = load_file(stubs.exercise_path(chapter)), importlib.import_module(f"solutions.{chapter}")
+        mine, reference = (
+            load_file(stubs.exercise_path(chapter)),
+            importlib.import_module(f"solutions.{chapter}"),
+        )
         for name in stubs.exercise_names(chapter):
             if name in tried:
                 setattr(reference, name, getattr(mine, name))
@@ -61,19 +70,26 @@ def use_mine() -> None:
 
 
 def stand_ins(folders: list[str]) -> dict[str, str]:
-    """Which shipped model each of the learner's takes the place of: that of its task. Raises ValueError if two take one."""
+    """Which shipped model each of the learner's takes the place of: that of its task. Raises
+    ValueError if two take one.
+    """
     places = {}
     for folder in folders:
         task = task_of(folder, checkpoint.load(folder))  # refuse now what cannot be loaded later
         name = "induction" if task == "repeats" else task
         if name in places:
-            raise ValueError(f"{places[name]} and {folder} both stand in for the model '{name}'; give one of them.")
+            raise ValueError(
+                f"{places[name]} and {folder} both stand in for the model '{name}'; give one of them."
+            )
         places[name] = folder
     return places
 
 
-def run_chapter(path: Path, mine: bool = False, models: dict[str, str] | None = None, show: bool = False) -> None:
-    """Run one chapter in a fresh namespace. Raises AssertionError if the shipped models break a claim.
+def run_chapter(
+    path: Path, mine: bool = False, models: dict[str, str] | None = None, show: bool = False
+) -> None:
+    """Run one chapter in a fresh namespace. Raises AssertionError if the shipped models break a
+    claim.
 
     models: shipped name -> the learner's folder, as stand_ins gives it.
     """
@@ -85,19 +101,25 @@ def run_chapter(path: Path, mine: bool = False, models: dict[str, str] | None = 
         use_mine()
     began = time.perf_counter()
     try:
-        with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off; only for itself
+        # a chapter may switch gradients off; only for itself
+        with torch.set_grad_enabled(torch.is_grad_enabled()):
             cells.run(path)
     except Exception as error:
-        raise (mine and stopped_by(error)) or (models and unfit(models, path, error)) or error from None
+        raise (
+            (mine and stopped_by(error)) or (models and unfit(models, path, error)) or error
+        ) from None
     print(f"\nchapter {path.stem[2:4]}: {time.perf_counter() - began:.1f} s")
     for name in sorted(set(Session.models) - Session.used):
-        print(f"not used by this chapter: {Session.models[name]} (it would stand in for the model '{name}')")
+        print(
+            f"not used by this chapter: {Session.models[name]} (it would stand in for the model '{name}')"
+        )
     for text in Session.failed:
         print(f"outside the band that the text promises, on this model: {text}")
 
 
 def stopped_by(error: Exception) -> ValueError | None:
-    """What stopped a chapter on the learner's functions, as an error with one sentence, their own line in it if it was one.
+    """What stopped a chapter on the learner's functions, as an error with one sentence, their own
+    line in it if it was one.
 
     None if the error has a sentence of its own.
     """
@@ -105,20 +127,29 @@ def stopped_by(error: Exception) -> ValueError | None:
         line = own_line(error, stubs.exercise_path(chapter))
         if line is not None:
             place = f"exercises/{chapter}.py, line {line}"
-            return ValueError(f"{place}: {describe(error)}. See: python -m exercises check {int(chapter[2:4])}")
-    if isinstance(error, AssertionError | OSError):  # a claim that does not hold; a picture that cannot be written
+            return ValueError(
+                f"{place}: {describe(error)}. See: python -m exercises check {int(chapter[2:4])}"
+            )
+    # a claim that does not hold; a picture that cannot be written
+    if isinstance(error, AssertionError | OSError):
         return None
-    return ValueError(f"{describe(error)}. Did a function of yours return what it should? See: python -m exercises check")
+    return ValueError(
+        f"{describe(error)}. Did a function of yours return what it should? See: python -m exercises check"
+    )
 
 
 def unfit(models: dict[str, str], path: Path, error: Exception) -> ValueError | None:
-    """A learner's model in which a chapter does not find what it looks for, as one sentence; None if that is not it."""
+    """A learner's model in which a chapter does not find what it looks for, as one sentence; None
+    if that is not it.
+    """
     line = own_line(error, path)
     if line is None or not isinstance(error, (LookupError, RuntimeError, ValueError)):
         return None
     reason = f"course/{path.name}, line {line}, stopped with {describe(error)}"
     look = "; ".join(f"python -m minitransformer evaluate {folder}" for folder in models.values())
-    return ValueError(f"{reason}. Chapters need two layers, and a model that has learnt its task: {look}")
+    return ValueError(
+        f"{reason}. Chapters need two layers, and a model that has learnt its task: {look}"
+    )
 
 
 def act(args: argparse.Namespace) -> None:
@@ -128,7 +159,9 @@ def act(args: argparse.Namespace) -> None:
     elif args.what == ["notebook"]:
         raise ValueError("which chapter? For example: python -m course notebook 1")
     elif args.what[0] == "notebook" and len(args.what) == 2:
-        print(f"written: {cells.write_notebook(chapter_path(args.what[1]), Path.cwd()).name}. Open it from this folder.")
+        print(
+            f"written: {cells.write_notebook(chapter_path(args.what[1]), Path.cwd()).name}. Open it from this folder."
+        )
     elif len(args.what) == 1:
         run_chapter(chapter_path(args.what[0]), args.mine, stand_ins(args.model), args.show)
     else:
@@ -138,7 +171,8 @@ def act(args: argparse.Namespace) -> None:
 def in_a_sentence(error: Exception, mine: bool) -> str:
     """What is printed instead of a traceback."""
     check = "See: python -m exercises check"
-    if isinstance(error, SyntaxError):  # in an exercise file: solutions/ and course/ have files of the same name
+    # in an exercise file: solutions/ and course/ have files of the same name
+    if isinstance(error, SyntaxError):
         place = f"{error.filename}, line {error.lineno}" if error.lineno else error.filename
         return f"{place}: {error.msg}. {check}"
     if isinstance(error, Wrong):  # an exercise file that cannot be read or imported
@@ -154,10 +188,16 @@ def in_a_sentence(error: Exception, mine: bool) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     raw = argparse.RawTextHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m course", description=__doc__, formatter_class=raw)
+    parser = argparse.ArgumentParser(
+        prog="python -m course", description=__doc__, formatter_class=raw
+    )
     parser.add_argument("what", nargs="*", metavar="NUMBER | notebook NUMBER")
-    parser.add_argument("--mine", action="store_true", help="use your own functions where you have written them")
-    parser.add_argument("--model", metavar="FOLDER", action="append", default=[], help="use your own model")
+    parser.add_argument(
+        "--mine", action="store_true", help="use your own functions where you have written them"
+    )
+    parser.add_argument(
+        "--model", metavar="FOLDER", action="append", default=[], help="use your own model"
+    )
     parser.add_argument("--show", action="store_true", help="open each picture")
     args = parser.parse_args(argv)
     try:

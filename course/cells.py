@@ -1,4 +1,6 @@
-"""A chapter is a Python file in cells: `# %%` begins code, `# %% [markdown]` begins text. Run it, or make a notebook."""
+"""A chapter is a Python file in cells: `# %%` begins code, `# %% [markdown]` begins text. Run it,
+or make a notebook.
+"""
 
 import json
 from pathlib import Path
@@ -6,7 +8,9 @@ from typing import NamedTuple
 
 
 class Cell(NamedTuple):
-    """One cell of a chapter: `kind` is "code" or "markdown", `line` is where its text begins in the file (from 0)."""
+    """One cell of a chapter: `kind` is "code" or "markdown", `line` is where its text begins in the
+    file (from 0).
+    """
 
     kind: str
     text: str
@@ -14,7 +18,9 @@ class Cell(NamedTuple):
 
 
 def cells(chapter: str) -> list[Cell]:
-    """The cells of a chapter's text, in order, empty ones left out. The text before the first `# %%` is code."""
+    """The cells of a chapter's text, in order, empty ones left out. The text before the first `#
+    %%` is code.
+    """
     found, kind, start, lines = [], "code", 0, chapter.splitlines()
     for number, line in enumerate([*lines, "# %%"]):
         if line.startswith("# %%"):
@@ -38,13 +44,19 @@ def run(path: Path) -> None:
 
 
 def write_notebook(path: Path, folder: Path) -> Path:
-    """Write a chapter as a Jupyter notebook to `folder`. Raises ValueError rather than write over an existing one."""
+    """Write a chapter as a Jupyter notebook to `folder`. Raises ValueError rather than write over
+    an existing one.
+    """
     target = folder / f"{path.stem}.ipynb"
     if target.exists():
-        raise ValueError(f"{target.name} exists already, perhaps with your notes in it; move it away first.")
+        raise ValueError(
+            f"{target.name} exists already, perhaps with your notes in it; move it away first."
+        )
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     content = {
-        "cells": [notebook_cell(number, cell) for number, cell in enumerate(cells(path.read_text()))],
+        "cells": [
+            notebook_cell(number, cell) for number, cell in enumerate(cells(path.read_text()))
+        ],
         "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
         "nbformat": 4,
         "nbformat_minor": 5,
@@ -57,4 +69,10 @@ def notebook_cell(number: int, cell: Cell) -> dict:
     """One cell in the form of nbformat 4.5."""
     code = {"execution_count": None, "outputs": []} if cell.kind == "code" else {}
     source = cell.text.strip().splitlines(keepends=True)
-    return {"cell_type": cell.kind, "id": f"cell-{number}", "metadata": {}, "source": source, **code}
+    return {
+        "cell_type": cell.kind,
+        "id": f"cell-{number}",
+        "metadata": {},
+        "source": source,
+        **code,
+    }

@@ -1,16 +1,17 @@
 # %% [markdown]
 # # 1. A transformer small enough to see through
 #
-# 30 minutes to read, 90 with the exercises. Afterwards you can write a transformer from an empty file, say what every
-# number in it is for, and look inside it with hooks. Not covered: MLPs and LayerNorm (chapter 15), how it was trained
-# (chapter 3).
+# 30 minutes to read, 90 with the exercises. Afterwards you can write a transformer from an empty
+# file, say what every number in it is for, and look inside it with hooks. Not covered: MLPs and
+# LayerNorm (chapter 15), how it was trained (chapter 3).
 #
-# **The question.** A language model is a function from tokens to guesses about the next token. Usually it is too large to
-# look at. How small can it be and still do something worth explaining?
+# **The question.** A language model is a function from tokens to guesses about the next token.
+# Usually it is too large to look at. How small can it be and still do something worth explaining?
 #
-# Ours has two layers of four attention heads, and nothing else: no MLP, no LayerNorm, no bias. It reads random tokens that
-# repeat, such as `17 5 42 8 | 17 5 42 8`, and from the second time on it predicts every token. That little skill is called
-# *induction*, and to the end of chapter 9 we shall prove how it is done.
+# Ours has two layers of four attention heads, and nothing else: no MLP, no LayerNorm, no bias. It
+# reads random tokens that repeat, such as `17 5 42 8 | 17 5 42 8`, and from the second time on it
+# predicts every token. That little skill is called *induction*, and to the end of chapter 9 we
+# shall prove how it is done.
 #
 # *Predict before you run on:* how many numbers does this model consist of? A thousand? A million?
 
@@ -32,11 +33,13 @@ claim("numbers in the model", sum(w.numel() for w in weights.values()), measured
 # %% [markdown]
 # Seven tensors, 43,136 numbers. Here is all that happens to a sequence:
 #
-# 1. **Embed.** Each token becomes a row of `W_E`: a vector of 64 numbers. This vector is the *residual stream*.
-# 2. **Attend, twice.** In each layer every head reads the stream, moves something from earlier positions to later ones,
-#    and *adds* it to the stream. `W_pos` is told only to what decides where to look (q and k); it never enters the stream.
-# 3. **Unembed.** The stream times `W_U` gives one number per token of the vocabulary, the *logits*. Softmax turns them
-#    into probabilities for the next token.
+# 1. **Embed.** Each token becomes a row of `W_E`: a vector of 64 numbers. This vector is the
+#    *residual stream*.
+# 2. **Attend, twice.** In each layer every head reads the stream, moves something from earlier
+#    positions to later ones, and *adds* it to the stream. `W_pos` is told only to what decides
+#    where to look (q and k); it never enters the stream.
+# 3. **Unembed.** The stream times `W_U` gives one number per token of the vocabulary, the *logits*.
+#    Softmax turns them into probabilities for the next token.
 
 
 # %%
@@ -47,23 +50,48 @@ def box(ax, x, y, width, text, colour):
 
 def draw_model():
     figure, ax = plt.subplots(figsize=(8, 6.4))
-    ax.annotate("", (2, 9.2), (2, 1.6), arrowprops={"arrowstyle": "-|>", "linewidth": 5, "color": BLUE, "alpha": 0.5})
-    ax.text(1.7, 5.2, "the residual stream\n[batch, pos, 64]", rotation=90, ha="center", va="center", color=BLUE)
+    ax.annotate(
+        "",
+        (2, 9.2),
+        (2, 1.6),
+        arrowprops={"arrowstyle": "-|>", "linewidth": 5, "color": BLUE, "alpha": 0.5},
+    )
+    ax.text(
+        1.7,
+        5.2,
+        "the residual stream\n[batch, pos, 64]",
+        rotation=90,
+        ha="center",
+        va="center",
+        color=BLUE,
+    )
     box(ax, 0.6, 0.5, 2.8, "tokens [batch, pos]\nW_E [65, 64]", BLUE)
     box(ax, 0.6, 9.3, 2.8, "W_U [64, 65]\nlogits [batch, pos, 65]", BLUE)
     for layer, y in enumerate((2.0, 5.6)):
-        made = "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]"
+        made = (
+            "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]"
+        )
         box(ax, 4.0, y + 0.9, 3.4, made, ORANGE)
         box(ax, 4.0, y + 1.8, 3.4, "pattern = softmax(q k / 4)\n[batch, 4, query, key]", ORANGE)
         box(ax, 7.7, y + 0.9, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
         box(ax, 7.7, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)
         ax.text(7.7, y + 2.85, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
-        ax.annotate("", (4.0, y + 1.3), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"})
-        ax.annotate("", (8.8, y + 0.9), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"})
-        ax.annotate("", (2.1, y + 3.3), (7.7, y + 2.5), arrowprops={"arrowstyle": "->", "color": GREEN})
+        ax.annotate(
+            "", (4.0, y + 1.3), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"}
+        )
+        ax.annotate(
+            "", (8.8, y + 0.9), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"}
+        )
+        ax.annotate(
+            "", (2.1, y + 3.3), (7.7, y + 2.5), arrowprops={"arrowstyle": "->", "color": GREEN}
+        )
         ax.text(3.1, y + 3.3, "added", fontsize=9, color=GREEN)
     ax.text(4.0, 9.7, "orange: where to look     green: what to move", fontsize=10, va="center")
-    ax.set(xlim=(0.3, 10.1), ylim=(0.3, 10.3), title="The whole model: seven weight tensors, no other parts")
+    ax.set(
+        xlim=(0.3, 10.1),
+        ylim=(0.3, 10.3),
+        title="The whole model: seven weight tensors, no other parts",
+    )
     ax.axis("off")
     return figure
 
@@ -73,33 +101,39 @@ show(draw_model(), "model")
 # %% [markdown]
 # ## Who looks at whom?
 #
-# The only place where one position learns about another is the *pattern*. Position `i` asks a question, `q_i`. Every
-# position `j` up to `i` offers a key, `k_j`. The better they match, the more `i` looks at `j`:
+# The only place where one position learns about another is the *pattern*. Position `i` asks a
+# question, `q_i`. Every position `j` up to `i` offers a key, `k_j`. The better they match, the more
+# `i` looks at `j`:
 #
 #     pattern[i, j] = softmax over j <= i of  q_i . k_j / sqrt(d_head)
 #
 # *Predict:* what must the first row of every pattern be, whatever the weights are?
 #
-# **Exercise `attention_pattern`** (15 minutes, `python -m exercises check attention_pattern`). Afterwards come back.
+# **Exercise `attention_pattern`** (15 minutes, `python -m exercises check attention_pattern`).
+# Afterwards come back.
 
 # %%
-repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)  # BOS, then 10 random tokens again and again
+# BOS, then 10 random tokens again and again
+repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)
 _, cache = model.run_with_cache(repeats.tokens)
 q, k = cache["blocks.1.attn.hook_q"], cache["blocks.1.attn.hook_k"]
 pattern = attention_pattern(q, k)  # batch head query key
 claim(
-    "largest difference from the model's own pattern", (pattern - cache["blocks.1.attn.hook_pattern"]).abs().max(), high=1e-5
+    "largest difference from the model's own pattern",
+    (pattern - cache["blocks.1.attn.hook_pattern"]).abs().max(),
+    high=1e-5,
 )
 claim("attention of position 0 to itself", pattern[:, :, 0, 0].min(), low=1.0, high=1.0)
 claim("largest attention to a later token", pattern.triu(1).abs().max(), low=0.0, high=0.0)
 
 # %% [markdown]
-# The first row is `1 0 0 ...`: position 0 has nobody else to look at. It holds the token BOS ("beginning of sequence"),
-# and as we shall see, heads with nothing to do rest there.
+# The first row is `1 0 0 ...`: position 0 has nobody else to look at. It holds the token BOS
+# ("beginning of sequence"), and as we shall see, heads with nothing to do rest there.
 #
-# Now let us break the formula on purpose. A model that may look ahead is not a better model, it is a cheat: the answer
-# stands in front of it. Here it would spend three quarters of its attention on the future. Forgetting `sqrt(d_head)` is no
-# detail either: every softmax gets sharper, in a model that was trained with the blunter one.
+# Now let us break the formula on purpose. A model that may look ahead is not a better model, it is
+# a cheat: the answer stands in front of it. Here it would spend three quarters of its attention on
+# the future. Forgetting `sqrt(d_head)` is no detail either: every softmax gets sharper, in a model
+# that was trained with the blunter one.
 
 # %%
 rows = [("as trained", pattern)]
@@ -108,7 +142,9 @@ scores = torch.einsum("bihd,bjhd->bhij", q, k) / q.shape[-1] ** 0.5
 rows.append(("no causal mask", scores.softmax(dim=-1)))
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.8))
 for ax, (name, each) in zip(axes, rows):
-    image = heatmap(ax, each[0, 0], signed=False, limit=1.0, title=f"head 1.0: {name}", xlabel="key: looked at")
+    image = heatmap(
+        ax, each[0, 0], signed=False, limit=1.0, title=f"head 1.0: {name}", xlabel="key: looked at"
+    )
 axes[0].set_ylabel("query: looking")
 figure.colorbar(image, ax=axes, label="attention (share)", shrink=0.8)
 show(figure, "three_patterns")
@@ -118,29 +154,37 @@ claim("attention that goes to later tokens once the mask is gone", ahead, low=0.
 # %% [markdown]
 # ## What is moved, and where it goes
 #
-# A pattern says where to look. What is carried over is another matter, with weights of its own: `v = x W_V` is what a
-# position offers, and `W_O` says where in the stream it is put down. *Where to look* and *what to move* are two separate
-# circuits in every head. Chapter 7 is about nothing else.
+# A pattern says where to look. What is carried over is another matter, with weights of its own: `v
+# = x W_V` is what a position offers, and `W_O` says where in the stream it is put down. *Where to
+# look* and *what to move* are two separate circuits in every head. Chapter 7 is about nothing else.
 #
-# **Exercise `head_output`** (10 minutes), then **`forward`** (15 minutes): the whole model in about nine lines.
+# **Exercise `head_output`** (10 minutes), then **`forward`** (15 minutes): the whole model in about
+# nine lines.
 
 # %%
 logits = forward(weights, repeats.tokens)
 claim(
-    "largest difference between your forward pass and the model's", (logits - model(repeats.tokens)).abs().max(), high=1e-4
+    "largest difference between your forward pass and the model's",
+    (logits - model(repeats.tokens)).abs().max(),
+    high=1e-4,
 )
 stream = cache["blocks.1.hook_resid_pre"]
 out = head_output(stream, pattern, weights["W_V"][1], weights["W_O"][1])  # batch pos head d_model
-claim("largest difference of a head's output", (out - cache["blocks.1.attn.hook_result"]).abs().max(), high=1e-4)
+claim(
+    "largest difference of a head's output",
+    (out - cache["blocks.1.attn.hook_result"]).abs().max(),
+    high=1e-4,
+)
 scores = repeat_scores(model, repeats)
 claim("right next tokens in the repeat", scores["induction_accuracy"], low=0.99, measured=1.0)
 
 # %% [markdown]
-# Two separately written forward passes agree to rounding. So nothing is hidden in the package's model: what you wrote *is*
-# the model, and it predicts the repeat.
+# Two separately written forward passes agree to rounding. So nothing is hidden in the package's
+# model: what you wrote *is* the model, and it predicts the repeat.
 #
-# Would we notice a wrong one? That is the question to ask of every piece of evidence in this course, so let us ask it here.
-# Take a forward pass that adds the positions to the stream, as most models do, and is right in all else. How far off is it?
+# Would we notice a wrong one? That is the question to ask of every piece of evidence in this
+# course, so let us ask it here. Take a forward pass that adds the positions to the stream, as most
+# models do, and is right in all else. How far off is it?
 
 # %%
 embedded = weights["W_E"][repeats.tokens] + weights["W_pos"][: repeats.tokens.shape[1]]
@@ -155,17 +199,19 @@ claim(
 # %% [markdown]
 # ## Looking inside: hooks
 #
-# To explain a model we must see, and change, what happens in the middle. A **hook** is a function that is handed an
-# activation while the model runs, and may hand back another one. There is no magic to it: wherever an activation can be
-# looked at, the forward pass calls the functions that asked for it, and goes on with what comes back.
+# To explain a model we must see, and change, what happens in the middle. A **hook** is a function
+# that is handed an activation while the model runs, and may hand back another one. There is no
+# magic to it: wherever an activation can be looked at, the forward pass calls the functions that
+# asked for it, and goes on with what comes back.
 #
-# Elsewhere hooks are attached to a model and must be taken off again. Forget it once, and your next ten results are
-# measured on a model that you broke. Here they are an argument of a call, and gone when it returns.
+# Elsewhere hooks are attached to a model and must be taken off again. Forget it once, and your next
+# ten results are measured on a model that you broke. Here they are an argument of a call, and gone
+# when it returns.
 #
 # **Exercise `forward_with_hooks`** (20 minutes).
 #
-# *Predict:* suppose a hook takes away all that layer 0 wrote. Layer 1, which does the predicting, is untouched. What
-# happens to the predictions?
+# *Predict:* suppose a hook takes away all that layer 0 wrote. Layer 1, which does the predicting,
+# is untouched. What happens to the predictions?
 
 
 # %%
@@ -185,11 +231,13 @@ claim("right next tokens in the next run, no hook", right_in_repeat(again), low=
 claim("bits that the hook changed for good", (again != logits).sum(), low=0, high=0)
 
 # %% [markdown]
-# Without layer 0 the model guesses, although the heads that predict are all in layer 1. So they must need something that
-# layer 0 left in the stream. What it is, and how they read it, is the story of chapters 5 to 9.
+# Without layer 0 the model guesses, although the heads that predict are all in layer 1. So they
+# must need something that layer 0 left in the stream. What it is, and how they read it, is the
+# story of chapters 5 to 9.
 #
-# Beware of the easy conclusion, though. "Without X it breaks" shows that X is needed *for something*. It does not show
-# what for. Take the control: put pure noise of the same size in the place of what layer 0 wrote.
+# Beware of the easy conclusion, though. "Without X it breaks" shows that X is needed *for
+# something*. It does not show what for. Take the control: put pure noise of the same size in the
+# place of what layer 0 wrote.
 
 
 # %%
@@ -200,20 +248,35 @@ def noise_for_layer_0(stream, name):
 
 
 noisy = forward_with_hooks(weights, repeats.tokens, [("stream.1", noise_for_layer_0)])
-claim("right next tokens with noise for layer 0", right_in_repeat(noisy), high=0.25, measured=0.0336)
+claim(
+    "right next tokens with noise for layer 0", right_in_repeat(noisy), high=0.25, measured=0.0336
+)
 figure, ax = plt.subplots(figsize=(7, 3.4))
-bars = {"as trained": logits, "without\nlayer 0": broken, "noise for\nlayer 0": noisy, "next run,\nno hook": again}
-ax.bar(range(4), [100 * right_in_repeat(each) for each in bars.values()], color=[BLUE, ORANGE, RED, BLUE])
+bars = {
+    "as trained": logits,
+    "without\nlayer 0": broken,
+    "noise for\nlayer 0": noisy,
+    "next run,\nno hook": again,
+}
+ax.bar(
+    range(4),
+    [100 * right_in_repeat(each) for each in bars.values()],
+    color=[BLUE, ORANGE, RED, BLUE],
+)
 ax.set_xticks(range(4), bars)
-ax.set(ylabel="right next token\nin the repeat (%)", title="A hook changes one run, and only that run")
+ax.set(
+    ylabel="right next token\nin the repeat (%)", title="A hook changes one run, and only that run"
+)
 show(figure, "hooks")
 
 # %% [markdown]
 # ## What you have now
 #
-# - A transformer of 43,136 numbers that you wrote yourself, equal to the course's model up to rounding.
+# - A transformer of 43,136 numbers that you wrote yourself, equal to the course's model up to
+#   rounding.
 # - Patterns say where to look, values what is moved; both are linear but for one softmax.
 # - Hooks to look and to interfere, which leave nothing behind.
-# - A habit: for each claim, the control that would have exposed it. Here: a wrong forward pass, and noise.
+# - A habit: for each claim, the control that would have exposed it. Here: a wrong forward pass, and
+#   noise.
 #
 # Next: if everything is added to one stream, who wrote what? `python -m course 2`.

@@ -1,20 +1,21 @@
 # %% [markdown]
 # # 2. What is written where?
 #
-# 30 minutes to read, 95 with the exercises. Afterwards you can take the residual stream apart into who wrote what, say
-# which part of the model sees which part of the stream, and tell a remarkable angle from an ordinary one. Not covered:
-# which tokens the parts make more likely (chapter 6), composition scores (chapter 8).
+# 30 minutes to read, 95 with the exercises. Afterwards you can take the residual stream apart into
+# who wrote what, say which part of the model sees which part of the stream, and tell a remarkable
+# angle from an ordinary one. Not covered: which tokens the parts make more likely (chapter 6),
+# composition scores (chapter 8).
 #
-# **The question.** All heads write into the same 64 numbers, and all heads read from them. Token, previous token, answer:
-# how does this not end in a muddle?
+# **The question.** All heads write into the same 64 numbers, and all heads read from them. Token,
+# previous token, answer: how does this not end in a muddle?
 #
 # ## One stream, one sum
 # Nothing in the model ever erases. The embedding is put into the stream and every head adds to it. So at any position
 # the final stream *is* a sum: `embed + head 0.0 + head 0.1 + ... + head 1.3`. There is no term for the position: this
 # model tells positions only to q and k.
 #
-# **Exercise `residual_decomposition`** (15 minutes). *Predict:* is the length of the stream the sum of the lengths of its
-# terms?
+# **Exercise `residual_decomposition`** (15 minutes). *Predict:* is the length of the stream the sum
+# of the lengths of its terms?
 
 # %%
 import torch
@@ -44,11 +45,16 @@ model = the_model()
 repeats = held_out(model, periods=(12, 12), batch=256, prefix=3)
 logits, cache = model.run_with_cache(repeats.tokens)
 labels, parts = residual_decomposition(cache)  # component batch pos d_model
-stream, lengths = cache["blocks.1.hook_resid_post"], parts.norm(dim=-1)  # batch pos d_model; component batch pos
+# batch pos d_model; component batch pos
+stream, lengths = cache["blocks.1.hook_resid_post"], parts.norm(dim=-1)
 unit = (parts / lengths[..., None]).flatten(1)
 cosines = unit @ unit.T / lengths[0].numel()
 figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=[5, 4])
-colours = ["#999999", *[plt.cm.Blues(x) for x in (0.9, 0.7, 0.5, 0.3)], *[plt.cm.Oranges(x) for x in (0.9, 0.7, 0.5, 0.3)]]
+colours = [
+    "#999999",
+    *[plt.cm.Blues(x) for x in (0.9, 0.7, 0.5, 0.3)],
+    *[plt.cm.Oranges(x) for x in (0.9, 0.7, 0.5, 0.3)],
+]
 widths, place = array(lengths.mean(dim=1)), 0.0
 left.stackplot(range(widths.shape[1]), widths, colors=colours, edgecolor="white", linewidth=0.5)
 left.plot(array(stream.norm(dim=-1).mean(dim=0)), color="black", linewidth=2.5)
@@ -57,22 +63,36 @@ for label, middle in zip(labels, widths[:, -1].cumsum() - widths[:, -1] / 2):
     place = max(middle, place + 1.7)  # thin bands: the names must not lie on each other
     left.text(31.3, place, label, va="center", fontsize=8)
 left.axvline(15.5, color="grey", linestyle=":")
-left.set(xlabel="position (dotted: the repeat begins)", ylabel="length of the parts, stacked", xlim=(0, 31))
+left.set(
+    xlabel="position (dotted: the repeat begins)",
+    ylabel="length of the parts, stacked",
+    xlim=(0, 31),
+)
 left.set_title("In the repeat, layer 1 floods the stream")
 image = heatmap(right, cosines, signed=True, limit=1.0, title="Only parts of one layer are alike")
 right.set(xticks=range(9), yticks=range(9), xticklabels=labels, yticklabels=labels)
 figure.colorbar(image, ax=right, label="mean cosine at the same position", shrink=0.8)
 show(figure, "river")
-claim("largest difference between their sum and the stream", (parts.sum(dim=0) - stream).abs().max(), high=1e-4)
+claim(
+    "largest difference between their sum and the stream",
+    (parts.sum(dim=0) - stream).abs().max(),
+    high=1e-4,
+)
 shorter = stream[:, 16:31].norm(dim=-1).mean() / lengths[:, :, 16:31].sum(dim=0).mean()
-claim("length of the stream in the repeat / lengths of its parts, added up", shorter, low=0.4, high=0.65, measured=0.517)
+claim(
+    "length of the stream in the repeat / lengths of its parts, added up",
+    shorter,
+    low=0.4,
+    high=0.65,
+    measured=0.517,
+)
 louder = lengths[5:, :, 16:31].mean() / lengths[5:, :, :15].mean()
 claim("layer 1's heads in the repeat, times as long as before", louder, low=5, measured=11.1)
 
 # %% [markdown]
-# The decomposition is exact; it is bookkeeping, not a theory. The picture shows who is loud, and being loud is not being
-# important. Nor do lengths add up as the bands suggest: the parts point in different directions, and together they are
-# only half as long as the sum of their lengths.
+# The decomposition is exact; it is bookkeeping, not a theory. The picture shows who is loud, and
+# being loud is not being important. Nor do lengths add up as the bands suggest: the parts point in
+# different directions, and together they are only half as long as the sum of their lengths.
 #
 # ## What must not be read into a head
 # A tempting measurement is "this head has long queries, so it cares a lot". *Predict:* multiply `W_Q` of a head by 10 and
@@ -80,110 +100,203 @@ claim("layer 1's heads in the repeat, times as long as before", louder, low=5, m
 
 # %%
 scores = head_scores(model, repeats)
-previous, best = int(scores.previous_token[0].argmax()), int(scores.induction[1].argmax())  # heads 0.previous, 1.best
+# heads 0.previous, 1.best
+previous, best = int(scores.previous_token[0].argmax()), int(scores.induction[1].argmax())
 M = 3 * torch.eye(16) + torch.randn(16, 16, generator=torch.Generator().manual_seed(0)) / 4
 rotated = with_rotated_head(model, (0, previous), M)
 logits_rotated, cache_rotated = rotated.run_with_cache(repeats.tokens)
-q_before, q_after = (c["blocks.0.attn.hook_q"][:8, :, previous].norm(dim=-1) for c in (cache, cache_rotated))
+q_before, q_after = (
+    c["blocks.0.attn.hook_q"][:8, :, previous].norm(dim=-1) for c in (cache, cache_rotated)
+)
 figure, axes = plt.subplots(1, 2, figsize=(9, 4))
 axes[0].scatter(array(q_before), array(q_after), s=9, color=BLUE)
-axes[0].set(xlabel="length of a query, as trained", ylabel="... head rewritten", title="Its queries: three times as long")
+axes[0].set(
+    xlabel="length of a query, as trained",
+    ylabel="... head rewritten",
+    title="Its queries: three times as long",
+)
 axes[1].scatter(array(logits[:8, 20]), array(logits_rotated[:8, 20]), s=9, color=BLUE)
 axes[1].set(xlabel="logit, as trained", ylabel="... head rewritten", title="The logits: the same")
 for ax in axes:
     ax.axline((0, 0), slope=1, color="grey", linestyle=":")
 show(figure, "gauge")
-claim("queries are longer by a factor of", q_after.mean() / q_before.mean(), low=2.5, high=3.8, measured=3.39)
+claim(
+    "queries are longer by a factor of",
+    q_after.mean() / q_before.mean(),
+    low=2.5,
+    high=3.8,
+    measured=3.39,
+)
 claim("largest change of any logit", (logits_rotated - logits).abs().max(), high=2e-3)
 same = subspace_overlap(model.W_Q[0, previous].T, rotated.W_Q[0, previous].T)
 claim("overlap of the directions the query reads, before and after", same, low=0.9999, high=1.0001)
 
 # %% [markdown]
-# The lengths of q and k are an accident of bookkeeping: this *gauge* freedom can make them anything. What survives is the
-# **subspace** that a head reads, here 16 of the 64 directions. So let us compare subspaces.
+# The lengths of q and k are an accident of bookkeeping: this *gauge* freedom can make them
+# anything. What survives is the **subspace** that a head reads, here 16 of the 64 directions. So
+# let us compare subspaces.
 #
 # ## Angles
 # Two planes in space meet at an angle. Two 16-dimensional subspaces have 16 *principal angles*: the smallest angle between
 # any vector of one and any of the other, then the smallest among what is left, and so on.
 #
-# **Exercise `principal_angles`** (15 minutes), then **`subspace_overlap`** (10 minutes), which makes them one number.
-# The previous-token head takes a token from the stream and writes it back one position later. *Predict:* if the smallest
-# angle between where it reads and where it writes is 42°, is that large?
+# **Exercise `principal_angles`** (15 minutes), then **`subspace_overlap`** (10 minutes), which
+# makes them one number. The previous-token head takes a token from the stream and writes it back
+# one position later. *Predict:* if the smallest angle between where it reads and where it writes is
+# 42°, is that large?
 
 # %%
 reads, writes = model.W_V[0, previous].T, model.W_O[0, previous]  # both [16, 64]
-chance = torch.stack([principal_angles(random_rows(2 * seed), random_rows(2 * seed + 1)) for seed in range(100)])
+chance = torch.stack(
+    [principal_angles(random_rows(2 * seed), random_rows(2 * seed + 1)) for seed in range(100)]
+)
 planted = induction_model()
 by_hand = principal_angles(planted.W_V[0, 0].T, planted.W_O[0, 0])
 lines = {
     "built by hand: where it reads and writes": (by_hand[:16], GREEN),
     f"head 0.{previous}: where it reads and writes": (principal_angles(reads, writes), BLUE),
-    f"where 0.{previous} writes, and the keys of 1.{best}": (principal_angles(writes, model.W_K[1, best].T), ORANGE),
-    f"where 0.{previous} writes, and the queries of 1.{best}": (principal_angles(writes, model.W_Q[1, best].T), RED),
+    f"where 0.{previous} writes, and the keys of 1.{best}": (
+        principal_angles(writes, model.W_K[1, best].T),
+        ORANGE,
+    ),
+    f"where 0.{previous} writes, and the queries of 1.{best}": (
+        principal_angles(writes, model.W_Q[1, best].T),
+        RED,
+    ),
 }
 figure, ax = plt.subplots(figsize=(8, 4.6))
 low, high = array(chance.quantile(0.025, dim=0)), array(chance.quantile(0.975, dim=0))
 ax.fill_between(range(1, 17), low, high, color="#CCCCCC", label="random subspaces (95 %)")
 for label, (angles, colour) in lines.items():
     ax.plot(range(1, 17), array(angles), marker="o", markersize=4, color=colour, label=label)
-ax.set(xlabel="which principal angle", ylabel="degrees", ylim=(0, 95), title="An angle means something only beside chance")
+ax.set(
+    xlabel="which principal angle",
+    ylabel="degrees",
+    ylim=(0, 95),
+    title="An angle means something only beside chance",
+)
 ax.legend(fontsize=9, loc="lower right")
 show(figure, "angles")
-claim("smallest angle, reads against writes (degrees)", principal_angles(reads, writes)[0], low=32, high=50, measured=42.1)
-claim("the same for two random subspaces, on average", chance[:, 0].mean(), low=32, high=36, measured=33.7)
+claim(
+    "smallest angle, reads against writes (degrees)",
+    principal_angles(reads, writes)[0],
+    low=32,
+    high=50,
+    measured=42.1,
+)
+claim(
+    "the same for two random subspaces, on average",
+    chance[:, 0].mean(),
+    low=32,
+    high=36,
+    measured=33.7,
+)
 claim("built by hand", by_hand[0], low=90, high=90)
-claim("smallest angle between all 65 token vectors and anything", principal_angles(model.W_E, random_rows(0))[-1], high=0.01)
+claim(
+    "smallest angle between all 65 token vectors and anything",
+    principal_angles(model.W_E, random_rows(0))[-1],
+    high=0.01,
+)
 
 # %% [markdown]
-# Two traps. In 64 dimensions even random 16-dimensional subspaces come within 34° of each other, and most of their angles
-# are large: an angle must be compared with chance. And the 65 token vectors together span *all* 64 dimensions, so the
-# angle between "the token subspace" and anything is 0. For tokens, positions and output we take the 16 strongest
-# directions, and say how much that leaves out:
+# Two traps. In 64 dimensions even random 16-dimensional subspaces come within 34° of each other,
+# and most of their angles are large: an angle must be compared with chance. And the 65 token
+# vectors together span *all* 64 dimensions, so the angle between "the token subspace" and anything
+# is 0. For tokens, positions and output we take the 16 strongest directions, and say how much that
+# leaves out:
 
 # %%
-for name, rows, share in (("tokens", model.W_E, 0.71), ("positions", model.W_pos, 0.928), ("output", model.W_U.T, 0.8)):
+for name, rows, share in (
+    ("tokens", model.W_E, 0.71),
+    ("positions", model.W_pos, 0.928),
+    ("output", model.W_U.T, 0.8),
+):
     kept = (rows @ strongest_directions(rows, 16).float().T).square().sum() / rows.square().sum()
     claim(f"{name}: share of squared length in 16 directions", kept, low=0.6, measured=share)
-claim("overlap, where the previous-token head reads and writes", subspace_overlap(reads, writes), high=0.24, measured=0.154)
+claim(
+    "overlap, where the previous-token head reads and writes",
+    subspace_overlap(reads, writes),
+    high=0.24,
+    measured=0.154,
+)
 by_chance = chance.deg2rad().cos().square().mean(dim=1)
-claim("100 random pairs (16/64 = .25): mean overlap", by_chance.mean(), low=0.24, high=0.26, measured=0.248)
+claim(
+    "100 random pairs (16/64 = .25): mean overlap",
+    by_chance.mean(),
+    low=0.24,
+    high=0.26,
+    measured=0.248,
+)
 claim("100 random pairs: smallest overlap", by_chance.min(), low=0.2, measured=0.218)
 
 # %% [markdown]
-# So the previous-token head writes to a *different* subspace than the one it reads the token from: less overlap than any
-# of 100 random pairs, yet far from 0. (Over training seeds it runs from .15 to .22; the latter is hardly below chance.)
+# So the previous-token head writes to a *different* subspace than the one it reads the token from:
+# less overlap than any of 100 random pairs, yet far from 0. (Over training seeds it runs from .15
+# to .22; the latter is hardly below chance.)
 #
-# Now all that writes against all that reads. 60° is chance, since cos² 60° = .25; blank means that the
-# reader never gets it. Tokens and positions are added together in the input of q and k, and must not be confused there.
-# *Predict:* layer 1 must find "the position whose *previous* token is my *current* token". Which of its readers, q, k, v,
-# should see the tokens, and which the previous-token head?
+# Now all that writes against all that reads. 60° is chance, since cos² 60° = .25; blank means that
+# the reader never gets it. Tokens and positions are added together in the input of q and k, and
+# must not be confused there. *Predict:* layer 1 must find "the position whose *previous* token is
+# my *current* token". Which of its readers, q, k, v, should see the tokens, and which the
+# previous-token head?
 
 # %%
-tables = {"the course's model": angle_table(model), "positions added to the stream": angle_table(the_model("additive"))}
+tables = {
+    "the course's model": angle_table(model),
+    "positions added to the stream": angle_table(the_model("additive")),
+}
 figure, axes = plt.subplots(1, 2, figsize=(12, 5.6))
 for ax, (title, table) in zip(axes, tables.items()):
-    image = heatmap(ax, table - 60, signed=True, limit=30, xlabel="who reads", ylabel="who writes", title=title)
+    image = heatmap(
+        ax, table - 60, signed=True, limit=30, xlabel="who reads", ylabel="who writes", title=title
+    )
     ax.set_xticks(range(7), ["q 0", "k 0", "v 0", "q 1", "k 1", "v 1", "output"])
     ax.set_yticks(range(10), ["tokens", "positions", *labels[1:]])
     for row, column in (~table.isnan()).nonzero().tolist():
         colour = "white" if abs(table[row, column] - 60) > 18 else "black"
-        ax.text(column, row, f"{table[row, column]:.0f}°", ha="center", va="center", fontsize=10, color=colour)
-figure.colorbar(image, ax=axes, label="degrees from chance (60°)\nred: hidden from the reader, blue: seen")
-figure.suptitle("Layer 1 takes its queries from the tokens and its keys from layer 0", x=0.02, ha="left")
+        ax.text(
+            column,
+            row,
+            f"{table[row, column]:.0f}°",
+            ha="center",
+            va="center",
+            fontsize=10,
+            color=colour,
+        )
+figure.colorbar(
+    image, ax=axes, label="degrees from chance (60°)\nred: hidden from the reader, blue: seen"
+)
+figure.suptitle(
+    "Layer 1 takes its queries from the tokens and its keys from layer 0", x=0.02, ha="left"
+)
 show(figure, "who_reads_whom")
 table, additive = tables.values()
 apart = typical_angle(strongest_directions(model.W_E, 16), [strongest_directions(model.W_pos, 16)])
 claim("tokens and positions (degrees)", apart, low=64, measured=69.1)
 claim("tokens and the queries of layer 1", table[0, 3], low=25, high=40, measured=32.6)
 claim("tokens and the keys of layer 1", table[0, 4], low=66, measured=73)
-claim("previous-token head and the queries of layer 1", table[2 + previous, 3], low=66, measured=76.8)
-claim("previous-token head and the keys of layer 1", table[2 + previous, 4], low=30, high=48, measured=38.9)
-claim("positions and the values of layer 1, where positions are in the stream", additive[1, 5], low=64, measured=68.9)
+claim(
+    "previous-token head and the queries of layer 1", table[2 + previous, 3], low=66, measured=76.8
+)
+claim(
+    "previous-token head and the keys of layer 1",
+    table[2 + previous, 4],
+    low=30,
+    high=48,
+    measured=38.9,
+)
+claim(
+    "positions and the values of layer 1, where positions are in the stream",
+    additive[1, 5],
+    low=64,
+    measured=68.9,
+)
 
 # %% [markdown]
-# The same 64 dimensions, used as several channels. The token stands in one; layer 0 puts the previous token in another;
-# queries look at the first and keys at the second. Where positions *are* added to the stream, they get a channel that the
-# values of layer 1 avoid. None of this was designed.
+# The same 64 dimensions, used as several channels. The token stands in one; layer 0 puts the
+# previous token in another; queries look at the first and keys at the second. Where positions *are*
+# added to the stream, they get a channel that the values of layer 1 avoid. None of this was
+# designed.
 #
 # ## What orthogonal buys
 # If a reader is orthogonal to a writer, it cannot notice it. At 90° that is exact. At 76° it is a hope. So test it: take
@@ -198,13 +311,19 @@ turn = torch.linalg.qr(random_rows(0, 64))[0]  # a random rotation of the whole 
 hidden = {"the token": token, "the token,\nturned at random": token @ turn}
 hidden |= {"what layer 0 wrote": layer_0, "what layer 0 wrote,\nturned at random": layer_0 @ turn}
 readers = {"q": "queries", "k": "keys", "v": "values", "output": "output"}
-shares = torch.tensor([[right_without(model, mixed, reader, what) for reader in readers] for what in hidden.values()])
+shares = torch.tensor(
+    [[right_without(model, mixed, reader, what) for reader in readers] for what in hidden.values()]
+)
 figure, ax = plt.subplots(figsize=(8, 4))
-image = heatmap(ax, 100 * shares, signed=False, limit=100.0, xlabel="hidden from this reader of layer 1")
+image = heatmap(
+    ax, 100 * shares, signed=False, limit=100.0, xlabel="hidden from this reader of layer 1"
+)
 write_values(ax, 100 * shares, "{:.0f} %")
 ax.set(xticks=range(4), yticks=range(4), xticklabels=readers.values(), yticklabels=hidden)
 figure.colorbar(image, ax=ax, label="right next tokens (%)", shrink=0.9)
-figure.suptitle("Queries and values need the token, keys need what layer 0 wrote", x=0.02, ha="left")
+figure.suptitle(
+    "Queries and values need the token, keys need what layer 0 wrote", x=0.02, ha="left"
+)
 show(figure, "hidden")
 claim("layer 0 hidden from the queries: right", shares[2, 0], low=0.99, measured=1)
 claim("layer 0 hidden from the values", shares[2, 2], low=0.99, measured=1)
@@ -217,25 +336,29 @@ claim("the token hidden from the values", shares[0, 2], high=0.2, measured=0.04)
 claim("control for the token, the worst of the four", shares[1].min(), low=0.95, measured=0.998)
 
 # %% [markdown]
-# Each row needs the control below it. Layer 0 hidden from queries or values does no harm, although random directions of
-# the same length do: these readers really look elsewhere. Hidden from the keys it is fatal, although random directions
-# are not: here it is needed. The token is needed by queries and values. But that keys and output do without it shows
-# nothing, for they do without anything of that size. Without the control we would have counted it as evidence.
+# Each row needs the control below it. Layer 0 hidden from queries or values does no harm, although
+# random directions of the same length do: these readers really look elsewhere. Hidden from the keys
+# it is fatal, although random directions are not: here it is needed. The token is needed by queries
+# and values. But that keys and output do without it shows nothing, for they do without anything of
+# that size. Without the control we would have counted it as evidence.
 #
-# And "right" is a coarse measure. *Predict:* with layer 0 hidden from the queries, by how much do the logits move, next to
-# the model built by hand? In the repeat, and before it?
+# And "right" is a coarse measure. *Predict:* with layer 0 hidden from the queries, by how much do
+# the logits move, next to the model built by hand? In the repeat, and before it?
 
 # %%
 planted = induction_model(d_vocab=40)
 by_hand = logits_moved(planted, held_out(planted, periods=(1, 16), batch=64), "q")
 claim("built by hand: typical change of a logit, anywhere", max(by_hand), low=0, high=0)
 in_the_repeat, elsewhere = logits_moved(model, mixed, "q")
-claim("trained, in the repeat (share of the logits' spread)", in_the_repeat, high=0.2, measured=0.0447)
+claim(
+    "trained, in the repeat (share of the logits' spread)", in_the_repeat, high=0.2, measured=0.0447
+)
 claim("trained, elsewhere", elsewhere, low=0.35, measured=0.97)
 
 # %% [markdown]
-# Exactly nothing by hand; a little in the repeat of the trained model; and a lot elsewhere, where nothing can be predicted
-# and so nobody notices. "The queries ignore layer 0" is true for the task that we measured, and no further.
+# Exactly nothing by hand; a little in the repeat of the trained model; and a lot elsewhere, where
+# nothing can be predicted and so nobody notices. "The queries ignore layer 0" is true for the task
+# that we measured, and no further.
 #
 # ## More features than dimensions
 # At one position the stream may have to say which of 64 tokens is here, which of 64 came before, and which of 64 comes
@@ -244,32 +367,65 @@ claim("trained, elsewhere", elsewhere, low=0.35, measured=0.97)
 
 # %%
 W_OV = model.W_V[0, previous] @ model.W_O[0, previous]
-now, before, following = model.W_E[1:], model.W_E[1:] @ W_OV, model.W_U.T[1:]  # 64 rows each, BOS left out
+# 64 rows each, BOS left out
+now, before, following = model.W_E[1:], model.W_E[1:] @ W_OV, model.W_U.T[1:]
 clutter = interference(torch.cat([now, before, following]))
 claim("interference of the 192 directions", clutter, low=0.11, high=0.17, measured=0.138)
-claim("of 192 random directions (1/sqrt(64) = .125)", interference(random_rows(0, 192)), low=0.12, high=0.13, measured=0.126)
-middle = cache["blocks.1.hook_resid_pre"][:, 2:]  # between the layers, wherever there is a previous token
-by_now, by_before = ((middle @ rows.T).argmax(dim=-1) + 1 for rows in (now, before))  # the token with the longest shadow
+claim(
+    "of 192 random directions (1/sqrt(64) = .125)",
+    interference(random_rows(0, 192)),
+    low=0.12,
+    high=0.13,
+    measured=0.126,
+)
+# between the layers, wherever there is a previous token
+middle = cache["blocks.1.hook_resid_pre"][:, 2:]
+# the token with the longest shadow
+by_now, by_before = ((middle @ rows.T).argmax(dim=-1) + 1 for rows in (now, before))
 current, last = repeats.tokens[:, 2:], repeats.tokens[:, 1:-1]
-claim("current token, read with the token directions", (by_now == current).float().mean(), low=0.98, measured=1)
-claim("previous token, read with the head's directions", (by_before == last).float().mean(), low=0.9, measured=1)
-claim("previous token, read with the token directions", (by_now == last).float().mean(), high=0.05, measured=0)
+claim(
+    "current token, read with the token directions",
+    (by_now == current).float().mean(),
+    low=0.98,
+    measured=1,
+)
+claim(
+    "previous token, read with the head's directions",
+    (by_before == last).float().mean(),
+    low=0.9,
+    measured=1,
+)
+claim(
+    "previous token, read with the token directions",
+    (by_now == last).float().mean(),
+    high=0.05,
+    measured=0,
+)
 
 # %% [markdown]
-# No better than random directions. And yet both tokens are read off one vector by plain dot products, each in its own
-# set of directions. The last line is the control: the same directions do not serve for both.
+# No better than random directions. And yet both tokens are read off one vector by plain dot
+# products, each in its own set of directions. The last line is the control: the same directions do
+# not serve for both.
 #
-# Why is that possible? Because only a few of the 192 are present at once. Each adds a little noise to the reading of the
-# others. So the limit is on how many are *active*, much less on how many *exist*. Random directions show it:
+# Why is that possible? Because only a few of the 192 are present at once. Each adds a little noise
+# to the reading of the others. So the limit is on how many are *active*, much less on how many
+# *exist*. Random directions show it:
 
 # %%
 (figure, ax), sizes = plt.subplots(figsize=(7.5, 4)), [2**power for power in range(5, 13)]
 for active in (1, 3, 8, 24):
-    ax.plot(sizes, [100 * read_back(n, active) for n in sizes], marker="o", label=f"{active} at once")
+    ax.plot(
+        sizes, [100 * read_back(n, active) for n in sizes], marker="o", label=f"{active} at once"
+    )
 ax.axvline(64, color="grey", linestyle=":", label="64 dimensions")
 ax.set_xscale("log", base=2)
 ax.set_xticks(sizes, sizes)
-ax.set(xlabel="directions that exist", ylabel="read right (%)", ylim=(0, 105), title="Many may exist, few be active")
+ax.set(
+    xlabel="directions that exist",
+    ylabel="read right (%)",
+    ylim=(0, 105),
+    title="Many may exist, few be active",
+)
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 show(figure, "bandwidth")
 claim("4096 directions, 3 active", read_back(4096, 3), low=0.9, high=1, measured=0.963)
@@ -288,13 +444,17 @@ claim("where two heads of layer 1 write (degrees), as trained", trained, low=50,
 claim("in the stretched stream", stretched, high=30, measured=18)
 
 # %% [markdown]
-# The angles are gone, and it is the same model: an angle depends on the basis in which training happened to leave the
-# stream. What a reader receives from a writer, `W_O W_Q`, does not. So believe the hiding; angles say where to try it.
+# The angles are gone, and it is the same model: an angle depends on the basis in which training
+# happened to leave the stream. What a reader receives from a writer, `W_O W_Q`, does not. So
+# believe the hiding; angles say where to try it.
 #
 # ## What you have now
 # - The stream as an exact sum, and the warning that long does not mean important.
-# - Two freedoms that change no logit: look at subspaces, not at the lengths of q and k; and do not trust angles alone.
-# - Three channels: the token for queries and values of layer 1, what layer 0 wrote for its keys, the answer for the output.
+# - Two freedoms that change no logit: look at subspaces, not at the lengths of q and k; and do not
+#   trust angles alone.
+# - Three channels: the token for queries and values of layer 1, what layer 0 wrote for its keys,
+#   the answer for the output.
 # - Three controls: random subspaces, random directions of the same length, a model built by hand.
 #
-# Next: these channels were not there at the start. When do they appear, and how suddenly? `python -m course 3`.
+# Next: these channels were not there at the start. When do they appear, and how suddenly? `python
+# -m course 3`.

@@ -1,16 +1,19 @@
 # %% [markdown]
 # # 4. What exactly can the model do?
 #
-# 25 minutes to read, 85 with the exercises. Afterwards you can test a model from outside: with sequences built so that
-# different explanations predict different answers. Not covered: which heads do it (chapter 5) and how (chapters 6 to 9).
+# 25 minutes to read, 85 with the exercises. Afterwards you can test a model from outside: with
+# sequences built so that different explanations predict different answers. Not covered: which heads
+# do it (chapter 5) and how (chapters 6 to 9).
 #
-# **The question.** Our model predicts repeated random tokens. "It has learnt induction" is one description of that. "It
-# copies what stood ten tokens back" is another. Before we open the model we should know what there is to explain.
+# **The question.** Our model predicts repeated random tokens. "It has learnt induction" is one
+# description of that. "It copies what stood ten tokens back" is another. Before we open the model
+# we should know what there is to explain.
 #
-# So others sit the same tests: models with **one layer** and with **no layers**, trained the same way (the latter here, 100
-# steps); the **impostor** of chapter 3, trained on period 10 only; and an **untrained** one with random weights. Two more
-# are built by hand, so we know how they work. *Sharing* attends equally to every token that followed an earlier copy of
-# the current one. *Pointing* finds the *first* copy and looks one position further.
+# So others sit the same tests: models with **one layer** and with **no layers**, trained the same
+# way (the latter here, 100 steps); the **impostor** of chapter 3, trained on period 10 only; and an
+# **untrained** one with random weights. Two more are built by hand, so we know how they work.
+# *Sharing* attends equally to every token that followed an earlier copy of the current one.
+# *Pointing* finds the *first* copy and looks one position further.
 
 # %%
 import torch
@@ -33,7 +36,9 @@ from solutions.ch04_induction_behaviour import (
 
 model = the_model()
 vocab, n_ctx = model.cfg.d_vocab, model.cfg.n_ctx
-no_layers = train(ModelConfig(n_layers=0), PRESETS["induction"].train.changed(steps=100, eval_every=100)).model
+no_layers = train(
+    ModelConfig(n_layers=0), PRESETS["induction"].train.changed(steps=100, eval_every=100)
+).model
 torch.set_grad_enabled(False)
 one_layer, impostor = the_model("one-layer"), the_model("impostor")
 untrained = Transformer(model.cfg, seed=0)
@@ -44,9 +49,9 @@ claim("loss of pure guessing, ln 64, in nats", chance, measured=4.159)
 # %% [markdown]
 # ## Test 1: does the loss fall, and where?
 #
-# Take sequences that begin their second copy at position 11 (period 10). Average the loss at each position separately.
-# **Exercise `loss_by_position`** (10 minutes).
-# *Predict:* four curves, for zero, one and two layers and for the impostor. Which of them fall at position 11?
+# Take sequences that begin their second copy at position 11 (period 10). Average the loss at each
+# position separately. **Exercise `loss_by_position`** (10 minutes). *Predict:* four curves, for
+# zero, one and two layers and for the impostor. Which of them fall at position 11?
 
 
 # %%
@@ -55,8 +60,17 @@ def losses_at(model, period):
     return loss_by_position(model(tokens), tokens)
 
 
-contestants = {"no layers": no_layers, "one layer": one_layer, "two layers": model, "impostor": impostor}
-curves = {(name, period): losses_at(each, period) for name, each in contestants.items() for period in (10, 13)}
+contestants = {
+    "no layers": no_layers,
+    "one layer": one_layer,
+    "two layers": model,
+    "impostor": impostor,
+}
+curves = {
+    (name, period): losses_at(each, period)
+    for name, each in contestants.items()
+    for period in (10, 13)
+}
 figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
 for ax, period in zip(axes, (10, 13)):
     for name, colour, marker in zip(contestants, (ORANGE, GREEN, BLUE, RED), "s^ox"):
@@ -70,49 +84,93 @@ axes[1].set_title("Period 13: it was doing something else")
 axes[1].legend(loc="lower left", bbox_to_anchor=(0, 0.06))
 axes[1].text(30, chance - 0.35, "ln 64 = 4.16: guessing", color="grey", ha="right", fontsize=9)
 show(figure, "loss_by_position")
-claim("two layers, period 10, second copy on", curves["two layers", 10][11:].mean(), high=0.05, measured=0.00147)
-claim("two layers, period 13, second copy on", curves["two layers", 13][14:].mean(), high=0.05, measured=0.00186)
+claim(
+    "two layers, period 10, second copy on",
+    curves["two layers", 10][11:].mean(),
+    high=0.05,
+    measured=0.00147,
+)
+claim(
+    "two layers, period 13, second copy on",
+    curves["two layers", 13][14:].mean(),
+    high=0.05,
+    measured=0.00186,
+)
 claim("impostor, last position, period 10", curves["impostor", 10][-1], high=0.1, measured=0.022)
 claim("impostor, period 13", curves["impostor", 13][14:].mean(), low=chance, measured=6.40)
 claim("one layer, period 13", curves["one layer", 13][14:].mean(), low=3.0, measured=4.49)
-claim("no layers, period 13", curves["no layers", 13][14:].mean(), low=chance, high=5.0, measured=4.42)
+claim(
+    "no layers, period 13", curves["no layers", 13][14:].mean(), low=chance, high=5.0, measured=4.42
+)
 
 # %% [markdown]
-# The left panel is the wrong story, told with honest numbers. Whoever tests at period 10 alone finds the impostor right
-# every time (the table after test 5 shows it: 100 %), and at the end as sure as ours. Only its slow start could make you
-# suspicious. At period 13 it is *worse than guessing*: it is sure of the wrong token.
+# The left panel is the wrong story, told with honest numbers. Whoever tests at period 10 alone
+# finds the impostor right every time (the table after test 5 shows it: 100 %), and at the end as
+# sure as ours. Only its slow start could make you suspicious. At period 13 it is *worse than
+# guessing*: it is sure of the wrong token.
 #
-# No layers means bigrams: the guess depends on the token just read and on nothing else. Among random tokens the best such
-# guess is "anything", ln 64. Ours is slightly worse, because it learnt that a token sometimes repeats at once (period 1).
-# One layer has learnt a few fixed distances, and none of them is 13.
+# No layers means bigrams: the guess depends on the token just read and on nothing else. Among
+# random tokens the best such guess is "anything", ln 64. Ours is slightly worse, because it learnt
+# that a token sometimes repeats at once (period 1). One layer has learnt a few fixed distances, and
+# none of them is 13.
 #
 # ## Test 2: one number
 #
-# Olsson et al. (2022) sum such a curve up in the *ICL score*: loss at a late position minus loss at an early one.
-# Negative means that context helps.
-# **Exercise `icl_score`** (5 minutes).
-# *Predict:* can a predictor that never copies anything have a negative score? Think of sequences that do *not* repeat, but
-# in which no token occurs twice.
+# Olsson et al. (2022) sum such a curve up in the *ICL score*: loss at a late position minus loss at
+# an early one. Negative means that context helps. **Exercise `icl_score`** (5 minutes). *Predict:*
+# can a predictor that never copies anything have a negative score? Think of sequences that do *not*
+# repeat, but in which no token occurs twice.
 
 # %%
-claim("ICL score, two layers, period 10", icl_score(curves["two layers", 10], 5, 30), high=-4, measured=-4.17)
-claim("ICL score, impostor, period 10", icl_score(curves["impostor", 10], 5, 30), high=-4, measured=-4.16)
-claim("ICL score, impostor, period 13", icl_score(curves["impostor", 13], 5, 30), low=2, measured=4.50)
-claim("ICL score, no layers", icl_score(curves["no layers", 10], 5, 30), low=-0.3, high=0.3, measured=0.006)
-claim("ICL score, untrained", icl_score(losses_at(untrained, 10), 5, 30), low=-0.3, high=0.3, measured=-0.083)
-crossing_out = (vocab - 1.0 - torch.arange(n_ctx - 1)).log()  # position k: k tokens were read, 64 - k are left
-claim("ICL score of crossing out the tokens already seen", icl_score(crossing_out, 5, 30), high=-0.5, measured=-0.551)
+claim(
+    "ICL score, two layers, period 10",
+    icl_score(curves["two layers", 10], 5, 30),
+    high=-4,
+    measured=-4.17,
+)
+claim(
+    "ICL score, impostor, period 10",
+    icl_score(curves["impostor", 10], 5, 30),
+    high=-4,
+    measured=-4.16,
+)
+claim(
+    "ICL score, impostor, period 13", icl_score(curves["impostor", 13], 5, 30), low=2, measured=4.50
+)
+claim(
+    "ICL score, no layers",
+    icl_score(curves["no layers", 10], 5, 30),
+    low=-0.3,
+    high=0.3,
+    measured=0.006,
+)
+claim(
+    "ICL score, untrained",
+    icl_score(losses_at(untrained, 10), 5, 30),
+    low=-0.3,
+    high=0.3,
+    measured=-0.083,
+)
+# position k: k tokens were read, 64 - k are left
+crossing_out = (vocab - 1.0 - torch.arange(n_ctx - 1)).log()
+claim(
+    "ICL score of crossing out the tokens already seen",
+    icl_score(crossing_out, 5, 30),
+    high=-0.5,
+    measured=-0.551,
+)
 
 # %% [markdown]
-# So a negative score shows learning in context, and not *how*. Crossing out tokens is in-context learning too, and no
-# induction at all. Whether induction heads are behind most in-context learning of large models is disputed: Olsson et al.
-# argue that they may be; later work finds that induction is not all of it (arXiv 2511.05743, 2025).
+# So a negative score shows learning in context, and not *how*. Crossing out tokens is in-context
+# learning too, and no induction at all. Whether induction heads are behind most in-context learning
+# of large models is disputed: Olsson et al. argue that they may be; later work finds that induction
+# is not all of it (arXiv 2511.05743, 2025).
 #
 # ## Test 3: other periods, and a third time
 #
 # Accuracy is easier to read than nats, if we count only positions whose next token can be known.
-# **Exercise `induction_accuracy`** (10 minutes).
-# Training used periods 1 to 16. *Predict:* what happens at 17 to 29, which the model has never seen?
+# **Exercise `induction_accuracy`** (10 minutes). Training used periods 1 to 16. *Predict:* what
+# happens at 17 to 29, which the model has never seen?
 
 
 # %%
@@ -124,34 +182,50 @@ def accuracy_at_periods(model, periods, batch=64):
 periods = range(1, n_ctx - 2)
 figure, ax = plt.subplots(figsize=(7.5, 3.8))
 ax.axvspan(0.5, 16.5, color="grey", alpha=0.12, linewidth=0)
-ax.text(16.3, 50, "periods in training\n(impostor: only 10)", ha="right", fontsize=9, color="dimgrey")
-for name, colour, marker in (("two layers", BLUE, "o"), ("one layer", GREEN, "^"), ("impostor", RED, "x")):
+ax.text(
+    16.3, 50, "periods in training\n(impostor: only 10)", ha="right", fontsize=9, color="dimgrey"
+)
+for name, colour, marker in (
+    ("two layers", BLUE, "o"),
+    ("one layer", GREEN, "^"),
+    ("impostor", RED, "x"),
+):
     curve = [100 * accuracy_at_periods(contestants[name], (p, p), batch=32) for p in periods]
     ax.plot(periods, curve, color=colour, marker=marker, markersize=5, label=name)
-ax.set(title="Only the two-layer model does not care about the period", xlabel="period (tokens)", ylim=(-4, 105))
+ax.set(
+    title="Only the two-layer model does not care about the period",
+    xlabel="period (tokens)",
+    ylim=(-4, 105),
+)
 ax.set_ylabel("right next token in the repeat (%)")
 ax.legend(loc="center right")
 show(figure, "unseen_periods")
 claim("two layers, periods 17 to 29", accuracy_at_periods(model, (17, 29)), low=0.98, measured=1.0)
-claim("impostor, periods 17 to 29", accuracy_at_periods(impostor, (17, 29)), high=0.05, measured=0.0)
+claim(
+    "impostor, periods 17 to 29", accuracy_at_periods(impostor, (17, 29)), high=0.05, measured=0.0
+)
 claim("impostor, period 5", accuracy_at_periods(impostor, (5, 5)), low=0.3, measured=0.7)
 nine = losses_at(model, 9)  # copies begin at positions 1, 10 and 19
 claim("loss in the second copy, period 9", nine[10:19].mean(), high=0.02, measured=0.00247)
 claim("loss in the third copy, period 9", nine[19:28].mean(), high=0.01, measured=0.00082)
 
 # %% [markdown]
-# Beyond training nothing changes for ours. One earlier occurrence is enough; a third copy makes it only a little surer. The
-# impostor also gets something at 1, 2 and 5. They divide 10, so ten back stands the right token there, too.
+# Beyond training nothing changes for ours. One earlier occurrence is enough; a third copy makes it
+# only a little surer. The impostor also gets something at 1, 2 and 5. They divide 10, so ten back
+# stands the right token there, too.
 #
 # ## Test 4: part of a sentence comes back
 #
-# So far everything repeated at one fixed distance within a sequence, until the end. Real text is not like that.
-# **Exercise `partial_repeat_tokens`** (15 minutes). Twelve tokens, six others, then tokens 3 to 7 of the twelve again.
+# So far everything repeated at one fixed distance within a sequence, until the end. Real text is
+# not like that. **Exercise `partial_repeat_tokens`** (15 minutes). Twelve tokens, six others, then
+# tokens 3 to 7 of the twelve again.
 
 
 # %%
 def on_part(model, gap):
-    return induction_accuracy(model, *partial_repeat_tokens(12, (3, 8), gap, 256, vocab, torch.Generator().manual_seed(2)))
+    return induction_accuracy(
+        model, *partial_repeat_tokens(12, (3, 8), gap, 256, vocab, torch.Generator().manual_seed(2))
+    )
 
 
 claim("two layers, gap 6", on_part(model, 6), low=0.98, measured=1.0)
@@ -159,13 +233,14 @@ claim("impostor, gap 6: the repeat lies 15 back", on_part(impostor, 6), high=0.1
 claim("impostor, gap 1: the repeat lies 10 back", on_part(impostor, 1), low=0.9, measured=1.0)
 
 # %% [markdown]
-# With an unlucky gap this new test passes the impostor. **A test is only as good as the wrong explanations it excludes.**
+# With an unlucky gap this new test passes the impostor. **A test is only as good as the wrong
+# explanations it excludes.**
 #
 # ## Test 5: two answers
 #
-# `A B ... A C ... A ?` Here induction itself does not say what comes next. On every sequence so far, *sharing* and
-# *pointing* gave the same predictions. *Predict:* what do they say now? And the trained model, which never saw such a
-# conflict?
+# `A B ... A C ... A ?` Here induction itself does not say what comes next. On every sequence so
+# far, *sharing* and *pointing* gave the same predictions. *Predict:* what do they say now? And the
+# trained model, which never saw such a conflict?
 #
 # **Exercise `distractor_tokens`** (20 minutes).
 
@@ -173,11 +248,20 @@ claim("impostor, gap 1: the repeat lies 10 back", on_part(impostor, 1), low=0.9,
 stories = ["BC", "BBC", "BCC", "BCB"]
 figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.9), sharey=True)
 answers = {}
-for ax, (name, each) in zip(axes, {"sharing": sharing, "pointing": pointing, "trained": model}.items()):
-    sequences = (distractor_tokens(story, 4, 256, vocab, torch.Generator().manual_seed(1)) for story in stories)
+for ax, (name, each) in zip(
+    axes, {"sharing": sharing, "pointing": pointing, "trained": model}.items()
+):
+    sequences = (
+        distractor_tokens(story, 4, 256, vocab, torch.Generator().manual_seed(1))
+        for story in stories
+    )
     B, C = torch.stack([candidate_shares(each, *sequence) for sequence in sequences]).T
     answers[name] = dict(zip(stories, zip(B.tolist(), C.tolist())))
-    parts = (("B", 0 * B, B, BLUE), ("C", B, C, ORANGE), ("all others", B + C, 1 - B - C, "lightgrey"))
+    parts = (
+        ("B", 0 * B, B, BLUE),
+        ("C", B, C, ORANGE),
+        ("all others", B + C, 1 - B - C, "lightgrey"),
+    )
     for label, below, part, colour in parts:
         ax.bar(stories, 100 * part, bottom=100 * below, color=colour, label=label, width=0.7)
     ax.set(title=name, xlabel="what followed A so far, in order")
@@ -187,25 +271,39 @@ figure.suptitle("Three models that agree on every repeat disagree here", x=0.02,
 show(figure, "distractors")
 claim("sharing, BC: probability of B", answers["sharing"]["BC"][0], low=0.412, high=0.413)
 claim("pointing, BCC: probability of B", answers["pointing"]["BCC"][0], low=0.99)
-BC, BBC, BCC, BCB = (answers["trained"][story] for story in stories)  # each: (probability of B, of C)
+# each: (probability of B, of C)
+BC, BBC, BCC, BCB = (answers["trained"][story] for story in stories)
 claim("trained, BC: B or C", sum(BC), low=0.8, measured=0.94)
 claim("trained, BC: C, the later one", BC[1], low=0.5, measured=0.81)
 claim("trained, what a second vote adds to C (BCC - BC)", BCC[1] - BC[1], low=0.02, measured=0.152)
-claim("trained, what coming last adds to B (BCB - BBC)", BCB[0] - BBC[0], low=-0.2, high=0.8, measured=0.378)
+claim(
+    "trained, what coming last adds to B (BCB - BBC)",
+    BCB[0] - BBC[0],
+    low=-0.2,
+    high=0.8,
+    measured=0.378,
+)
 
 # %% [markdown]
-# *Sharing* takes a vote (B and C get exp(5) each against 63 tokens with 1: 41 %). *Pointing* believes the first time. The
-# trained model does neither: votes count, and in a tie the later one wins. Nothing in training asked for that; there, all
-# earlier followers agreed. So chance decides: what coming last adds (last line) ranged from .01 to .55 over five seeds.
+# *Sharing* takes a vote (B and C get exp(5) each against 63 tokens with 1: 41 %). *Pointing*
+# believes the first time. The trained model does neither: votes count, and in a tie the later one
+# wins. Nothing in training asked for that; there, all earlier followers agreed. So chance decides:
+# what coming last adds (last line) ranged from .01 to .55 over five seeds.
 #
-# So equal accuracy on the training task does not mean the same algorithm. Nor do these bars prove one: that takes a look
-# inside. Here is the whole battery, with every control.
+# So equal accuracy on the training task does not mean the same algorithm. Nor do these bars prove
+# one: that takes a look inside. Here is the whole battery, with every control.
 
 
 # %%
 def on_distractors(model):
     tokens, candidates = distractor_tokens("BC", 4, 256, vocab, torch.Generator().manual_seed(1))
-    return (model(tokens)[:, -1].argmax(dim=-1, keepdim=True) == candidates).any(dim=1).float().mean().item()
+    return (
+        (model(tokens)[:, -1].argmax(dim=-1, keepdim=True) == candidates)
+        .any(dim=1)
+        .float()
+        .mean()
+        .item()
+    )
 
 
 repeats = held_out(model, (9, 9), 256, prefix=0)
@@ -217,11 +315,21 @@ tests = {
     "part of a sentence": lambda each: on_part(each, 6),
     "A B ... A C ... A: B or C": on_distractors,
 }
-everyone = {"two\nlayers": model, "one\nlayer": one_layer, "no\nlayers": no_layers, "impostor": impostor,
-            "untrained": untrained, "sharing\n(handmade)": sharing, "pointing\n(handmade)": pointing}  # fmt: skip
+everyone = {
+    "two\nlayers": model,
+    "one\nlayer": one_layer,
+    "no\nlayers": no_layers,
+    "impostor": impostor,
+    # fmt: skip
+    "untrained": untrained,
+    "sharing\n(handmade)": sharing,
+    "pointing\n(handmade)": pointing,
+}
 table = torch.tensor([[100 * test(each) for each in everyone.values()] for test in tests.values()])
 figure, ax = plt.subplots(figsize=(9, 3.9))
-image = heatmap(ax, table, signed=False, limit=100.0, title="The impostor passes only the first test")
+image = heatmap(
+    ax, table, signed=False, limit=100.0, title="The impostor passes only the first test"
+)
 write_values(ax, table, "{:.0f}")
 ax.set_xticks(range(len(everyone)), everyone, fontsize=9)
 ax.set_yticks(range(len(tests)), tests)
@@ -235,13 +343,13 @@ claim("one layer, last test (%)", table[-1, 1], high=60, measured=32)
 claim("untrained, best test (%)", table[:, 4].max(), high=15)
 
 # %% [markdown]
-# The 32 % of one layer in the last row is no induction either: the last A lies six back, and the picture of test 3 shows
-# that it knows this distance.
+# The 32 % of one layer in the last row is no induction either: the last A lies six back, and the
+# picture of test 3 shows that it knows this distance.
 #
 # ## The same in words
 #
-# Give each of the 64 tokens a word, in any order. *Predict:* after the second "James", what comes next? And where will the
-# model be confident and *wrong*?
+# Give each of the 64 tokens a word, in any order. *Predict:* after the second "James", what comes
+# next? And where will the model be confident and *wrong*?
 
 # %%
 WORDS = """James Bond Bean orders one dry martini , shaken not stirred . the barman asks : ? yes says a an my his her name is
@@ -269,7 +377,11 @@ for row, (probability, token, follows) in enumerate(zip(best, guess, [*words[1:]
 ax.set_yticks(range(len(words)), words)
 ax.margins(y=0.01)
 ax.invert_yaxis()
-ax.set(xlabel="probability of the best guess for the next word (%)", ylabel="word just read", xlim=(0, 100))
+ax.set(
+    xlabel="probability of the best guess for the next word (%)",
+    ylabel="word just read",
+    xlim=(0, 100),
+)
 ax.set_title("Sure wherever a word was read before, even where that is wrong")
 show(figure, "words")
 bond, bean = (1 + WORDS.index(name) for name in ("Bond", "Bean"))
@@ -281,18 +393,21 @@ claim("the first 'shaken': its best guess", best[7], high=0.15, measured=0.0241)
 claim("the second ',': probability of 'shaken', which is wrong", best[20], low=0.8, measured=1.0)
 
 # %% [markdown]
-# Rename Bond, and the model says Bean. Take away the first mention, and it has no idea. It knows nothing about spies: it
-# knows this sequence. And after "stirred" and "," it is sure and wrong. Induction is a bet that what followed once will
-# follow again, and real text sometimes says no.
+# Rename Bond, and the model says Bean. Take away the first mention, and it has no idea. It knows
+# nothing about spies: it knows this sequence. And after "stirred" and "," it is sure and wrong.
+# Induction is a bet that what followed once will follow again, and real text sometimes says no.
 #
-# What these tests do **not** show: everything here is made of random tokens (the words too: their ids carry no meaning),
-# at most 32 of them. Synonyms, grammar, longer contexts and competing skills do not occur. A language model's induction
-# may look different.
+# What these tests do **not** show: everything here is made of random tokens (the words too: their
+# ids carry no meaning), at most 32 of them. Synonyms, grammar, longer contexts and competing skills
+# do not occur. A language model's induction may look different.
 #
 # ## What you have now
 #
-# - Five tests, and for each the wrong explanation that it excludes. The impostor passes one, or two with an unlucky gap.
-# - A behaviour to explain: any period, any part, one earlier occurrence is enough; in a tie the later wins.
-# - A limit: three models, equal on every repeat, answer a conflict in three ways. Testing one task does not decide *how*.
+# - Five tests, and for each the wrong explanation that it excludes. The impostor passes one, or two
+#   with an unlucky gap.
+# - A behaviour to explain: any period, any part, one earlier occurrence is enough; in a tie the
+#   later wins.
+# - A limit: three models, equal on every repeat, answer a conflict in three ways. Testing one task
+#   does not decide *how*.
 #
 # Next: open it. Which heads do this? `python -m course 5`.

@@ -1,18 +1,20 @@
 # %% [markdown]
 # # 6. Which heads matter for the answer?
 #
-# 30 minutes to read, 75 with the exercises. Afterwards you can split any logit into what each head wrote, watch the answer
-# appear from layer to layer, and say where both methods mislead. Not covered: effects that pass through other heads
-# (chapter 10), LayerNorm and MLPs (chapter 15).
+# 30 minutes to read, 75 with the exercises. Afterwards you can split any logit into what each head
+# wrote, watch the answer appear from layer to layer, and say where both methods mislead. Not
+# covered: effects that pass through other heads (chapter 10), LayerNorm and MLPs (chapter 15).
 #
-# **The question.** Chapter 5 found heads by where they *look*. Who writes the answer? The stream is a sum: the embedding
-# plus one vector per head. The unembedding is a matrix product. So every logit is a sum as well:
+# **The question.** Chapter 5 found heads by where they *look*. Who writes the answer? The stream is
+# a sum: the embedding plus one vector per head. The unembedding is a matrix product. So every logit
+# is a sum as well:
 #
 #     logit[token] = sum over the parts of  part . W_U[:, token]
 #
 # No approximation anywhere. Each term is the part's **direct logit attribution**.
 #
-# *Predict:* nine parts, the embedding and eight heads. Which of them write the answer, and which write none of it?
+# *Predict:* nine parts, the embedding and eight heads. Which of them write the answer, and which
+# write none of it?
 #
 # **Exercise `direct_logit_attribution`** (10 minutes).
 
@@ -20,7 +22,14 @@
 import torch
 
 from course.desk import claim, show, the_model
-from course.pictures.ch06 import draw_component_lens, draw_lenses, draw_misled, draw_probability, draw_shift, draw_waterfalls
+from course.pictures.ch06 import (
+    draw_component_lens,
+    draw_lenses,
+    draw_misled,
+    draw_probability,
+    draw_shift,
+    draw_waterfalls,
+)
 from minitransformer import Transformer
 from minitransformer.evaluate import held_out
 from minitransformer.planted import induction_model, negative_head_model
@@ -34,12 +43,18 @@ from solutions.ch06_logit_attribution import (
 )
 
 torch.set_grad_enabled(False)
-model, random_model, impostor = the_model(), Transformer(the_model().cfg, seed=1), the_model("impostor")
+model, random_model, impostor = (
+    the_model(),
+    Transformer(the_model().cfg, seed=1),
+    the_model("impostor"),
+)
 W_U, n_heads = model.W_U, model.cfg.n_heads
-repeats = held_out(model, periods=(10, 10), batch=128)  # BOS, a random prefix, then 10 random tokens again and again
+# BOS, a random prefix, then 10 random tokens again and again
+repeats = held_out(model, periods=(10, 10), batch=128)
 tokens = repeats.tokens
 right = tokens.roll(-1, dims=1)  # the next token
-known = repeats.predictable & (torch.arange(tokens.shape[1]) < tokens.shape[1] - 1)  # it can be known, and is in the batch
+# it can be known, and is in the batch
+known = repeats.predictable & (torch.arange(tokens.shape[1]) < tokens.shape[1] - 1)
 
 
 def average(x):
@@ -56,64 +71,115 @@ logits, cache = model.run_with_cache(tokens)
 labels, parts = residual_decomposition(cache)  # "embed", "0.0", "0.1", ...
 attribution = direct_logit_attribution(cache, W_U, right)  # component batch pos
 answer = average(attribution)
-claim("largest error of the sum, in logits", (attribution.sum(dim=0) - of(logits, right)).abs().max(), high=1e-4)
+claim(
+    "largest error of the sum, in logits",
+    (attribution.sum(dim=0) - of(logits, right)).abs().max(),
+    high=1e-4,
+)
 claim("logit of the right token", answer.sum(), low=8, high=20, measured=12.90)
-claim("share of it written by layer 1", answer[-n_heads:].sum() / answer.sum(), low=0.97, high=1.03, measured=0.998)
-claim("smallest share of a layer-1 head", answer[-n_heads:].min() / answer.sum(), low=0.05, high=0.25, measured=0.178)
+claim(
+    "share of it written by layer 1",
+    answer[-n_heads:].sum() / answer.sum(),
+    low=0.97,
+    high=1.03,
+    measured=0.998,
+)
+claim(
+    "smallest share of a layer-1 head",
+    answer[-n_heads:].min() / answer.sum(),
+    low=0.05,
+    high=0.25,
+    measured=0.178,
+)
 
 # %% [markdown]
-# All of layer 1, none of layer 0. Is that a finding, or would any model look so? Two controls: a model with random weights
-# and the same model asked about shuffled tokens. The sum is *exact in both*. An exact sum proves arithmetic, not a story;
-# the story is in which terms are large.
+# All of layer 1, none of layer 0. Is that a finding, or would any model look so? Two controls: a
+# model with random weights and the same model asked about shuffled tokens. The sum is *exact in
+# both*. An exact sum proves arithmetic, not a story; the story is in which terms are large.
 #
-# And where we know the truth, in the hand-built model with `s = 10`: the induction head gets 10, all else 0.
+# And where we know the truth, in the hand-built model with `s = 10`: the induction head gets 10,
+# all else 0.
 
 
 # %%
-shuffled = right.flatten()[torch.randperm(right.numel(), generator=torch.Generator().manual_seed(0))].view_as(right)
+shuffled = right.flatten()[
+    torch.randperm(right.numel(), generator=torch.Generator().manual_seed(0))
+].view_as(right)
 _, random_cache = random_model.run_with_cache(tokens)
 controls = {
     "control: shuffled tokens": average(direct_logit_attribution(cache, W_U, shuffled)),
-    "control: random weights": average(direct_logit_attribution(random_cache, random_model.W_U, right)),
+    "control: random weights": average(
+        direct_logit_attribution(random_cache, random_model.W_U, right)
+    ),
 }
 claim("controls: largest part", max(values.abs().max() for values in controls.values()), high=0.4)
 show(draw_waterfalls(labels, {"the right next token": answer, **controls}), "waterfall")
 
 planted = induction_model(d_vocab=40)
-small = held_out(planted, periods=(10, 10), batch=16, prefix=0).tokens  # from position 11 on all is known
+# from position 11 on all is known
+small = held_out(planted, periods=(10, 10), batch=16, prefix=0).tokens
 _, planted_cache = planted.run_with_cache(small)
-found = direct_logit_attribution(planted_cache, planted.W_U, small.roll(-1, dims=1))[:, :, 11:-1].mean(dim=(1, 2))
-claim("hand-built model: error of the known answer 0, 0, 10", (found - torch.tensor([0, 0, 10])).abs().max(), high=1e-4)
+found = direct_logit_attribution(planted_cache, planted.W_U, small.roll(-1, dims=1))[
+    :, :, 11:-1
+].mean(dim=(1, 2))
+claim(
+    "hand-built model: error of the known answer 0, 0, 10",
+    (found - torch.tensor([0, 0, 10])).abs().max(),
+    high=1e-4,
+)
 
 # %% [markdown]
 # ## A logit alone means nothing
 #
-# Add one vector `u` to every column of `W_U`. At each position all logits move by the same amount, and softmax does not see
-# it. It is the same model. But its attributions move, and we may choose `u`.
+# Add one vector `u` to every column of `W_U`. At each position all logits move by the same amount,
+# and softmax does not see it. It is the same model. But its attributions move, and we may choose
+# `u`.
 #
-# *Predict:* can we pick `u` so that the previous-token head "writes" the whole answer and the induction heads nothing?
+# *Predict:* can we pick `u` so that the previous-token head "writes" the whole answer and the
+# induction heads nothing?
 
 # %%
 roles = find_heads(model)
-previous, induction = ([labels.index(f"{at[0]}.{at[1]}") for at in roles[role]] for role in ("previous_token", "induction"))
+previous, induction = (
+    [labels.index(f"{at[0]}.{at[1]}") for at in roles[role]]
+    for role in ("previous_token", "induction")
+)
 wish = torch.zeros(len(labels))
 wish[previous[0]] = answer.sum()
-u = torch.linalg.lstsq(average(parts.movedim(-1, 0)).T, (wish - answer)[:, None]).solution  # d_model 1
+# d_model 1
+u = torch.linalg.lstsq(average(parts.movedim(-1, 0)).T, (wish - answer)[:, None]).solution
 W_shifted = W_U + u
 story = average(direct_logit_attribution(cache, W_shifted, right))
 moved = (parts.sum(dim=0) @ W_shifted).softmax(dim=-1) - logits.softmax(dim=-1)
-claim("length of u, relative to a column of W_U", u.norm() / W_U.norm(dim=0).mean(), high=300, measured=71.2)
+claim(
+    "length of u, relative to a column of W_U",
+    u.norm() / W_U.norm(dim=0).mean(),
+    high=300,
+    measured=71.2,
+)
 claim("largest change of a probability", moved.abs().max(), high=1e-3)
-claim("previous-token head, share of the shifted logit", story[previous[0]] / story.sum(), low=0.99, high=1.01)
-claim("induction heads, share of the shifted logit", story[induction].sum() / story.sum(), low=-0.01, high=0.01)
+claim(
+    "previous-token head, share of the shifted logit",
+    story[previous[0]] / story.sum(),
+    low=0.99,
+    high=1.01,
+)
+claim(
+    "induction heads, share of the shifted logit",
+    story[induction].sum() / story.sum(),
+    low=-0.01,
+    high=0.01,
+)
 
 # %% [markdown]
-# We can. It takes a long `u`, some 70 columns' length, because that head's outputs nearly cancel on average. So this is no
-# accident to fear in practice, but a bare logit attribution is a convention: the loss is the same for every `u`.
-# What survives is a **difference** of two logits: `u` cancels. It has a meaning too, since softmax divides all by the same
-# sum: `logit[a] - logit[b] = log p(a) - log p(b)`.
+# We can. It takes a long `u`, some 70 columns' length, because that head's outputs nearly cancel on
+# average. So this is no accident to fear in practice, but a bare logit attribution is a convention:
+# the loss is the same for every `u`. What survives is a **difference** of two logits: `u` cancels.
+# It has a meaning too, since softmax divides all by the same sum: `logit[a] - logit[b] = log p(a) -
+# log p(b)`.
 #
-# **Exercise `logit_difference_attribution`** (10 minutes). As the wrong token, take another one of the same block.
+# **Exercise `logit_difference_attribution`** (10 minutes). As the wrong token, take another one of
+# the same block.
 
 # %%
 wrong = tokens.roll(6, dims=1)  # seen 6 back: the one that comes 4 later in the block of 10
@@ -133,9 +199,10 @@ show(draw_shift(labels, bars), "shift")
 # %% [markdown]
 # ## Why not simply use probabilities?
 #
-# Because they do not add up. `+2` logits (all others fixed) multiply the odds by `e² = 7.4`: that turns 1 % into 7 %, and
-# 30 % into 76 %. At 99.9 % almost nothing is left to gain, so a head can push hard *against* the answer unseen. In a
-# hand-built model, head 1.0 adds 16 logits and head 1.1 takes 6 away.
+# Because they do not add up. `+2` logits (all others fixed) multiply the odds by `e² = 7.4`: that
+# turns 1 % into 7 %, and 30 % into 76 %. At 99.9 % almost nothing is left to gain, so a head can
+# push hard *against* the answer unseen. In a hand-built model, head 1.0 adds 16 logits and head 1.1
+# takes 6 away.
 #
 # *Predict:* remove 1.1. How much does the probability rise?
 
@@ -149,10 +216,16 @@ claim("1 % and 2 logits more", plus(0.01, 2), low=0.06, high=0.08, measured=0.06
 claim("30 % and 2 logits more", plus(0.30, 2), low=0.75, high=0.77, measured=0.760)
 hidden = negative_head_model(d_vocab=40)
 hidden_logits, hidden_cache = hidden.run_with_cache(small)
-without_logits = hidden.run_with_hooks(small, [("blocks.1.attn.hook_z", lambda z, hook: z * torch.tensor([[1.0], [0.0]]))])
+without_logits = hidden.run_with_hooks(
+    small, [("blocks.1.attn.hook_z", lambda z, hook: z * torch.tensor([[1.0], [0.0]]))]
+)
 answers, others = small.roll(-1, dims=1), small.roll(6, dims=1)
-shares = logit_difference_attribution(hidden_cache, hidden.W_U, answers, others)[:, :, 11:-1].mean(dim=(1, 2))
-p_with, p_without = (of(x.softmax(dim=-1), answers)[:, 11:-1].mean() for x in (hidden_logits, without_logits))
+shares = logit_difference_attribution(hidden_cache, hidden.W_U, answers, others)[:, :, 11:-1].mean(
+    dim=(1, 2)
+)
+p_with, p_without = (
+    of(x.softmax(dim=-1), answers)[:, 11:-1].mean() for x in (hidden_logits, without_logits)
+)
 claim("head 1.1, attributed", shares[-1], low=-6.01, high=-5.99)
 claim("probability of the right token with it", p_with, low=0.997, high=0.999, measured=0.99823)
 claim("and without it", p_without, low=0.9999, high=1.0)
@@ -164,10 +237,11 @@ show(draw_probability(pushes, shares[-2:], p_with, p_without), "probability")
 #
 # ## When does the answer appear?
 #
-# Unembed the stream before its time and you see what the model would say if it stopped there: the **logit lens**.
+# Unembed the stream before its time and you see what the model would say if it stopped there: the
+# **logit lens**.
 #
-# *Predict:* how often is the lens right after layer 0? And in the impostor of chapter 3, which was trained on period 10
-# only, and is right on period 10?
+# *Predict:* how often is the lens right after layer 0? And in the impostor of chapter 3, which was
+# trained on period 10 only, and is right on period 10?
 #
 # **Exercise `logit_lens`** (15 minutes).
 
@@ -179,33 +253,48 @@ def lens_of(model):
     return logit_lens(cache, model.W_U)
 
 
-lenses = {"the model": lens_of(model), "impostor": lens_of(impostor), "random weights": lens_of(random_model)}
+lenses = {
+    "the model": lens_of(model),
+    "impostor": lens_of(impostor),
+    "random weights": lens_of(random_model),
+}
 hits = {name: average(lens.argmax(dim=-1) == right) for name, lens in lenses.items()}  # [depth]
-claim("the last depth is the model's logits; error", (lenses["the model"][-1] - logits).abs().max(), high=1e-3)
+claim(
+    "the last depth is the model's logits; error",
+    (lenses["the model"][-1] - logits).abs().max(),
+    high=1e-3,
+)
 claim("the model: right after layer 0", hits["the model"][1], high=0.15, measured=0.016)
 claim("impostor: right after layer 0", hits["impostor"][1], low=0.9, measured=0.994)
 claim("random weights: right after layer 0", hits["random weights"][1], high=0.06)
 claim("the model: right after layer 1", hits["the model"][2], low=0.99, measured=1.0)
 claim("impostor: right after layer 1", hits["impostor"][2], low=0.99, measured=1.0)
 early = known.roll(-1, dims=1) & ~repeats.predictable  # the last token of the first block
-too_early = {name: (lens[-1].argmax(dim=-1) == right)[early].float().mean() for name, lens in lenses.items()}
+too_early = {
+    name: (lens[-1].argmax(dim=-1) == right)[early].float().mean() for name, lens in lenses.items()
+}
 claim("the model: right one token too early", too_early["the model"], high=0.15)
 claim("impostor: right one token too early", too_early["impostor"], low=0.7, measured=0.969)
 row = int((repeats.prefix == 3).nonzero()[0])
-titles = "The model: nothing until layer 1, then the whole repeat", "The impostor: the answer already stands after layer 0"
+titles = (
+    "The model: nothing until layer 1, then the whole repeat",
+    "The impostor: the answer already stands after layer 0",
+)
 panels = {title: lens[:, row] for title, lens in zip(titles, lenses.values())}
 show(draw_lenses(panels, tokens[row], repeat_starts=1 + 3 + 10), "lens")
 
 # %% [markdown]
-# The lens exposes the impostor: an answer that is there after one layer was not composed from two. (It also gives the
-# block's first token one step before anybody could know it: it counts to ten.) In the model the lens shows *nothing* after
-# layer 0. But a lens reads one language only, that of `W_U`. Nothing legible is not nothing there.
+# The lens exposes the impostor: an answer that is there after one layer was not composed from two.
+# (It also gives the block's first token one step before anybody could know it: it counts to ten.)
+# In the model the lens shows *nothing* after layer 0. But a lens reads one language only, that of
+# `W_U`. Nothing legible is not nothing there.
 #
 # Now each part on its own. To be free of `u`, compare each token with the mean of all tokens.
 #
 # **Exercise `component_lens`** (10 minutes).
 #
-# *Predict:* the induction heads raise the right token. Do they also raise its neighbours in the block?
+# *Predict:* the induction heads raise the right token. Do they also raise its neighbours in the
+# block?
 
 # %%
 single = component_lens(cache, W_U)  # component batch pos vocab
@@ -219,10 +308,24 @@ asked = {
 two_ahead = known & known.roll(-1, dims=1)  # the token after the next one is in the batch as well
 table = torch.stack([of(single, each)[:, two_ahead].mean(dim=1) for each in asked.values()], dim=1)
 own_choice = average(single.argmax(dim=-1) == right)
-claim("sum of the parts, softmaxed: error", (single.sum(dim=0).softmax(-1) - logits.softmax(-1)).abs().max(), high=1e-4)
-claim("weakest induction head: right all by itself", own_choice[induction].min(), low=0.6, measured=0.915)
+claim(
+    "sum of the parts, softmaxed: error",
+    (single.sum(dim=0).softmax(-1) - logits.softmax(-1)).abs().max(),
+    high=1e-4,
+)
+claim(
+    "weakest induction head: right all by itself",
+    own_choice[induction].min(),
+    low=0.6,
+    measured=0.915,
+)
 claim("best part of layer 0: right by itself", own_choice[:-n_heads].max(), high=0.1, measured=0.02)
-claim("induction heads: largest on any other token, in nats", table[induction, 1:].abs().max(), high=0.6, measured=0.142)
+claim(
+    "induction heads: largest on any other token, in nats",
+    table[induction, 1:].abs().max(),
+    high=0.6,
+    measured=0.142,
+)
 show(draw_component_lens(labels, list(asked), table, own_choice), "component_lens")
 
 # %% [markdown]
@@ -230,11 +333,11 @@ show(draw_component_lens(labels, list(asked), table, own_choice), "component_len
 #
 # ## Where attribution misleads
 #
-# By all three tools layer 0 is useless. A story that many would believe: "the previous-token head does not matter here".
-# It can be tested. Zero a head and run again.
+# By all three tools layer 0 is useless. A story that many would believe: "the previous-token head
+# does not matter here". It can be tested. Zero a head and run again.
 #
-# *Predict* two numbers: by how much does "right minus wrong" fall when an induction head is zeroed, and when the
-# previous-token heads are?
+# *Predict* two numbers: by how much does "right minus wrong" fall when an induction head is zeroed,
+# and when the previous-token heads are?
 
 
 # %%
@@ -258,21 +361,35 @@ effect = torch.stack([gap(run_without([head])) - gap(logits) for head in every_h
 broken = run_without(roles["previous_token"])
 joint = gap(broken) - gap(logits)
 claim("layer 1: effect + attribution, largest", (effect + direct)[n_heads:].abs().max(), high=1e-3)
-claim("previous-token heads, attributed together", difference[previous].sum(), low=-0.5, high=0.5, measured=-0.008)
+claim(
+    "previous-token heads, attributed together",
+    difference[previous].sum(),
+    low=-0.5,
+    high=0.5,
+    measured=-0.008,
+)
 claim("effect of zeroing them", joint, low=-20, high=-10, measured=-13.21)
 kept = ("blocks.1.attn.hook_pattern", lambda pattern, hook: cache[hook.name])
 kept_effect = gap(run_without(roles["previous_token"], [kept])) - gap(logits)
-claim("the same with the patterns of layer 1 kept as they were", kept_effect, low=-2, high=2, measured=0.018)
+claim(
+    "the same with the patterns of layer 1 kept as they were",
+    kept_effect,
+    low=-2,
+    high=2,
+    measured=0.018,
+)
 claim("right next tokens then", average(broken.argmax(dim=-1) == right), high=0.1, measured=0.014)
 
 show(draw_misled(every_head, direct, effect, (difference[previous].sum(), joint)), "misled")
 
 # %% [markdown]
-# For layer 1, attribution predicts the effect *exactly*: behind it comes nothing but the sum. The previous-token heads work
-# through the patterns of layer 1: keep those, and next to nothing is lost. They tell the induction heads where to look, and
-# the unembedding nothing. Direct attribution counts direct effects, as its name says.
+# For layer 1, attribution predicts the effect *exactly*: behind it comes nothing but the sum. The
+# previous-token heads work through the patterns of layer 1: keep those, and next to nothing is
+# lost. They tell the induction heads where to look, and the unembedding nothing. Direct attribution
+# counts direct effects, as its name says.
 #
-# It misleads the other way as well. An induction head is worth about 3 of 13 nats. What does the loss rise without it?
+# It misleads the other way as well. An induction head is worth about 3 of 13 nats. What does the
+# loss rise without it?
 
 
 # %%
@@ -281,19 +398,34 @@ def loss(logits):
 
 
 costs = torch.stack([loss(run_without([head])) - loss(logits) for head in roles["induction"]])
-claim("an induction head, attributed, on average", difference[induction].mean(), low=2, high=5, measured=3.3)
+claim(
+    "an induction head, attributed, on average",
+    difference[induction].mean(),
+    low=2,
+    high=5,
+    measured=3.3,
+)
 claim("costliest induction head alone, in nats of loss", costs.max(), high=0.3, measured=0.035)
-claim("all of them, in nats of loss", loss(run_without(roles["induction"])) - loss(logits), low=2.5, measured=4.21)
+claim(
+    "all of them, in nats of loss",
+    loss(run_without(roles["induction"])) - loss(logits),
+    low=2.5,
+    measured=4.21,
+)
 
 # %% [markdown]
-# Next to nothing: the others are enough. Attribution splits the credit; it does not say who is needed.
+# Next to nothing: the others are enough. Attribution splits the credit; it does not say who is
+# needed.
 #
 # ## What you have now
 #
 # - Attribution and lens, both exact sums, and four tools that you wrote.
-# - A rule: attribute *differences* of logits. Single logits shift at will, and probabilities saturate.
-# - Controls: shuffled tokens, random weights, a hand-built model, an impostor whose answer comes one layer early.
-# - The limit: direct attribution sees who *writes* the answer. The previous-token head writes none of it, and without it
-#   all is lost.
+# - A rule: attribute *differences* of logits. Single logits shift at will, and probabilities
+#   saturate.
+# - Controls: shuffled tokens, random weights, a hand-built model, an impostor whose answer comes
+#   one layer early.
+# - The limit: direct attribution sees who *writes* the answer. The previous-token head writes none
+#   of it, and without it all is lost.
 #
-# Next: how can a head decide where to look, and what to move? It is all in the weights. `python -m course 7`.
+# Next: how can a head decide where to look, and what to move? It is all in the weights. `python -m
+# course 7`.

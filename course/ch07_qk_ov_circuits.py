@@ -1,12 +1,13 @@
 # %% [markdown]
 # # 7. What a head does, read from its weights
 #
-# 35 minutes to read, 145 with the exercises. Afterwards you can say from a head's weights alone where it looks and what it
-# moves, for all tokens at once, and you know when such a reading misleads. Not covered: what one layer reads of the other
-# (chapter 8), whether the head matters (chapters 9 and 10), LayerNorm.
+# 35 minutes to read, 145 with the exercises. Afterwards you can say from a head's weights alone
+# where it looks and what it moves, for all tokens at once, and you know when such a reading
+# misleads. Not covered: what one layer reads of the other (chapter 8), whether the head matters
+# (chapters 9 and 10), LayerNorm.
 #
-# **The question.** Chapter 5 watched heads at work. But watching shows what a head did on a few hundred sequences, not
-# what it would do on others. The weights know it all. Can we read them?
+# **The question.** Chapter 5 watched heads at work. But watching shows what a head did on a few
+# hundred sequences, not what it would do on others. The weights know it all. Can we read them?
 
 # %%
 import torch
@@ -34,8 +35,12 @@ model, impostor, untrained = the_model(), the_model("impostor"), Transformer(Mod
 looks_back, copiers = (find_heads(model)[role] for role in ("previous_token", "induction"))
 print(f"previous-token heads: {looks_back}, induction heads: {copiers}")
 (layer, head), examples = copiers[0], {"induction head": (model, *copiers[0])}
-examples |= {"previous-token head": (model, *looks_back[0]), "untrained head": (untrained, *looks_back[0])}
-repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)  # BOS, then 10 random tokens again and again
+examples |= {
+    "previous-token head": (model, *looks_back[0]),
+    "untrained head": (untrained, *looks_back[0]),
+}
+# BOS, then 10 random tokens again and again
+repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)
 tokens, later = repeats.tokens, torch.ones(32, 32, dtype=torch.bool).triu(1)
 _, cache = model.run_with_cache(tokens)
 
@@ -60,12 +65,13 @@ def ov_circuits(model, layer=0):
 #
 #     score[i, j] = x_i (W_Q W_K^T) x_j^T / sqrt(d_head)      what a head writes = pattern x (W_V W_O)
 #
-# Only two products ever count, the QK circuit `W_QK = W_Q W_K^T`, *where to look*, and the OV circuit `W_OV = W_V W_O`,
-# *what to move* (Elhage et al. 2021).
+# Only two products ever count, the QK circuit `W_QK = W_Q W_K^T`, *where to look*, and the OV
+# circuit `W_OV = W_V W_O`, *what to move* (Elhage et al. 2021).
 #
-# *Predict:* multiply `W_Q` by any invertible matrix M and `W_K` by the transposed inverse of M. What changes?
-# **Exercises `low_rank_matmul`** (10 minutes), **`qk_matrix`, `ov_matrix`** (5 minutes each). Both return a `LowRank`: a
-# product kept as its two factors. The class is given, below the first three functions of the exercise file.
+# *Predict:* multiply `W_Q` by any invertible matrix M and `W_K` by the transposed inverse of M.
+# What changes? **Exercises `low_rank_matmul`** (10 minutes), **`qk_matrix`, `ov_matrix`** (5
+# minutes each). Both return a `LowRank`: a product kept as its two factors. The class is given,
+# below the first three functions of the exercise file.
 
 # %%
 M = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
@@ -74,12 +80,18 @@ other = LowRank(model.W_Q[layer, head] @ M, (model.W_K[layer, head] @ M.inverse(
 claim("W_Q is longer by a factor of", other.A.norm() / W_QK.A.norm(), low=2, high=8, measured=3.788)
 claim("relative change of W_QK", (other.dense - W_QK.dense).norm() / W_QK.norm(), high=1e-4)
 for name, circuit in {"W_QK": W_QK, "W_OV": W_OV}.items():
-    claim(f"rank of {name}, a 64 x 64 matrix", torch.linalg.matrix_rank(circuit.dense), low=16, high=16)
+    claim(
+        f"rank of {name}, a 64 x 64 matrix",
+        torch.linalg.matrix_rank(circuit.dense),
+        low=16,
+        high=16,
+    )
 
 # %% [markdown]
-# Nothing changes but the parts. This freedom is called a *gauge*. So "this head has a large W_Q" says nothing about the
-# model; only products do. They are wide but pass through the 16 numbers of `d_head`. `LowRank` therefore keeps the thin
-# factors: whatever you need of the wide matrix, a 16 x 16 one will tell.
+# Nothing changes but the parts. This freedom is called a *gauge*. So "this head has a large W_Q"
+# says nothing about the model; only products do. They are wide but pass through the 16 numbers of
+# `d_head`. `LowRank` therefore keeps the thin factors: whatever you need of the wide matrix, a 16 x
+# 16 one will tell.
 #
 # **Exercises `low_rank_svd`** (20 minutes), **`low_rank_eigenvalues`** (10 minutes).
 
@@ -89,31 +101,44 @@ for name, where in examples.items():
     circuit = full_ov_circuit(*where)
     ax.plot(range(1, 66), torch.linalg.svdvals(circuit.dense), color="lightgrey", linewidth=4)
     ax.plot(range(1, 17), circuit.svd()[1], marker="o", label=name)
-ax.set(yscale="log", xlabel="singular value, by size (grey: all 65, from the whole matrix)", ylabel="size (logits)")
+ax.set(
+    yscale="log",
+    xlabel="singular value, by size (grey: all 65, from the whole matrix)",
+    ylabel="size (logits)",
+)
 ax.set_title("A circuit of 65 x 65 numbers has only 16 directions;\nthe rest is rounding")
 ax.legend(loc="upper right")
 show(figure, "spectrum")
 (U, S, Vh), dense = circuit.svd(), circuit.dense
-claim("largest difference of U diag(S) Vh from the circuit", (U * S @ Vh - dense).abs().max(), high=1e-3)
+claim(
+    "largest difference of U diag(S) Vh from the circuit",
+    (U * S @ Vh - dense).abs().max(),
+    high=1e-3,
+)
 wide, thin = torch.linalg.eigvals(dense).sum().real, circuit.eigenvalues().sum().real
 claim("sum of 65 eigenvalues, less that of 16", wide - thin, low=-0.01, high=0.01)
 
 # %% [markdown]
 # ## Where does it look?
 #
-# **Exercise `score_from_weights`** (10 minutes). Mind two things. In this model q and k read `stream + W_pos`. And
-# `1/sqrt(d_head)`, which the 2021 paper leaves out, is part of every real head: a product of 16 random pairs has a spread of
-# 4, and the scale takes that out, so that a softmax is not sharp merely because the head is wide.
+# **Exercise `score_from_weights`** (10 minutes). Mind two things. In this model q and k read
+# `stream + W_pos`. And `1/sqrt(d_head)`, which the 2021 paper leaves out, is part of every real
+# head: a product of 16 random pairs has a spread of 4, and the scale takes that out, so that a
+# softmax is not sharp merely because the head is wide.
 
 # %%
 stream, hooked = cache["blocks.1.hook_resid_pre"], cache["blocks.1.attn.hook_attn_scores"][:, head]
 scores = score_from_weights(model, layer, head, stream)  # batch query key
-claim("largest difference from the model's own scores", (scores - hooked)[:, ~later].abs().max(), high=1e-3)
+claim(
+    "largest difference from the model's own scores",
+    (scores - hooked)[:, ~later].abs().max(),
+    high=1e-3,
+)
 
 # %% [markdown]
-# Exact, so nothing is left out. Now leave things out on purpose: what if only positions existed, and no tokens?
-# *Predict:* draw `W_pos W_QK W_pos^T` for the previous-token head, query down, key across. What should it look like?
-# **Exercise `position_qk_circuit`** (5 minutes).
+# Exact, so nothing is left out. Now leave things out on purpose: what if only positions existed,
+# and no tokens? *Predict:* draw `W_pos W_QK W_pos^T` for the previous-token head, query down, key
+# across. What should it look like? **Exercise `position_qk_circuit`** (5 minutes).
 
 
 # %%
@@ -126,43 +151,77 @@ def position_pattern(model, layer, head, scale=4.0):
 maps = {name: position_pattern(*where) for name, where in examples.items()}
 title = "If there were only positions: one head's weights say 'look one back', wherever it stands"
 how = {"signed": False, "limit": 1.0, "xlabel": "key position", "ylabel": "query position"}
-show(draw_maps({name: each[0, 0] for name, each in maps.items()}, title, "attention (share)", **how), "positions")
+show(
+    draw_maps({name: each[0, 0] for name, each in maps.items()}, title, "attention (share)", **how),
+    "positions",
+)
 watched = previous_token_score(cache["blocks.0.attn.hook_pattern"])[looks_back[0][1]]
 read = {name: previous_token_score(each).item() for name, each in maps.items()}
 flattered = previous_token_score(position_pattern(model, *looks_back[0], scale=1.0))
 claim("previous-token score, watched on data", watched, low=0.9, measured=0.992)
-claim("the same, from positions and weights alone", read["previous-token head"], low=0.85, measured=0.991)
+claim(
+    "the same, from positions and weights alone",
+    read["previous-token head"],
+    low=0.85,
+    measured=0.991,
+)
 claim("difference", abs(watched - read["previous-token head"]), high=0.02, measured=0.001)
 claim("with the scale forgotten", flattered, low=read["previous-token head"], measured=1.0)
 claim("control: an induction head", read["induction head"], high=0.25, measured=0.068)
 claim("control: an untrained head", read["untrained head"], high=0.2, measured=0.0998)
 
 # %% [markdown]
-# One token back, at all positions, and not a single token was run. What tokens add moves the score by less than .02. And
-# look what the forgotten scale does: it does not fail, it flatters. An error in your favour is the kind you will not look
-# for. (Drawn after the softmax, because a constant added to a row of scores changes nothing.)
+# One token back, at all positions, and not a single token was run. What tokens add moves the score
+# by less than .02. And look what the forgotten scale does: it does not fail, it flatters. An error
+# in your favour is the kind you will not look for. (Drawn after the softmax, because a constant
+# added to a row of scores changes nothing.)
 #
 # ## What does it move?
 #
 # `W_E W_V W_O W_U` has a row for every token a head could attend to, and a column for every logit.
 #
-# *Predict:* an induction head should raise the logit of the token that it attends to. Which pattern is that?
-# **Exercises `full_ov_circuit`** (5 minutes), **`copying_accuracy`** (10 minutes).
+# *Predict:* an induction head should raise the logit of the token that it attends to. Which pattern
+# is that? **Exercises `full_ov_circuit`** (5 minutes), **`copying_accuracy`** (10 minutes).
 
 # %%
 circuits = {name: full_ov_circuit(*where) for name, where in examples.items()}
-maps = {f"{name}\n{100 * copying_accuracy(each):.0f} % copied": each.dense for name, each in circuits.items()}
+maps = {
+    f"{name}\n{100 * copying_accuracy(each):.0f} % copied": each.dense
+    for name, each in circuits.items()
+}
 how = {"signed": True, "limit": 5, "xlabel": "logit of token", "ylabel": "attended token"}
-show(draw_maps(maps, "Full OV circuits: the induction head raises what it attends to", "added to the logit", **how), "ov")
-copying, moving = ([full_ov_circuit(model, *where) for where in heads] for heads in (copiers, looks_back))
-claim("tokens copied, worst of the induction heads", min(map(copying_accuracy, copying)), low=0.7, measured=0.892)
-claim("tokens copied, best of the previous-token heads", max(map(copying_accuracy, moving)), high=0.2, measured=0.046)
+show(
+    draw_maps(
+        maps,
+        "Full OV circuits: the induction head raises what it attends to",
+        "added to the logit",
+        **how,
+    ),
+    "ov",
+)
+copying, moving = (
+    [full_ov_circuit(model, *where) for where in heads] for heads in (copiers, looks_back)
+)
+claim(
+    "tokens copied, worst of the induction heads",
+    min(map(copying_accuracy, copying)),
+    low=0.7,
+    measured=0.892,
+)
+claim(
+    "tokens copied, best of the previous-token heads",
+    max(map(copying_accuracy, moving)),
+    high=0.2,
+    measured=0.046,
+)
 
 # %% [markdown]
-# A diagonal: this is copying, for almost every token. The previous-token head, seen from the logits, does nothing in
-# particular. Whatever it moves is not meant for them; chapter 8 will show who reads it.
+# A diagonal: this is copying, for almost every token. The previous-token head, seen from the
+# logits, does nothing in particular. Whatever it moves is not meant for them; chapter 8 will show
+# who reads it.
 #
-# Is the matrix true? Do it the long way: force the head to look at position 5, and compare with the logits without it.
+# Is the matrix true? Do it the long way: force the head to look at position 5, and compare with the
+# logits without it.
 
 
 # %%
@@ -174,44 +233,95 @@ def force(pattern, hook, onto=5):
 
 def effect_of_forced_attention(*other_hooks):
     """What the head, forced onto position 5, adds to the last logits: [batch, vocab]."""
-    forced = model.run_with_hooks(tokens, [(f"blocks.{layer}.attn.hook_pattern", force), *other_hooks])
-    silent = (f"blocks.{layer}.attn.hook_z", lambda z, hook: z.index_fill(2, torch.tensor(head), 0.0))
+    forced = model.run_with_hooks(
+        tokens, [(f"blocks.{layer}.attn.hook_pattern", force), *other_hooks]
+    )
+    silent = (
+        f"blocks.{layer}.attn.hook_z",
+        lambda z, hook: z.index_fill(2, torch.tensor(head), 0.0),
+    )
     return (forced - model.run_with_hooks(tokens, [silent, *other_hooks]))[:, -1]
 
 
 rows = circuits["induction head"][tokens[:, 5]].dense  # batch vocab
-no_layer_0 = [(name, lambda out, hook: 0 * out) for name in ("hook_pos_embed", "blocks.0.hook_attn_out")]
+no_layer_0 = [
+    (name, lambda out, hook: 0 * out) for name in ("hook_pos_embed", "blocks.0.hook_attn_out")
+]
 alone, whole = effect_of_forced_attention(*no_layer_0), effect_of_forced_attention()
 claim("largest difference from the circuit, only embeddings", (alone - rows).abs().max(), high=1e-3)
-claim("relative difference, layer 0 at work", (whole - rows).norm() / rows.norm(), high=0.5, measured=0.273)
-own, real = ((each - each.mean(1, keepdim=True)).gather(1, tokens[:, 5:6]).mean() for each in (rows, whole))
-claim("the attended token's own logit: circuit / real run", own / real, low=0.9, high=1.1, measured=0.986)
+claim(
+    "relative difference, layer 0 at work",
+    (whole - rows).norm() / rows.norm(),
+    high=0.5,
+    measured=0.273,
+)
+own, real = (
+    (each - each.mean(1, keepdim=True)).gather(1, tokens[:, 5:6]).mean() for each in (rows, whole)
+)
+claim(
+    "the attended token's own logit: circuit / real run",
+    own / real,
+    low=0.9,
+    high=1.1,
+    measured=0.986,
+)
 
 # %% [markdown]
-# Exact while the stream holds embeddings only. In the real run the head also moves what layer 0 wrote there: the logits
-# change by a quarter, the token's own hardly. The circuit answers "what would the head do with an embedding?" For copying,
-# in layer 1 of this model, that is nearly everything. It need not be so elsewhere.
+# Exact while the stream holds embeddings only. In the real run the head also moves what layer 0
+# wrote there: the logits change by a quarter, the token's own hardly. The circuit answers "what
+# would the head do with an embedding?" For copying, in layer 1 of this model, that is nearly
+# everything. It need not be so elsewhere.
 #
 # ## One number for copying
 #
-# Copying means: what goes in comes out larger, in its own direction. That is what a positive *eigenvalue* is. Hence the
-# score of Elhage et al.: sum of eigenvalues / sum of their sizes. 1 copies, -1 suppresses.
+# Copying means: what goes in comes out larger, in its own direction. That is what a positive
+# *eigenvalue* is. Hence the score of Elhage et al.: sum of eigenvalues / sum of their sizes. 1
+# copies, -1 suppresses.
 #
 # *Predict:* what do random heads score? How far from 0 would you need to be, before you believe it?
 # **Exercise `copying_score`** (10 minutes).
 
 # %%
 for d_head, spread in ((8, 0.203), (16, 0.112), (32, 0.062)):
-    cfg, band = ModelConfig(n_layers=1, n_heads=8, d_head=d_head), {"low": 0.8 * spread, "high": 1.2 * spread}
-    random = torch.tensor([copying_score(each) for seed in range(25) for each in ov_circuits(Transformer(cfg, seed))])
-    claim(f"spread (sd) of the score of 200 random heads, d_head {d_head}", random.std(), **band, measured=spread)
-groups = {"induction heads": copying, "previous-token heads": moving, "impostor's layer 0": ov_circuits(impostor)}
-score = {name: torch.tensor([copying_score(each) for each in group]) for name, group in groups.items()}
-claim("lowest score of the induction heads", score["induction heads"].min(), low=0.98, measured=0.999)
-claim("largest size, previous-token heads", score["previous-token heads"].abs().max(), high=0.6, measured=0.169)
-claim("the impostor's worst in layer 0", score["impostor's layer 0"].min(), low=0.98, measured=0.998)
-groups["untrained"] = [each for seed in range(25) for each in ov_circuits(Transformer(ModelConfig(), seed))]
-values = {name: torch.stack([each.eigenvalues() for each in group]) for name, group in groups.items()}
+    cfg, band = (
+        ModelConfig(n_layers=1, n_heads=8, d_head=d_head),
+        {"low": 0.8 * spread, "high": 1.2 * spread},
+    )
+    random = torch.tensor(
+        [copying_score(each) for seed in range(25) for each in ov_circuits(Transformer(cfg, seed))]
+    )
+    claim(
+        f"spread (sd) of the score of 200 random heads, d_head {d_head}",
+        random.std(),
+        **band,
+        measured=spread,
+    )
+groups = {
+    "induction heads": copying,
+    "previous-token heads": moving,
+    "impostor's layer 0": ov_circuits(impostor),
+}
+score = {
+    name: torch.tensor([copying_score(each) for each in group]) for name, group in groups.items()
+}
+claim(
+    "lowest score of the induction heads", score["induction heads"].min(), low=0.98, measured=0.999
+)
+claim(
+    "largest size, previous-token heads",
+    score["previous-token heads"].abs().max(),
+    high=0.6,
+    measured=0.169,
+)
+claim(
+    "the impostor's worst in layer 0", score["impostor's layer 0"].min(), low=0.98, measured=0.998
+)
+groups["untrained"] = [
+    each for seed in range(25) for each in ov_circuits(Transformer(ModelConfig(), seed))
+]
+values = {
+    name: torch.stack([each.eigenvalues() for each in group]) for name, group in groups.items()
+}
 share = {name: each / each.abs().sum(dim=1, keepdim=True) for name, each in values.items()}
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), sharex=True, sharey=True)
 for ax, name, colour in zip(axes, score, (BLUE, GREEN, RED)):
@@ -223,78 +333,140 @@ axes[0].set_ylabel("imaginary part")
 title = "Eigenvalues (scaled: sizes sum to 1 per head), 100 untrained heads in grey: copying is a push to the right"
 figure.suptitle(title, x=0.01, ha="left")
 show(figure, "eigenvalues")
-claim("highest score in layer 0 (varies with the seed)", max(map(copying_score, ov_circuits(model))), low=0, measured=0.625)
-claim("most tokens copied in layer 0", max(map(copying_accuracy, ov_circuits(model))), high=0.5, measured=0.092)
+claim(
+    "highest score in layer 0 (varies with the seed)",
+    max(map(copying_score, ov_circuits(model))),
+    low=0,
+    measured=0.625,
+)
+claim(
+    "most tokens copied in layer 0",
+    max(map(copying_accuracy, ov_circuits(model))),
+    high=0.5,
+    measured=0.092,
+)
 
 # %% [markdown]
-# Far outside the band. But: **the impostor copies just as well, in layer 0 already**, from a fixed distance back. A copying
-# score of 1 does not make an induction head. It is one half, the *what*; the *where* has to be shown on its own.
+# Far outside the band. But: **the impostor copies just as well, in layer 0 already**, from a fixed
+# distance back. A copying score of 1 does not make an induction head. It is one half, the *what*;
+# the *where* has to be shown on its own.
 #
-# **A score is not an accuracy.** In layer 0 of the course's model a head scores .63, far above the band, yet no head there
-# copies even a tenth of the tokens. Positive eigenvalues alone do not put the diagonal on top. At the extreme, a matrix
-# that raises the same logit whatever it reads scores 1. Show both numbers.
+# **A score is not an accuracy.** In layer 0 of the course's model a head scores .63, far above the
+# band, yet no head there copies even a tenth of the tokens. Positive eigenvalues alone do not put
+# the diagonal on top. At the extreme, a matrix that raises the same logit whatever it reads scores
+# 1. Show both numbers.
 #
 # ## Several heads as one
 #
-# No induction head copies every token, yet the model makes hardly a mistake. A layer adds up its heads, so where they
-# attend alike, their OV circuits may be added. *Predict:* may we add QK circuits, too?
-# **Exercise `effective_ov`** (15 minutes).
+# No induction head copies every token, yet the model makes hardly a mistake. A layer adds up its
+# heads, so where they attend alike, their OV circuits may be added. *Predict:* may we add QK
+# circuits, too? **Exercise `effective_ov`** (15 minutes).
 
 # %%
 merged = model.W_E @ effective_ov(model, copiers) @ model.W_U
-claim("tokens copied by the induction heads together", copying_accuracy(merged), low=64 / 65 - 0.02, measured=0.985)
-claim("tokens copied, BOS (never an answer) aside", copying_accuracy(merged[1:, 1:]), low=0.98, measured=1.0)
+claim(
+    "tokens copied by the induction heads together",
+    copying_accuracy(merged),
+    low=64 / 65 - 0.02,
+    measured=0.985,
+)
+claim(
+    "tokens copied, BOS (never an answer) aside",
+    copying_accuracy(merged[1:, 1:]),
+    low=0.98,
+    measured=1.0,
+)
 pattern = cache["blocks.1.attn.hook_pattern"][:, [index for _, index in copiers]].mean(dim=1)
 one_head = pattern @ (stream @ effective_ov(model, copiers)).dense  # batch pos d_model
 logits = model.run_with_hooks(tokens, [("blocks.1.hook_attn_out", lambda out, hook: one_head)])
 right = (logits[:, :-1].argmax(dim=-1) == tokens[:, 1:])[repeats.predictable[:, :-1]].float().mean()
 claim("right tokens, layer 1 replaced by one merged head", right, low=0.98, measured=1.0)
-each = torch.stack([score_from_weights(model, 0, index, cache["blocks.0.hook_resid_pre"]) for index in range(4)])
+each = torch.stack(
+    [score_from_weights(model, 0, index, cache["blocks.0.hook_resid_pre"]) for index in range(4)]
+)
 added = each.sum(dim=0).masked_fill(later, -torch.inf).softmax(dim=-1)[:, None]  # batch 1 query key
 mean = previous_token_score(cache["blocks.0.attn.hook_pattern"]).mean().item()
 claim("layer 0 looks one back with, on average", mean, low=0.2, measured=0.527)
-claim("the same, had the scores been added", previous_token_score(added), low=mean + 0.1, measured=0.943)
+claim(
+    "the same, had the scores been added",
+    previous_token_score(added),
+    low=mean + 0.1,
+    measured=0.943,
+)
 figure, (left, side) = plt.subplots(1, 2, figsize=(9.6, 3.7), width_ratios=[5, 3])
-names, shares = [f"{a}.{b}" for a, b in copiers], [100 * copying_accuracy(each) for each in (*copying, merged)]
-left.bar_label(left.bar([*names, "together"], shares, color=[BLUE] * len(copiers) + [ORANGE]), fmt="%.0f")
-left.set(ylabel="tokens copied (%)", xlabel="induction head", ylim=(0, 108), title="OV circuits may be added")
-side.bar(["mean of the\n4 patterns", "4 scores added,\none softmax"], [100 * mean, 100 * previous_token_score(added).item()])
+names, shares = (
+    [f"{a}.{b}" for a, b in copiers],
+    [100 * copying_accuracy(each) for each in (*copying, merged)],
+)
+left.bar_label(
+    left.bar([*names, "together"], shares, color=[BLUE] * len(copiers) + [ORANGE]), fmt="%.0f"
+)
+left.set(
+    ylabel="tokens copied (%)",
+    xlabel="induction head",
+    ylim=(0, 108),
+    title="OV circuits may be added",
+)
+side.bar(
+    ["mean of the\n4 patterns", "4 scores added,\none softmax"],
+    [100 * mean, 100 * previous_token_score(added).item()],
+)
 side.set(ylabel="layer 0's attention\nto the previous token (%)", title="QK circuits may not")
 show(figure, "sums")
 
 # %% [markdown]
-# No. Each head has a softmax of its own, and a sum of softmaxes is not the softmax of the sum. Added scores describe a head
-# that does not exist: its loudest part decides alone.
+# No. Each head has a softmax of its own, and a sum of softmaxes is not the softmax of the sum.
+# Added scores describe a head that does not exist: its loudest part decides alone.
 #
 # ## What is still missing
 #
-# Why do induction heads look where they look? Their weights should tell. *Predict:* an induction head has to do with
-# earlier copies of its own token. Is the diagonal of its full QK circuit positive? **Exercise `full_qk_circuit`** (5 min.).
+# Why do induction heads look where they look? Their weights should tell. *Predict:* an induction
+# head has to do with earlier copies of its own token. Is the diagonal of its full QK circuit
+# positive? **Exercise `full_qk_circuit`** (5 min.).
 
 # %%
-matrices = torch.stack([full_qk_circuit(model, *where).dense / 4 for where in copiers])[:, 1:, 1:]  # head query key, no BOS
+# head query key, no BOS
+matrices = torch.stack([full_qk_circuit(model, *where).dense / 4 for where in copiers])[:, 1:, 1:]
 own, rest = matrices.diagonal(dim1=-2, dim2=-1), matrices[:, ~torch.eye(64, dtype=torch.bool)]
 figure, (left, side) = plt.subplots(1, 2, figsize=(10, 4))
-how = {"title": f"full QK circuit of {layer}.{head}", "xlabel": "key token", "ylabel": "query token"}
+how = {
+    "title": f"full QK circuit of {layer}.{head}",
+    "xlabel": "key token",
+    "ylabel": "query token",
+}
 image = heatmap(left, matrices[0], signed=True, limit=3, **how)
 figure.colorbar(image, ax=left, label="score of the pair (nats)", shrink=0.9)
 for values, colour, name in ((rest, "lightgrey", "another token"), (own, BLUE, "its own token")):
-    side.hist(values.flatten().numpy(), torch.linspace(-3, 3, 31), density=True, color=colour, alpha=0.6, label=name)
-side.set(xlabel="score of the pair (nats)", ylabel="density", title="induction heads shun their own token")
+    side.hist(
+        values.flatten().numpy(),
+        torch.linspace(-3, 3, 31),
+        density=True,
+        color=colour,
+        alpha=0.6,
+        label=name,
+    )
+side.set(
+    xlabel="score of the pair (nats)",
+    ylabel="density",
+    title="induction heads shun their own token",
+)
 side.legend()
 show(figure, "qk")
 claim("mean score, key holds another token", rest.mean(), low=-0.3, high=0.3, measured=-0.064)
 claim("mean score, key holds the same token", own.mean(), low=-1.5, high=-0.2, measured=-0.542)
 
 # %% [markdown]
-# It is *negative*. Judged by embeddings, these heads look away from copies of their own token, although on data they find
-# the token after one. Both are true: their keys must be made of something other than the embedding at that place. The
-# circuit was read correctly; it was asked the wrong question.
+# It is *negative*. Judged by embeddings, these heads look away from copies of their own token,
+# although on data they find the token after one. Both are true: their keys must be made of
+# something other than the embedding at that place. The circuit was read correctly; it was asked the
+# wrong question.
 #
 # ## What you have now
 #
 # - W_QK and W_OV, all that a head is, and a way to handle them at full size.
 # - From weights alone: the previous-token head looks one back, the induction heads copy.
-# - Controls: untrained heads give the band for "nothing"; the impostor shows that copying is not induction.
+# - Controls: untrained heads give the band for "nothing"; the impostor shows that copying is not
+#   induction.
 #
-# Missing: where induction heads get their keys from. Next: reading what other heads wrote. `python -m course 8`.
+# Missing: where induction heads get their keys from. Next: reading what other heads wrote. `python
+# -m course 8`.

@@ -1,26 +1,28 @@
 # %% [markdown]
 # # 13. Faithful, complete, minimal: when is one done?
 #
-# 25 minutes to read, 160 with the exercises. Afterwards you can test the claim "these heads are the explanation",
-# search for the smallest such set, and say what "95 % faithful" leaves open. Not covered: what the heads of a circuit
-# *do*, and how to test that (chapter 14).
+# 25 minutes to read, 160 with the exercises. Afterwards you can test the claim "these heads are the
+# explanation", search for the smallest such set, and say what "95 % faithful" leaves open. Not
+# covered: what the heads of a circuit *do*, and how to test that (chapter 14).
 #
-# **The question.** Every chapter so far measured one thing at a time. Now the whole claim: *these heads do it, the
-# others do not matter*. Such a set of heads is called a **circuit**. To test it, ablate everybody else. With m a
-# measure of the answer,
+# **The question.** Every chapter so far measured one thing at a time. Now the whole claim: *these
+# heads do it, the others do not matter*. Such a set of heads is called a **circuit**. To test it,
+# ablate everybody else. With m a measure of the answer,
 #
 #     F(C) = (m(C) - m(none)) / (m(model) - m(none))        all heads give 1, no head 0
 #
-# The textbook's story: one previous-token head and one induction head. The full one: all previous-token heads and all
-# of layer 1. *Predict:* what share of the work does the textbook's pair do?
+# The textbook's story: one previous-token head and one induction head. The full one: all
+# previous-token heads and all of layer 1. *Predict:* what share of the work does the textbook's
+# pair do?
 #
-# **Exercises `run_circuit`** (10 minutes), **`right_minus_mean`** (10 minutes), **`faithfulness`** (15 minutes).
+# **Exercises `run_circuit`** (10 minutes), **`right_minus_mean`** (10 minutes), **`faithfulness`**
+# (15 minutes).
 
 # %%
 import torch
 
-from course.pictures import ch13 as pictures
 from course.desk import claim, show, the_model
+from course.pictures import ch13 as pictures
 from minitransformer import planted
 from minitransformer.data import Repeats
 from minitransformer.evaluate import held_out
@@ -47,50 +49,70 @@ model, metrics = the_model(), {"logit": right_minus_mean, "loss": minus_loss}
 n = model.cfg.n_ctx
 repeats = held_out(model, periods=(n // 4, n // 2), batch=12)
 previous, induction = (find_heads(model)[role] for role in ("previous_token", "induction"))
-pair, full = [previous[0], induction[0]], previous + [head for head in heads_of(model) if head[0] == 1]
+pair, full = (
+    [previous[0], induction[0]],
+    previous + [head for head in heads_of(model) if head[0] == 1],
+)
 stories = {
     name: {kind: faithfulness(model, repeats, [pair, full], metric, kind) for kind in KINDS}
     for name, metric in metrics.items()
 }
 show(pictures.draw_two_stories(stories, {"textbook": pair, "full": full}), "two_stories")
 all_ways = torch.stack([stories[name][kind] for name in metrics for kind in KINDS])  # way story
-claim("textbook pair, mean ablation, logit", stories["logit"]["mean"][0], low=-0.1, high=0.6, measured=0.1461)
-claim("textbook pair, lowest of the eight ways to ask", all_ways[:, 0].min(), low=-0.1, high=0.5, measured=0.1229)
+claim(
+    "textbook pair, mean ablation, logit",
+    stories["logit"]["mean"][0],
+    low=-0.1,
+    high=0.6,
+    measured=0.1461,
+)
+claim(
+    "textbook pair, lowest of the eight ways to ask",
+    all_ways[:, 0].min(),
+    low=-0.1,
+    high=0.5,
+    measured=0.1229,
+)
 claim("textbook pair, highest", all_ways[:, 0].max(), low=0.1, high=0.95, measured=0.6775)
 claim("full story, mean ablation, logit", stories["logit"]["mean"][1], low=0.9, measured=0.9999)
 claim("full story, lowest of the eight", all_ways[:, 1].min(), low=0.85, measured=0.9885)
 
 # %% [markdown]
-# Between 12 and 68 %, for the same two heads. One author could call the textbook right, another wrong, and both would
-# have measured well. (Other training seeds of ours: -5 to 83 %.) The full story gets 98.8 % or more however we ask.
+# Between 12 and 68 %, for the same two heads. One author could call the textbook right, another
+# wrong, and both would have measured well. (Other training seeds of ours: -5 to 83 %.) The full
+# story gets 98.8 % or more however we ask.
 #
-# One bar exceeds 100 %. That is no better than 95: faithful means close to the model. Zeroing also takes away what
-# heads *always* write, which the rest of the model is used to.
+# One bar exceeds 100 %. That is no better than 95: faithful means close to the model. Zeroing also
+# takes away what heads *always* write, which the rest of the model is used to.
 #
 # ## Which metric?
 #
-# `right_minus_mean` is linear in the stream: what heads add, adds up. The loss saturates: once the answer is sure,
-# more logit earns nothing. Take the hand-built model with two equal induction heads, each enough alone.
+# `right_minus_mean` is linear in the stream: what heads add, adds up. The loss saturates: once the
+# answer is sure, more logit earns nothing. Take the hand-built model with two equal induction
+# heads, each enough alone.
 
 # %%
 twins = planted.duplicated_heads_model(2, n_ctx=16)
 planted_repeats = held_out(twins, periods=(4, 8), batch=8)
 one_twin = [(0, 0), (1, 0)]
-by = {name: faithfulness(twins, planted_repeats, [one_twin], metric, "zero").item() for name, metric in metrics.items()}
+by = {
+    name: faithfulness(twins, planted_repeats, [one_twin], metric, "zero").item()
+    for name, metric in metrics.items()
+}
 claim("one of two twins, by logit", by["logit"], low=0.499, high=0.501, measured=0.5)
 claim("one of two twins, by loss", by["loss"], low=0.999, measured=0.9997)
 
 # %% [markdown]
-# Neither is wrong. The loss asks: does the circuit *do the job*? The logit: does it do *what the model does*? We
-# explain the model, so we search by logit, and report the loss beside it.
+# Neither is wrong. The loss asks: does the circuit *do the job*? The logit: does it do *what the
+# model does*? We explain the model, so we search by logit, and report the loss beside it.
 #
 # ## Against size
 #
-# All eight heads are 100 % faithful and explain nothing. So a percentage says nothing without its size, and without
-# **random sets of that size**. With eight heads we can afford all 256 sets.
+# All eight heads are 100 % faithful and explain nothing. So a percentage says nothing without its
+# size, and without **random sets of that size**. With eight heads we can afford all 256 sets.
 #
-# **Exercise `greedy_path`** (20 minutes): from all heads, leave out the one that is missed least, and measure again.
-# *Predict:* why start from all heads, and not from none?
+# **Exercise `greedy_path`** (20 minutes): from all heads, leave out the one that is missed least,
+# and measure again. *Predict:* why start from all heads, and not from none?
 
 # %%
 every_set = subsets_of(heads_of(model))  # 256, from none to all
@@ -102,13 +124,23 @@ for heads in every_set:
     measured.append([metric(logits, repeats).item() for metric in metrics.values()])
 share = torch.tensor(measured).T  # metric set
 every = dict(zip(metrics, (share - share[:, :1]) / (share[:, -1:] - share[:, :1])))
-paths = {(name, kind): greedy_path(model, repeats, metrics[name], kind)[::-1] for name in metrics for kind in KINDS}
+paths = {
+    (name, kind): greedy_path(model, repeats, metrics[name], kind)[::-1]
+    for name in metrics
+    for kind in KINDS
+}
 curves = {
-    name: {kind: faithfulness(model, repeats, paths[name, kind], metrics[name], kind) for kind in KINDS} for name in metrics
+    name: {
+        kind: faithfulness(model, repeats, paths[name, kind], metrics[name], kind) for kind in KINDS
+    }
+    for name in metrics
 }
 show(pictures.draw_sizes(curves, every, sizes, stories, [len(pair), len(full)]), "sizes")
 smallest = {name: sizes[values >= 0.95].min().item() for name, values in every.items()}
-found = {way: next(c for c, f in zip(path, curves[way[0]][way[1]]) if f >= 0.95) for way, path in paths.items()}
+found = {
+    way: next(c for c, f in zip(path, curves[way[0]][way[1]]) if f >= 0.95)
+    for way, path in paths.items()
+}
 by_logit, by_loss = found["logit", "mean"], found["loss", "mean"]
 least, most = (pick(len(circuit) for circuit in found.values()) for pick in (min, max))
 claim("best single head", every["logit"][sizes == 1].max(), low=-0.02, high=0.05, measured=0.0006)
@@ -123,44 +155,52 @@ claim("least heads at 95 % over the eight ways", least, low=2, high=6, measured=
 claim("most heads at 95 % over the eight ways", most, low=4, high=8, measured=6)
 
 # %% [markdown]
-# The best single head does nothing. (By loss and resampling it seems to: resampled heads misinform, and one that is not
-# misinforms less.) Induction needs two heads in a row, an AND: a search that starts from none has only noise to choose
-# from in its first step. Removing has the opposite blind spot, an OR: it drops one of two backups and never looks back.
+# The best single head does nothing. (By loss and resampling it seems to: resampled heads misinform,
+# and one that is not misinforms less.) Induction needs two heads in a row, an AND: a search that
+# starts from none has only noise to choose from in its first step. Removing has the opposite blind
+# spot, an OR: it drops one of two backups and never looks back.
 #
-# The textbook pair is about the best of all pairs, yet the *median* set of six heads does three times as much: hence
-# the grey band. The full story stands above it. By logit, no five heads reach 95 % under mean ablation, and greedy
-# found the best six without trying all sets. By loss, four will do. Over the eight ways to ask, "the" smallest circuit
-# has three to six heads: a size without its ablation and metric is no result.
+# The textbook pair is about the best of all pairs, yet the *median* set of six heads does three
+# times as much: hence the grey band. The full story stands above it. By logit, no five heads reach
+# 95 % under mean ablation, and greedy found the best six without trying all sets. By loss, four
+# will do. Over the eight ways to ask, "the" smallest circuit has three to six heads: a size without
+# its ablation and metric is no result.
 #
 # ## A cheaper search
 #
-# Greedy needs a run per head and step. One gradient gives a guess for all heads at once (chapter 11).
+# Greedy needs a run per head and step. One gradient gives a guess for all heads at once (chapter
+# 11).
 #
 # **Exercises `head_attribution`** (25 minutes) and **`find_circuit`** (20 minutes).
 
 # %%
-guessed = {name: find_circuit(model, repeats, "attribution", metric) for name, metric in metrics.items()}
+guessed = {
+    name: find_circuit(model, repeats, "attribution", metric) for name, metric in metrics.items()
+}
 print(f"  by logit: greedy {by_logit}\n       attribution {guessed['logit']}")
 print(f"  by loss:  greedy {by_loss}\n       attribution {guessed['loss']}")
 claim("heads by attribution, logit", len(guessed["logit"]), low=3, high=8, measured=6)
 claim("heads by attribution, loss", len(guessed["loss"]), low=2, high=8, measured=4)
 guess = head_attribution(twins, planted_repeats, right_minus_mean, "zero")
-claim("twins: attribution of an induction head, nats", guess[1, 0], low=9.49, high=9.51, measured=9.5)
+claim(
+    "twins: attribution of an induction head, nats", guess[1, 0], low=9.49, high=9.51, measured=9.5
+)
 claim("twins: attribution of the previous-token head", guess[0, 0].abs(), high=0.001, measured=0.0)
 
 # %% [markdown]
-# Here both searches agree. On one of three other training seeds attribution needed two heads more by loss. In the
-# hand-built model it fails outright: the previous-token head, without which nothing works, gets 0, because the
-# attention behind it is saturated. Let attribution *propose* a circuit, and run it to judge.
+# Here both searches agree. On one of three other training seeds attribution needed two heads more
+# by loss. In the hand-built model it fails outright: the previous-token head, without which nothing
+# works, gets 0, because the attention behind it is saturated. Let attribution *propose* a circuit,
+# and run it to judge.
 #
 # ## Complete?
 #
-# A faithful circuit can be half an explanation: the model may have a backup that it does not mention. So knock out the
-# same heads K in both, and compare. In an OR gate one input alone is 100 % faithful. Without it, that circuit is dead,
-# and the gate still answers.
+# A faithful circuit can be half an explanation: the model may have a backup that it does not
+# mention. So knock out the same heads K in both, and compare. In an OR gate one input alone is 100
+# % faithful. Without it, that circuit is dead, and the gate still answers.
 #
-# **Exercise `completeness`** (15 minutes). *Predict:* the search by loss kept only some induction heads. What is left,
-# of the circuit and of the model, if you take out just those?
+# **Exercise `completeness`** (15 minutes). *Predict:* the search by loss kept only some induction
+# heads. What is left, of the circuit and of the model, if you take out just those?
 
 # %%
 for kind, circuit in (("or", [(0, 0)]), ("and", [(0, 0), (0, 1)])):
@@ -170,37 +210,54 @@ for kind, circuit in (("or", [(0, 0)]), ("and", [(0, 0), (0, 1)])):
     def answer(logits, repeats, gate=gate):
         return logits[0, -1, gate.right] - logits[0, -1, gate.wrong]
 
-    left = completeness(gate.model, prompt, circuit, [[], [(0, 0)]], answer, "zero")  # set, circuit or model
+    # set, circuit or model
+    left = completeness(gate.model, prompt, circuit, [[], [(0, 0)]], answer, "zero")
     worst = left.diff(dim=1).abs().max()
     claim(f"{kind} gate: faithfulness of {len(circuit)} input(s)", left[0, 0], low=1, high=1)
-    claim(f"{kind} gate: worst gap once 0.0 is out", worst, low=float(kind == "or"), high=float(kind == "or"))
+    claim(
+        f"{kind} gate: worst gap once 0.0 is out",
+        worst,
+        low=float(kind == "or"),
+        high=float(kind == "or"),
+    )
 panels = {
-    f"{len(circuit)} heads, found by {name}": completeness(model, repeats, circuit, subsets_of(circuit), minus_loss)
+    f"{len(circuit)} heads, found by {name}": completeness(
+        model, repeats, circuit, subsets_of(circuit), minus_loss
+    )
     for name, circuit in (("loss", by_loss), ("logit", by_logit))
 }
 show(pictures.draw_completeness(panels), "completeness")
 few, many = panels.values()
 claim("circuit found by loss: faithfulness by loss", few[0, 0], low=0.95, measured=0.9707)
 claim("its worst gap to the model", few.diff(dim=1).abs().max(), low=0.5, measured=0.8793)
-claim("there the model goes on at", few[few.diff(dim=1).abs().argmax(), 1], low=0.4, measured=0.8736)
-claim("worst gap of the circuit found by logit", many.diff(dim=1).abs().max(), high=0.35, measured=0.0362)
+claim(
+    "there the model goes on at", few[few.diff(dim=1).abs().argmax(), 1], low=0.4, measured=0.8736
+)
+claim(
+    "worst gap of the circuit found by logit",
+    many.diff(dim=1).abs().max(),
+    high=0.35,
+    measured=0.0362,
+)
 
 # %% [markdown]
-# The four heads are 97 % faithful, and wrong as an explanation. Without the induction heads that they name they do
-# nothing; the model goes on at 87 %, because the other two take over. The circuit found by logit breaks as the model
-# breaks, within 4 points, in all 64 knock-outs. So a part can be causal though no single knock-out shows it: a backup
-# does its work. Knock out *sets*.
+# The four heads are 97 % faithful, and wrong as an explanation. Without the induction heads that
+# they name they do nothing; the model goes on at 87 %, because the other two take over. The circuit
+# found by logit breaks as the model breaks, within 4 points, in all 64 knock-outs. So a part can be
+# causal though no single knock-out shows it: a backup does its work. Knock out *sets*.
 #
 # ## Minimal?
 #
-# The opposite error is a head too many. The obvious test, leave it out and see, fails for the same reason. So try each
-# head in *every* part of the circuit, and take its best moment.
+# The opposite error is a head too many. The obvious test, leave it out and see, fails for the same
+# reason. So try each head in *every* part of the circuit, and take its best moment.
 #
 # **Exercise `minimality`** (20 minutes). The twins, with an idle head added, have known answers.
 
 # %%
 worth = {
-    "planted twins and an idle head": minimality(twins, planted_repeats, [*one_twin, (1, 1), (0, 1)], minus_loss, "zero"),
+    "planted twins and an idle head": minimality(
+        twins, planted_repeats, [*one_twin, (1, 1), (0, 1)], minus_loss, "zero"
+    ),
     "the model, circuit found by logit": minimality(model, repeats, by_logit, minus_loss),
 }
 show(pictures.draw_worth(worth), "worth")
@@ -209,35 +266,54 @@ claim("a twin alone", twin[1, 0][0], high=0.001, measured=0.0003)
 claim("a twin at most", twin[1, 0][1], low=0.999, measured=0.9997)
 claim("the idle head at most", abs(twin[0, 1][1]), low=0, high=1e-6)
 in_layer_1 = [pair for (layer, _), pair in ours.items() if layer == 1]
-claim("our induction heads alone: the largest", max(alone for alone, _ in in_layer_1), high=0.25, measured=0.0076)
-claim("our induction heads at most: the smallest", min(most for _, most in in_layer_1), low=0.15, measured=0.4677)
+claim(
+    "our induction heads alone: the largest",
+    max(alone for alone, _ in in_layer_1),
+    high=0.25,
+    measured=0.0076,
+)
+claim(
+    "our induction heads at most: the smallest",
+    min(most for _, most in in_layer_1),
+    low=0.15,
+    measured=0.4677,
+)
 
 # %% [markdown]
-# Alone, each of our induction heads is worth less than 1 % by loss; in its best moment, 47 % or more. The idle head is
-# 0 in both. But "at most" also calls a spare part necessary: each head counts in *some* situation, not all at once.
+# Alone, each of our induction heads is worth less than 1 % by loss; in its best moment, 47 % or
+# more. The idle head is 0 in both. But "at most" also calls a spare part necessary: each head
+# counts in *some* situation, not all at once.
 #
 # ## Finer than heads
 #
-# "This head is in the circuit" says too much: everything after it may read what it writes. Keep layer 0's heads for
-# one kind of reader only, say the keys of layer 1, and mean-ablate them for all others.
+# "This head is in the circuit" says too much: everything after it may read what it writes. Keep
+# layer 0's heads for one kind of reader only, say the keys of layer 1, and mean-ablate them for all
+# others.
 
 # %%
-none, whole = (right_minus_mean(run_circuit(model, repeats.tokens, keep), repeats) for keep in ([], heads_of(model)))
+none, whole = (
+    right_minus_mean(run_circuit(model, repeats.tokens, keep), repeats)
+    for keep in ([], heads_of(model))
+)
 readers = {"keys": "k", "queries": "q", "values": "v", "queries\nand values": "qv", "nowhere": ""}
-heard = {name: right_minus_mean(heard_by(model, repeats.tokens, by_logit, of), repeats) for name, of in readers.items()}
+heard = {
+    name: right_minus_mean(heard_by(model, repeats.tokens, by_logit, of), repeats)
+    for name, of in readers.items()
+}
 routes = {name: ((value - none) / (whole - none)).item() for name, value in heard.items()}
 show(pictures.draw_routes(routes), "routes")
 claim("layer 0 heard by the keys of layer 1 only", routes["keys"], low=0.9, measured=1.002)
 claim("by queries and values", abs(routes["queries\nand values"]), high=0.05, measured=0.003)
 
 # %% [markdown]
-# Through the keys alone: everything. Through queries and values: nothing. So the claim sharpens from six heads to
-# *edges*, as chapter 8 read off the weights (K-composition). Finer parts: stronger claims, longer searches.
+# Through the keys alone: everything. Through queries and values: nothing. So the claim sharpens
+# from six heads to *edges*, as chapter 8 read off the weights (K-composition). Finer parts:
+# stronger claims, longer searches.
 #
 # ## On which data?
 #
-# All this was at periods 8 to 16. Now other periods, and the control of this chapter: the **impostor**, trained on
-# period 10 only.
+# All this was at periods 8 to 16. Now other periods, and the control of this chapter: the
+# **impostor**, trained on period 10 only.
 
 # %%
 impostor, periods = the_model("impostor"), [1, 2, 3, 5, 8, 10, 16, 24]
@@ -253,47 +329,68 @@ shares = {
 
 
 def to_explain(each, test):
-    whole, empty = (right_minus_mean(run_circuit(each, test.tokens, keep), test) for keep in (heads_of(each), []))
+    whole, empty = (
+        right_minus_mean(run_circuit(each, test.tokens, keep), test)
+        for keep in (heads_of(each), [])
+    )
     return (whole - empty).item()
 
 
-gap = {name: [to_explain(each, test) for test in tests] for name, each in (("the model", model), ("the impostor", impostor))}
+gap = {
+    name: [to_explain(each, test) for test in tests]
+    for name, each in (("the model", model), ("the impostor", impostor))
+}
 show(pictures.draw_data(periods, shares, gap), "data")
 claim("found by logit: its worst period", min(shares["found by logit"]), low=0.85, measured=0.977)
 claim("the model's smallest gap, nats", min(gap["the model"]), low=8, measured=12.33)
 fake = find_circuit(impostor, tests[5], "greedy", right_minus_mean)
 claim("impostor at period 10: heads for 95 %", len(fake), low=2, high=8, measured=7)
-claim("impostor at period 10: what there is to explain, nats", gap["the impostor"][5], low=4, measured=6.918)
-claim("impostor at period 16: what there is to explain", gap["the impostor"][6], high=1, measured=-0.2289)
+claim(
+    "impostor at period 10: what there is to explain, nats",
+    gap["the impostor"][5],
+    low=4,
+    measured=6.918,
+)
+claim(
+    "impostor at period 16: what there is to explain",
+    gap["the impostor"][6],
+    high=1,
+    measured=-0.2289,
+)
 try:
     faithfulness(impostor, tests[6], [fake], right_minus_mean)
 except ValueError as error:
     print(f"  refused: {error}")
 
 # %% [markdown]
-# The circuit holds from period 1 to 24, 98 % at worst. The impostor shows what faithfulness does *not* prove. At period
-# 10 the search hands us seven heads, at least 95 % faithful, and yet the model does no induction: at period 16 it is no
-# better than its empty circuit, and `faithfulness` refuses. (It lives at periods 1, 2 and 5 too: what repeats after 5
-# also repeats after 10.) Faithful means "these parts do what the model does here". Report the gap that you divided by.
+# The circuit holds from period 1 to 24, 98 % at worst. The impostor shows what faithfulness does
+# *not* prove. At period 10 the search hands us seven heads, at least 95 % faithful, and yet the
+# model does no induction: at period 16 it is no better than its empty circuit, and `faithfulness`
+# refuses. (It lives at periods 1, 2 and 5 too: what repeats after 5 also repeats after 10.)
+# Faithful means "these parts do what the model does here". Report the gap that you divided by.
 #
 # ## When is one done?
 #
 # With a model: never. With a *claim*, when all of this is said:
 #
 # 1. **Claimed**, before looking: parts, data, ablation, metric, threshold.
-# 2. **Faithful:** near 100 %, far above random sets of that size, under other ablations and metrics too.
+# 2. **Faithful:** near 100 %, far above random sets of that size, under other ablations and metrics
+#    too.
 # 3. **Complete:** knock-outs hurt the circuit as they hurt the model.
 # 4. **Minimal:** each part has a situation in which it counts.
 # 5. **Elsewhere:** it holds on data that the search has not seen.
 # 6. **What is left over** is stated: the missing per cent, and where the claim fails.
-# 7. **It predicts.** So far this says *which* parts, not *what they do*; the whole model is faithful, complete, and
-#    explains nothing. You are done when your description predicts an experiment that you have not run.
+# 7. **It predicts.** So far this says *which* parts, not *what they do*; the whole model is
+#    faithful, complete, and explains nothing. You are done when your description predicts an
+#    experiment that you have not run.
 #
 # Our six heads pass 2 to 5. The 95 % was our choice, not nature's. Point 7 is the next chapter.
 #
 # ## What you have now
 #
 # - Three questions: faithful, complete, minimal. Each catches what the others let through.
-# - Our model's circuit, by heads and by edges: previous-token heads, heard by the keys of all of layer 1.
+# - Our model's circuit, by heads and by edges: previous-token heads, heard by the keys of all of
+#   layer 1.
 #
-# Next: say what each part does, build it by hand, and test the *description*. `python -m course 14`.
+# Next: say what each part does, build it by hand, and test the *description*. `python -m course
+# 14`.

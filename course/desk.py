@@ -4,9 +4,9 @@
     show(figure, "stripe")                    # figures/ch07_qk_ov_circuits_stripe.png
     claim("best previous-token score", score, low=0.9, measured=0.995)
 
-A claim prints the value and asserts that it lies in the band that the text promises. `measured` is what the shipped model
-gave when the text was written; it is printed, so that the reader can compare, and asserted too on the shipped model.
-"""
+A claim prints the value and asserts that it lies in the band that the text promises. `measured` is
+what the shipped model gave when the text was written; it is printed, so that the reader can
+compare, and asserted too on the shipped model."""
 
 import math
 import webbrowser
@@ -38,7 +38,9 @@ def the_model(name: str = "induction") -> Transformer:
 
 
 def show(figure: Figure, name: str) -> None:
-    """Write the picture to figures/, say where, and (in a notebook, or with --show) put it in front of the reader."""
+    """Write the picture to figures/, say where, and (in a notebook, or with --show) put it in front
+    of the reader.
+    """
     path = save_figure(figure, Path("figures") / f"{Session.chapter}_{name}.png")
     if in_notebook():
         from IPython.display import Image, display
@@ -55,18 +57,27 @@ def in_notebook() -> bool:
         return False
 
 
-def claim(text: str, value: float, low: float = -math.inf, high: float = math.inf, measured: float | None = None) -> None:
+def claim(
+    text: str,
+    value: float,
+    low: float = -math.inf,
+    high: float = math.inf,
+    measured: float | None = None,
+) -> None:
     """Print `text: value` with its band, and assert low <= value <= high.
 
-    measured: the shipped model's value; off by more than 2 % of it (or .002) is an error there, so the text stays true.
-    """
+    measured: the shipped model's value; off by more than 2 % of it (or .002) is an error there, so
+    the text stays true."""
     value = float(value)
     inside = low <= value <= high
     if measured is not None and Session.strict:
         inside = inside and abs(value - measured) <= max(0.002, 0.02 * abs(measured))
     notes = [band(low, high)] * ((low, high) != (-math.inf, math.inf))
     notes += [] if measured is None else [f"the course's model: {measured:g}"]
-    print(f"{'  ' if inside else '! '}{text}: {number(value)}" + (f"   ({'; '.join(notes)})" if notes else ""))
+    print(
+        f"{'  ' if inside else '! '}{text}: {number(value)}"
+        + (f"   ({'; '.join(notes)})" if notes else "")
+    )
     if not inside:
         Session.failed.append(text)
         assert not Session.strict, f"{text}: {value} is not what the text says ({'; '.join(notes)})"

@@ -18,14 +18,26 @@ from .hints import hints
 
 
 def find(name: str | None) -> list[tuple[str, str]]:
-    """The (chapter, exercise) pairs that a function name, a chapter (7, ch07 or its stem), or None (all) stands for."""
-    every = [(chapter, exercise) for chapter in stubs.chapters() for exercise in stubs.exercise_names(chapter)]
+    """The (chapter, exercise) pairs that a function name, a chapter (7, ch07 or its stem), or None
+    (all) stands for.
+    """
+    every = [
+        (chapter, exercise)
+        for chapter in stubs.chapters()
+        for exercise in stubs.exercise_names(chapter)
+    ]
     if name is None:
         return every
     start = f"ch{int(name):02d}_" if name.isdecimal() else f"{name}_"
-    picked = [(chapter, exercise) for chapter, exercise in every if name in (exercise, chapter) or chapter.startswith(start)]
+    picked = [
+        (chapter, exercise)
+        for chapter, exercise in every
+        if name in (exercise, chapter) or chapter.startswith(start)
+    ]
     if not picked:
-        raise ValueError(f"no exercise or chapter is called {name!r}. {progress.nearest(name, every)}")
+        raise ValueError(
+            f"no exercise or chapter is called {name!r}. {progress.nearest(name, every)}"
+        )
     return picked
 
 
@@ -67,7 +79,9 @@ def check(name: str | None) -> int:
             print(f"✓ {exercise}. Now compare with the reference: solutions/{chapter}.py")
         elif outcome.sign == "·" and exercise not in stubs.written(chapter):
             fresh = f"python -m exercises reset {int(chapter[2:4])}"
-            print(f"· {exercise} is not in exercises/{chapter}.py: renamed or deleted? A fresh file: {fresh}")
+            print(
+                f"· {exercise} is not in exercises/{chapter}.py: renamed or deleted? A fresh file: {fresh}"
+            )
         elif name is not None and outcome.sign == "·":
             print(f"· {exercise} is not attempted yet: exercises/{chapter}.py")
     if name is None and all(outcome.sign == "·" for outcome in outcomes.values()):
@@ -99,20 +113,33 @@ def hint(name: str | None, number: int) -> int:
     chapter, name = find(name)[0]
     texts = hints()[chapter]["exercises"][name]["hints"]
     if not 1 <= number <= len(texts):
-        raise ValueError(f"{name} has hints 1 to {len(texts)}; the answer is in solutions/{chapter}.py.")
+        raise ValueError(
+            f"{name} has hints 1 to {len(texts)}; the answer is in solutions/{chapter}.py."
+        )
     print(f"{name}, hint {number} of {len(texts)}: {texts[number - 1]}")
-    after = f"python -m exercises hint {name} {number + 1}" if number < len(texts) else f"solutions/{chapter}.py"
+    after = (
+        f"python -m exercises hint {name} {number + 1}"
+        if number < len(texts)
+        else f"solutions/{chapter}.py"
+    )
     print(f"more: {after}")
     return 0
 
 
 def reset(name: str) -> int:
-    """Write a chapter's exercise file anew; what was there is kept as NAME.1.old, NAME.2.old, ..."""
+    """Write a chapter's exercise file anew; what was there is kept as NAME.1.old, NAME.2.old,
+    ...
+    """
     chapter, exercise = find(name)[0]
     if name == exercise:
         number = int(chapter[2:4])
-        raise ValueError(f"a whole chapter is reset, not one function: python -m exercises reset {number}")
-    path, fresh = stubs.exercise_path(chapter), stubs.stub_text(stubs.solution_path(chapter).read_text())
+        raise ValueError(
+            f"a whole chapter is reset, not one function: python -m exercises reset {number}"
+        )
+    path, fresh = (
+        stubs.exercise_path(chapter),
+        stubs.stub_text(stubs.solution_path(chapter).read_text()),
+    )
     if path.exists():
         number = next(n for n in range(1, 10_000) if not kept(path, n).exists())
         path.rename(kept(path, number))
@@ -128,7 +155,9 @@ def kept(path: Path, number: int) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     raw = argparse.RawTextHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m exercises", description=__doc__, formatter_class=raw)
+    parser = argparse.ArgumentParser(
+        prog="python -m exercises", description=__doc__, formatter_class=raw
+    )
     commands = parser.add_subparsers(dest="command")
     for command in ("check", "watch", "hint"):
         commands.add_parser(command).add_argument("name", nargs="?", metavar="NAME")
@@ -144,7 +173,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{error}", file=sys.stderr)
         return 2
     except OSError as error:  # a folder that may not be written
-        print(f"{error.filename}: {error.strerror}. The exercises need a folder that you may write to.", file=sys.stderr)
+        print(
+            f"{error.filename}: {error.strerror}. The exercises need a folder that you may write to.",
+            file=sys.stderr,
+        )
         return 2
 
 

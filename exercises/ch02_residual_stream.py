@@ -1,9 +1,9 @@
 """Chapter 2. Who wrote what into the residual stream, and in which directions?
 
-Axis words: batch pos component d_model d_head. Row vectors: x @ W. A subspace is given by rows: the rows of `A` [n, d_model]
-and every mixture of them. A head writes into the rows of W_O [d_head, d_model]; it reads from the rows of W_Q.T, W_K.T,
-W_V.T. `python -m exercises check` says how you are doing.
-"""
+Axis words: batch pos component d_model d_head. Row vectors: x @ W. A subspace is given by rows: the
+rows of `A` [n, d_model] and every mixture of them. A head writes into the rows of W_O [d_head,
+d_model]; it reads from the rows of W_Q.T, W_K.T, W_V.T. `python -m exercises check` says how you
+are doing."""
 
 import copy
 
@@ -20,69 +20,75 @@ def residual_decomposition(cache: dict[str, Tensor]) -> tuple[list[str], Tensor]
     cache: all activations of `model.run_with_cache(tokens)`. Returns labels and components
     [component, batch, pos, d_model], in the order in which they are added:
     - "embed" (hook_embed);
-    - "pos" (hook_pos_embed), only where the stream holds positions. Models that give positions to q and k alone have a
-      hook_pos_embed too: there "blocks.0.hook_resid_pre" equals hook_embed;
-    - for each layer its heads "0.0", "0.1", ... (blocks.0.attn.hook_result [batch, pos, head, d_model]), then "0.mlp"
-      (blocks.0.hook_mlp_out), only where the model has one.
-    With n layers, components.sum(dim=0) is "blocks.<n-1>.hook_resid_post". Elhage et al. 2021, "A Mathematical Framework".
-    """
+    - "pos" (hook_pos_embed), only where the stream holds positions. Models that give positions to q
+      and k alone have a hook_pos_embed too: there "blocks.0.hook_resid_pre" equals hook_embed;
+    - for each layer its heads "0.0", "0.1", ... (blocks.0.attn.hook_result [batch, pos, head,
+      d_model]), then "0.mlp" (blocks.0.hook_mlp_out), only where the model has one. With n layers,
+      components.sum(dim=0) is "blocks.<n-1>.hook_resid_post". Elhage et al. 2021, "A Mathematical
+      Framework"."""
     # YOUR CODE: collect labels and tensors layer by layer, then stack; roughly 11 lines
     raise NotImplementedError("residual_decomposition")
 
 
-def rotate_head(W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor, M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same head in another basis of its inner space: W_Q becomes W_Q M, W_V becomes W_V M; find W_K and W_O.
+def rotate_head(
+    W_Q: Tensor, W_K: Tensor, W_V: Tensor, W_O: Tensor, M: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same head in another basis of its inner space: W_Q becomes W_Q M, W_V becomes W_V M; find
+    W_K and W_O.
 
-    W_Q, W_K, W_V [d_model, d_head], W_O [d_head, d_model], M [d_head, d_head] invertible, not only a rotation. Returns new
-    W_Q, W_K, W_V, W_O such that every attention score and everything the head writes stay exactly as they were, although
-    q, k, v and z do not. Such a freedom is called a gauge. Raises torch.linalg.LinAlgError if M has no inverse. Follows from
-    Elhage et al. 2021: only W_Q W_K^T and W_V W_O matter.
-    """
+    W_Q, W_K, W_V [d_model, d_head], W_O [d_head, d_model], M [d_head, d_head] invertible, not only
+    a rotation. Returns new W_Q, W_K, W_V, W_O such that every attention score and everything the
+    head writes stay exactly as they were, although q, k, v and z do not. Such a freedom is called a
+    gauge. Raises torch.linalg.LinAlgError if M has no inverse. Follows from Elhage et al. 2021:
+    only W_Q W_K^T and W_V W_O matter."""
     # YOUR CODE: which factor undoes M in q k^T, and which in z W_O? roughly 2 lines
     raise NotImplementedError("rotate_head")
 
 
 def strongest_directions(rows: Tensor, k: int | None = None) -> Tensor:
-    """Orthonormal rows [k, d_model], float64: the k directions that hold most of the rows' squared length.
+    """Orthonormal rows [k, d_model], float64: the k directions that hold most of the rows' squared
+    length.
 
-    k = None: every direction that the rows use at all, so the result spans exactly what they span; rows that are zero or
-    mixtures of others add nothing. From the singular value decomposition.
-    """
+    k = None: every direction that the rows use at all, so the result spans exactly what they span;
+    rows that are zero or mixtures of others add nothing. From the singular value decomposition."""
     _, strengths, directions = torch.linalg.svd(rows.double(), full_matrices=False)
     used = int((strengths > 1e-6 * strengths.max()).sum())
     return directions[:used][:k]
 
 
 def principal_angles(A: Tensor, B: Tensor) -> Tensor:
-    """How two subspaces lie to each other: as many angles as the smaller one has dimensions, in degrees, ascending.
+    """How two subspaces lie to each other: as many angles as the smaller one has dimensions, in
+    degrees, ascending.
 
-    A [n, d_model] and B [m, d_model]: each subspace is all mixtures of its rows. The first angle is the smallest between
-    any vector of one and any vector of the other; the next is the smallest among what is orthogonal to those two; and so
-    on. All 0: one contains the other. All 90: orthogonal. The cosines are the singular values of P Q^T, where P and Q are
-    orthonormal rows of A and B (`strongest_directions` makes them). Returns float64 in [0, 90]. Björck & Golub 1973.
+    A [n, d_model] and B [m, d_model]: each subspace is all mixtures of its rows. The first angle is
+    the smallest between any vector of one and any vector of the other; the next is the smallest
+    among what is orthogonal to those two; and so on. All 0: one contains the other. All 90:
+    orthogonal. The cosines are the singular values of P Q^T, where P and Q are orthonormal rows of
+    A and B (`strongest_directions` makes them). Returns float64 in [0, 90]. Björck & Golub 1973.
     """
     # YOUR CODE: two bases, one product, its singular values, arccos; roughly 3 lines
     raise NotImplementedError("principal_angles")
 
 
 def subspace_overlap(A: Tensor, B: Tensor) -> float:
-    """How much of the smaller subspace lies inside the other: the mean of cos^2 over the principal angles, 0 to 1.
+    """How much of the smaller subspace lies inside the other: the mean of cos^2 over the principal
+    angles, 0 to 1.
 
-    A [n, d_model], B [m, d_model], rows as in principal_angles. It is the share of squared length that a random vector of
-    the smaller subspace keeps when projected onto the other. Two random subspaces: on average (larger dimension) / d_model.
-    """
+    A [n, d_model], B [m, d_model], rows as in principal_angles. It is the share of squared length
+    that a random vector of the smaller subspace keeps when projected onto the other. Two random
+    subspaces: on average (larger dimension) / d_model."""
     # YOUR CODE: from principal_angles; roughly 1 line
     raise NotImplementedError("subspace_overlap")
 
 
 def interference(features: Tensor) -> float:
-    """How much n directions get in each other's way: the root mean square cosine between two different rows, 0 to 1.
+    """How much n directions get in each other's way: the root mean square cosine between two
+    different rows, 0 to 1.
 
-    features [n, d_model], rows of any length but 0. Read feature i of a vector with the unit row i, and every other
-    feature of that size shows up, by its cosine. n random rows: about 1/sqrt(d_model). More rows than dimensions cannot
-    all be orthogonal: at least sqrt((n - d_model) / (d_model (n - 1))) (Welch 1974). Elhage et al. 2022, "Toy Models of
-    Superposition".
-    """
+    features [n, d_model], rows of any length but 0. Read feature i of a vector with the unit row i,
+    and every other feature of that size shows up, by its cosine. n random rows: about
+    1/sqrt(d_model). More rows than dimensions cannot all be orthogonal: at least sqrt((n - d_model)
+    / (d_model (n - 1))) (Welch 1974). Elhage et al. 2022, "Toy Models of Superposition"."""
     # YOUR CODE: unit rows, all cosines, without those of a row with itself; roughly 3 lines
     raise NotImplementedError("interference")
 
@@ -96,19 +102,34 @@ def random_rows(seed: int, n: int = 16, d_model: int = 64) -> Tensor:
 
 
 def typical_angle(A: Tensor, heads: list[Tensor]) -> float:
-    """The angle in degrees whose cos^2 is the mean overlap of A with each of the others; 60 for an overlap of .25."""
-    return torch.tensor([subspace_overlap(A, B) for B in heads]).mean().sqrt().arccos().rad2deg().item()
+    """The angle in degrees whose cos^2 is the mean overlap of A with each of the others; 60 for an
+    overlap of .25.
+    """
+    return (
+        torch.tensor([subspace_overlap(A, B) for B in heads])
+        .mean()
+        .sqrt()
+        .arccos()
+        .rad2deg()
+        .item()
+    )
 
 
 def angle_table(model: Transformer, k: int = 16) -> Tensor:
-    """[writer, reader] in degrees, for a two-layer model; nan where the reader never gets what the writer writes.
+    """[writer, reader] in degrees, for a two-layer model; nan where the reader never gets what the
+    writer writes.
 
-    Writers: tokens, positions, all heads. Readers: q, k, v of layer 0, then of layer 1 (all heads), then the output.
-    Tokens, positions and output are represented by their k strongest directions.
+    Writers: tokens, positions, all heads. Readers: q, k, v of layer 0, then of layer 1 (all heads),
+    then the output. Tokens, positions and output are represented by their k strongest directions.
     """
     writers = [(0, strongest_directions(rows, k)) for rows in (model.W_E, model.W_pos)]
-    writers += [(layer + 1, W) for layer in (0, 1) for W in model.W_O[layer]]  # (first layer that can read it, rows)
-    readers = [(layer, [W.T for W in weights[layer]]) for layer in (0, 1) for weights in (model.W_Q, model.W_K, model.W_V)]
+    # (first layer that can read it, rows)
+    writers += [(layer + 1, W) for layer in (0, 1) for W in model.W_O[layer]]
+    readers = [
+        (layer, [W.T for W in weights[layer]])
+        for layer in (0, 1)
+        for weights in (model.W_Q, model.W_K, model.W_V)
+    ]
     readers += [(2, [strongest_directions(model.W_U.T, k)])]
     table = torch.full((len(writers), len(readers)), torch.nan)
     for row, (first, rows) in enumerate(writers):
@@ -121,7 +142,9 @@ def angle_table(model: Transformer, k: int = 16) -> Tensor:
 
 
 def hide_from(model: Transformer, reader: str, what: Tensor) -> list:
-    """Hooks that take `what` [batch, pos, d_model] out of what layer 1's q, k or v sees, or the output, and nobody else."""
+    """Hooks that take `what` [batch, pos, d_model] out of what layer 1's q, k or v sees, or the
+    output, and nobody else.
+    """
     if reader == "output":
         return [("blocks.1.hook_resid_post", lambda stream, hook: stream - what)]
     W = getattr(model, f"W_{reader.upper()}")[1]
@@ -130,16 +153,25 @@ def hide_from(model: Transformer, reader: str, what: Tensor) -> list:
 
 
 def right_without(model: Transformer, repeats: Repeats, reader: str, what: Tensor) -> float:
-    """Share of right next tokens, wherever the next token can be known, with `what` hidden from one kind of reader."""
+    """Share of right next tokens, wherever the next token can be known, with `what` hidden from one
+    kind of reader.
+    """
     logits = model.run_with_hooks(repeats.tokens, hide_from(model, reader, what))
     right = logits[:, :-1].argmax(dim=-1) == repeats.tokens[:, 1:]
     return right[repeats.predictable[:, :-1]].float().mean().item()
 
 
 def logits_moved(model: Transformer, repeats: Repeats, reader: str) -> list[float]:
-    """What hiding layer 0 from a reader does to a logit, in the repeats and elsewhere: root mean square / their spread."""
+    """What hiding layer 0 from a reader does to a logit, in the repeats and elsewhere: root mean
+    square / their spread.
+    """
     logits, cache = model.run_with_cache(repeats.tokens)
-    change = model.run_with_hooks(repeats.tokens, hide_from(model, reader, cache["blocks.0.hook_attn_out"])) - logits
+    change = (
+        model.run_with_hooks(
+            repeats.tokens, hide_from(model, reader, cache["blocks.0.hook_attn_out"])
+        )
+        - logits
+    )
     both = (repeats.predictable, ~repeats.predictable)
     return [(change[where].square().mean().sqrt() / logits[where].std()).item() for where in both]
 
@@ -155,10 +187,15 @@ def with_rotated_head(model: Transformer, head: tuple[int, int], M: Tensor) -> T
 
 
 def stretch_stream(model: Transformer, factor: float = 30.0) -> Transformer:
-    """The same function of the tokens, written in a stream whose 16 random directions are stretched by `factor`."""
+    """The same function of the tokens, written in a stream whose 16 random directions are stretched
+    by `factor`.
+    """
     some = strongest_directions(random_rows(1, 16, model.cfg.d_model)).float()
     identity, other = torch.eye(model.cfg.d_model), copy.deepcopy(model)
-    S, inverse = identity + (factor - 1) * some.T @ some, identity + (1 / factor - 1) * some.T @ some
+    S, inverse = (
+        identity + (factor - 1) * some.T @ some,
+        identity + (1 / factor - 1) * some.T @ some,
+    )
     with torch.no_grad():
         for name in ("W_E", "W_pos", "W_O"):  # what writes
             other.get_parameter(name).copy_(getattr(model, name) @ S)
@@ -168,7 +205,9 @@ def stretch_stream(model: Transformer, factor: float = 30.0) -> Transformer:
 
 
 def read_back(n: int, active: int, d_model: int = 64, trials: int = 200) -> float:
-    """Share of features found again: `active` of n random directions are added up, and the longest shadows guessed."""
+    """Share of features found again: `active` of n random directions are added up, and the longest
+    shadows guessed.
+    """
     generator = torch.Generator().manual_seed(n + active)
     directions = torch.nn.functional.normalize(torch.randn(n, d_model, generator=generator), dim=1)
     chosen = torch.rand(trials, n, generator=generator).topk(active).indices  # trial active

@@ -1,8 +1,8 @@
 """Chapter 3. Training: the data, the loss, one step, and two instruments for what training did.
 
-Axis words: batch pos vocab. tokens [batch, pos] begin with BOS, token 0. The prediction made at position i is about the
-token at i + 1. Losses in nats. "Predictable": the next token follows from what was read, if one notices the repeat.
-"""
+Axis words: batch pos vocab. tokens [batch, pos] begin with BOS, token 0. The prediction made at
+position i is about the token at i + 1. Losses in nats. "Predictable": the next token follows from
+what was read, if one notices the repeat."""
 
 import math
 from collections.abc import Sequence
@@ -19,27 +19,29 @@ from minitransformer.evaluate import strict_induction_accuracy
 def make_repeated_tokens(
     batch: int, length: int, d_vocab: int, periods: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
-    """Rows that only their own past can explain: BOS, a prefix, a block, and the block again and again to the end.
+    """Rows that only their own past can explain: BOS, a prefix, a block, and the block again and
+    again to the end.
 
     length 12, prefix 3, period 4:    BOS  a b c  d e f g  d e f g
 
-    -> tokens [batch, length], torch.long. Drawn anew for *each row*, from `generator` and nothing else:
+    -> tokens [batch, length], torch.long. Drawn anew for *each row*, from `generator` and nothing
+    else:
     - the period: each of periods[0] ... periods[1], both included, equally likely;
-    - the length of the prefix: each of 0 ... length - 3 - period (so that, of the second copy, at least one token is read
-      and one more can be predicted), equally likely;
-    - the tokens of prefix and block: all different, from 1 ... d_vocab - 1, each equally likely. BOS comes first only.
-    """
-    # YOUR CODE: for each row: period, prefix, tokens; then which drawn token stands in which column; roughly 9 lines
+    - the length of the prefix: each of 0 ... length - 3 - period (so that, of the second copy, at
+      least one token is read and one more can be predicted), equally likely;
+    - the tokens of prefix and block: all different, from 1 ... d_vocab - 1, each equally likely.
+      BOS comes first only."""
+    # YOUR CODE: for each row: period, prefix, tokens; then which drawn token stands in which
     raise NotImplementedError("make_repeated_tokens")
 
 
 def predictable_mask(tokens: Tensor) -> Tensor:
     """Where is the next token known? Wherever the token just read has been read before.
 
-    tokens [batch, pos] -> bool [batch, pos]: True at i if some j < i has tokens[j] == tokens[i]. In the rows of
-    make_repeated_tokens a token comes twice only because the block came round, so its follower is known; the mask looks at
-    nothing later than i. (The last position is judged like any other, although its next token lies outside the row.)
-    """
+    tokens [batch, pos] -> bool [batch, pos]: True at i if some j < i has tokens[j] == tokens[i]. In
+    the rows of make_repeated_tokens a token comes twice only because the block came round, so its
+    follower is known; the mask looks at nothing later than i. (The last position is judged like any
+    other, although its next token lies outside the row.)"""
     # YOUR CODE: compare each position with each earlier one; roughly 2 lines
     raise NotImplementedError("predictable_mask")
 
@@ -47,13 +49,14 @@ def predictable_mask(tokens: Tensor) -> Tensor:
 def chance_loss(n: int, seen: int = 0, margin: float = 0.0) -> float:
     """The loss in nats, -log p(right token), if the logits say only this:
 
-    of n tokens, `seen` are ruled out (probability 0); of those left, one is right and has a logit that is `margin` higher
-    than that of all the others, which are equal. A closed form: no tensors, no sampling.
+    of n tokens, `seen` are ruled out (probability 0); of those left, one is right and has a logit
+    that is `margin` higher than that of all the others, which are equal. A closed form: no tensors,
+    no sampling.
     - chance_loss(n): pure guessing among n tokens.
-    - chance_loss(n, seen=k - 1): the best guess at the k-th token that is drawn without replacement.
-    - chance_loss(n, margin=s): a model that knows, as firmly as s says; the hand-built models of minitransformer.planted.
-    Raises ValueError unless 0 <= seen < n.
-    """
+    - chance_loss(n, seen=k - 1): the best guess at the k-th token that is drawn without
+      replacement.
+    - chance_loss(n, margin=s): a model that knows, as firmly as s says; the hand-built models of
+      minitransformer.planted. Raises ValueError unless 0 <= seen < n."""
     # YOUR CODE: how many are left, their softmax, its logarithm; roughly 4 lines
     raise NotImplementedError("chance_loss")
 
@@ -63,33 +66,35 @@ def training_step_by_hand(
 ) -> float:
     """Descend the loss once; returns the loss before the step, in nats.
 
-    tokens [batch, pos]; the last one is not read, only predicted (pos may be n_ctx + 1). The loss is a weighted mean of all
-    -log p: weight 1 where predictable_mask says that the next token is known, weight `elsewhere` where it is not (weighted
-    mean: divide by the sum of the weights). Gradients left over from earlier must not count.
-    """
+    tokens [batch, pos]; the last one is not read, only predicted (pos may be n_ctx + 1). The loss
+    is a weighted mean of all -log p: weight 1 where predictable_mask says that the next token is
+    known, weight `elsewhere` where it is not (weighted mean: divide by the sum of the weights).
+    Gradients left over from earlier must not count."""
     # YOUR CODE: predict, compare, weigh; then clear, backward, step; roughly 8 lines
     raise NotImplementedError("training_step_by_hand")
 
 
 def crossing_step(steps: Sequence[int], values: Sequence[float], share: float = 0.5) -> float:
-    """When had a curve gone `share` of its way, from its first value to its last, for the first time?
+    """When had a curve gone `share` of its way, from its first value to its last, for the first
+    time?
 
-    steps rise; values, one for each, may rise or fall. Between two measurements the curve is a straight line. Returns a
-    step, usually between two of `steps`. Raises ValueError if the last value equals the first: it went nowhere.
-    """
-    # YOUR CODE: each value as a share of the way; the first that is there; interpolate; roughly 7 lines
+    steps rise; values, one for each, may rise or fall. Between two measurements the curve is a
+    straight line. Returns a step, usually between two of `steps`. Raises ValueError if the last
+    value equals the first: it went nowhere."""
+    # YOUR CODE: each value as a share of the way; the first that is there; interpolate; roughly 7
     raise NotImplementedError("crossing_step")
 
 
 @torch.no_grad()
 def diagnose(model: Transformer) -> str:
-    """What has a model learnt: "induction", "some periods only" or "neither"? Judged by its predictions, period by period.
+    """What has a model learnt: "induction", "some periods only" or "neither"? Judged by its
+    predictions, period by period.
 
-    "induction": at *every* period that fits, 9 of 10 predictable tokens or more are right. "some periods only": not that,
-    but at some period more than half are right, as by looking a fixed distance back. Otherwise "neither".
-    The longest sequence that fits has n tokens, n the smaller of n_ctx and d_vocab (a row's tokens are distinct); periods
-    then run from 1 to n - 3. Use one period at a time, a few dozen sequences each, and a seeded generator, so that a model
-    gets the same verdict every time.
-    """
-    # YOUR CODE: the accuracy at each period (repeated_tokens, strict_induction_accuracy), then judge; roughly 8 lines
+    "induction": at *every* period that fits, 9 of 10 predictable tokens or more are right. "some
+    periods only": not that, but at some period more than half are right, as by looking a fixed
+    distance back. Otherwise "neither". The longest sequence that fits has n tokens, n the smaller
+    of n_ctx and d_vocab (a row's tokens are distinct); periods then run from 1 to n - 3. Use one
+    period at a time, a few dozen sequences each, and a seeded generator, so that a model gets the
+    same verdict every time."""
+    # YOUR CODE: the accuracy at each period (repeated_tokens, strict_induction_accuracy), then
     raise NotImplementedError("diagnose")

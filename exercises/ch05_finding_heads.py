@@ -1,9 +1,9 @@
 """Chapter 5. Scores that say what a head looks at, and a detector that is hard to fool.
 
-Axis words: batch query key pos head layer d_head d_model. A pattern [batch, head, query, key] is one layer's attention:
-each row, a query, sums to 1 over its keys. tokens [batch, pos], BOS (token 0) first. All scores are shares between 0
-and 1, one per head. `python -m exercises check` says how you are doing.
-"""
+Axis words: batch query key pos head layer d_head d_model. A pattern [batch, head, query, key] is
+one layer's attention: each row, a query, sums to 1 over its keys. tokens [batch, pos], BOS (token
+0) first. All scores are shares between 0 and 1, one per head. `python -m exercises check` says how
+you are doing."""
 
 import torch
 from einops import einsum
@@ -17,7 +17,8 @@ FOUND = 0.5  # a head has a role if, on average, more than half of its attention
 
 
 def previous_token_score(pattern: Tensor) -> Tensor:
-    """How much a head looks one token back: the mean of pattern[i, i - 1] over the batch and all i >= 1.
+    """How much a head looks one token back: the mean of pattern[i, i - 1] over the batch and all i
+    >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 has no token before it and is not counted.
     Olsson et al. 2022, "In-context Learning and Induction Heads".
@@ -27,21 +28,22 @@ def previous_token_score(pattern: Tensor) -> Tensor:
 
 
 def current_token_score(pattern: Tensor) -> Tensor:
-    """How much a head looks at the very token it stands on: the mean of pattern[i, i] over the batch and all i >= 1.
+    """How much a head looks at the very token it stands on: the mean of pattern[i, i] over the
+    batch and all i >= 1.
 
-    pattern [batch, head, query, key] -> [head]. Query 0 is not counted: it has nothing else to look at, so its 1 says
-    nothing about the head.
-    """
+    pattern [batch, head, query, key] -> [head]. Query 0 is not counted: it has nothing else to look
+    at, so its 1 says nothing about the head."""
     # YOUR CODE: another diagonal; roughly 1 line
     raise NotImplementedError("current_token_score")
 
 
 def first_token_score(pattern: Tensor) -> Tensor:
-    """How much a head looks at the first token, which is BOS: the mean of pattern[i, 0] over the batch and all i >= 1.
+    """How much a head looks at the first token, which is BOS: the mean of pattern[i, 0] over the
+    batch and all i >= 1.
 
-    pattern [batch, head, query, key] -> [head]. Query 0 is not counted, for the reason above. Heads with nothing to do
-    often rest there: Xiao et al. 2023, "Efficient Streaming Language Models with Attention Sinks".
-    """
+    pattern [batch, head, query, key] -> [head]. Query 0 is not counted, for the reason above. Heads
+    with nothing to do often rest there: Xiao et al. 2023, "Efficient Streaming Language Models with
+    Attention Sinks"."""
     # YOUR CODE: one column; roughly 1 line
     raise NotImplementedError("first_token_score")
 
@@ -49,41 +51,45 @@ def first_token_score(pattern: Tensor) -> Tensor:
 def duplicate_token_score(pattern: Tensor, tokens: Tensor) -> Tensor:
     """How much a head looks at earlier copies of the token it stands on.
 
-    For a query i, add up pattern[i, j] over *all* j < i with tokens[j] == tokens[i]. The score is the mean of that over
-    the queries, of the whole batch, that have at least one such j; each of them weighs the same. The others are not
-    counted. pattern [batch, head, query, key], tokens [batch, pos] -> [head]; nan if no token occurs twice.
-    Wang et al. 2022, "Interpretability in the Wild".
-    """
-    # YOUR CODE: which (query, key) pairs are wanted, the attention on them, how many queries have one; roughly 3 lines
+    For a query i, add up pattern[i, j] over *all* j < i with tokens[j] == tokens[i]. The score is
+    the mean of that over the queries, of the whole batch, that have at least one such j; each of
+    them weighs the same. The others are not counted. pattern [batch, head, query, key], tokens
+    [batch, pos] -> [head]; nan if no token occurs twice. Wang et al. 2022, "Interpretability in the
+    Wild"."""
+    # YOUR CODE: which (query, key) pairs are wanted, the attention on them, how many queries have
     raise NotImplementedError("duplicate_token_score")
 
 
 def prefix_matching_score(pattern: Tensor, tokens: Tensor) -> Tensor:
-    """How much a head looks at what came *after* earlier copies of the token it stands on: what induction needs.
+    """How much a head looks at what came *after* earlier copies of the token it stands on: what
+    induction needs.
 
-    For a query i, add up pattern[i, j] over *all* j <= i with tokens[j - 1] == tokens[i] (so j >= 1: the copy stands at
-    j - 1, before i). The score is the mean of that over the queries, of the whole batch, that have at least one such j;
-    each of them weighs the same. The others are not counted. pattern [batch, head, query, key], tokens [batch, pos]
-    -> [head]; nan if no token occurs twice. Olsson et al. 2022, "In-context Learning and Induction Heads".
-    """
+    For a query i, add up pattern[i, j] over *all* j <= i with tokens[j - 1] == tokens[i] (so j >=
+    1: the copy stands at j - 1, before i). The score is the mean of that over the queries, of the
+    whole batch, that have at least one such j; each of them weighs the same. The others are not
+    counted. pattern [batch, head, query, key], tokens [batch, pos] -> [head]; nan if no token
+    occurs twice. Olsson et al. 2022, "In-context Learning and Induction Heads"."""
     # YOUR CODE: as above, with the wanted keys one further right; roughly 4 lines
     raise NotImplementedError("prefix_matching_score")
 
 
 def value_weighted_pattern(pattern: Tensor, v: Tensor, W_O: Tensor) -> Tensor:
-    """How much each key really moves: pattern[i, j] times |v_j W_O|, the length of what j would add to the stream.
+    """How much each key really moves: pattern[i, j] times |v_j W_O|, the length of what j would add
+    to the stream.
 
-    pattern [batch, head, query, key], v [batch, pos, head, d_head], W_O [head, d_head, d_model]
-    -> [batch, head, query, key], in the units of the residual stream; rows no longer sum to 1.
-    Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector Norms".
-    """
-    # YOUR CODE: what each key offers, its length, and the product with the right axes; roughly 3 lines
+    pattern [batch, head, query, key], v [batch, pos, head, d_head], W_O [head, d_head, d_model] ->
+    [batch, head, query, key], in the units of the residual stream; rows no longer sum to 1.
+    Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector
+    Norms"."""
+    # YOUR CODE: what each key offers, its length, and the product with the right axes; roughly 3
     raise NotImplementedError("value_weighted_pattern")
 
 
 @torch.no_grad()
 def score_heads(model: Transformer, tokens: Tensor) -> dict[str, Tensor]:
-    """All five scores of every head on these tokens [batch, pos]: role -> [layer, head]. Works with any number of layers."""
+    """All five scores of every head on these tokens [batch, pos]: role -> [layer, head]. Works with
+    any number of layers.
+    """
     patterns = attention(model, tokens)  # layer batch head query key
     scores = {
         "previous_token": [previous_token_score(pattern) for pattern in patterns],
@@ -92,20 +98,26 @@ def score_heads(model: Transformer, tokens: Tensor) -> dict[str, Tensor]:
         "duplicate_token": [duplicate_token_score(pattern, tokens) for pattern in patterns],
         "induction": [prefix_matching_score(pattern, tokens) for pattern in patterns],
     }
-    return {role: torch.stack(rows) if rows else torch.zeros(0, model.cfg.n_heads) for role, rows in scores.items()}
+    return {
+        role: torch.stack(rows) if rows else torch.zeros(0, model.cfg.n_heads)
+        for role, rows in scores.items()
+    }
 
 
 def find_heads(model: Transformer) -> dict[str, list[tuple[int, int]]]:
-    """Which heads do what: role -> the heads (layer, head) whose score is above FOUND, best first, [] if there is none.
+    """Which heads do what: role -> the heads (layer, head) whose score is above FOUND, best first,
+    [] if there is none.
 
-    The roles are those of score_heads. The sequences are for you to choose, with repeated_tokens and a seeded generator
-    (the same model must get the same answer each time). Choose them so that each role can only be earned by doing what
-    it says:
-    - no head may pass for an induction head by looking a fixed distance back, whatever that distance (with fewer than
-      10 tokens there are too few periods to rule that out; do what is possible);
-    - nor because the block is so short that every key is as good as any other: no period below a quarter of the length;
-    - the sequences have to fit the model: at most n_ctx long, and, since their tokens are distinct, at most d_vocab.
-    Raises ValueError if that leaves less than 4 tokens: too short for anything to repeat.
-    """
-    # YOUR CODE: length, periods, sequences, scores, and each role's heads in order; roughly 10 lines
+    The roles are those of score_heads. The sequences are for you to choose, with repeated_tokens
+    and a seeded generator (the same model must get the same answer each time). Choose them so that
+    each role can only be earned by doing what it says:
+    - no head may pass for an induction head by looking a fixed distance back, whatever that
+      distance (with fewer than 10 tokens there are too few periods to rule that out; do what is
+      possible);
+    - nor because the block is so short that every key is as good as any other: no period below a
+      quarter of the length;
+    - the sequences have to fit the model: at most n_ctx long, and, since their tokens are distinct,
+      at most d_vocab. Raises ValueError if that leaves less than 4 tokens: too short for anything
+      to repeat."""
+    # YOUR CODE: length, periods, sequences, scores, and each role's heads in order; roughly 10
     raise NotImplementedError("find_heads")

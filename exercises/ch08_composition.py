@@ -1,9 +1,9 @@
 """Chapter 8. Composition: how a head of layer 1 uses what a head of layer 0 wrote.
 
-Row vectors: x @ W. W_OV = W_V W_O is what a head moves, W_QK = W_Q W_K^T is what it looks for; both [d_model, d_model].
-A pair of heads is (head of layer 0, head of layer 1). All models here are attention only, without LayerNorm.
-Source of the ideas: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
-"""
+Row vectors: x @ W. W_OV = W_V W_O is what a head moves, W_QK = W_Q W_K^T is what it looks for; both
+[d_model, d_model]. A pair of heads is (head of layer 0, head of layer 1). All models here are
+attention only, without LayerNorm. Source of the ideas: Elhage et al. 2021, "A Mathematical
+Framework for Transformer Circuits"."""
 
 import math
 
@@ -16,12 +16,13 @@ from solutions.ch07_qk_ov_circuits import as_matrix
 
 
 def composition_score(A, B) -> float:
-    """How much of what A writes B reads: |A B| / (|A| |B|), with Frobenius norms (root of the sum of squares).
+    """How much of what A writes B reads: |A B| / (|A| |B|), with Frobenius norms (root of the sum
+    of squares).
 
-    A [m, d_model] is what the earlier head writes into the stream, B [d_model, n] what the later one reads from it, both
-    for row vectors: x A B. Tensors or LowRank; `as_matrix` (chapter 7) makes a tensor of either. Between 0 and 1; two random
-    matrices give about 1/sqrt(d_model), not 0. nan if A or B is zero. Elhage et al. 2021.
-    """
+    A [m, d_model] is what the earlier head writes into the stream, B [d_model, n] what the later
+    one reads from it, both for row vectors: x A B. Tensors or LowRank; `as_matrix` (chapter 7)
+    makes a tensor of either. Between 0 and 1; two random matrices give about 1/sqrt(d_model), not
+    0. nan if A or B is zero. Elhage et al. 2021."""
     # YOUR CODE: one product, three norms; roughly 2 lines
     raise NotImplementedError("composition_score")
 
@@ -29,100 +30,110 @@ def composition_score(A, B) -> float:
 def composition_table(model, kind: str) -> Tensor:
     """The composition score of every pair of heads: [head of layer 0, head of layer 1].
 
-    kind: "Q", "K" or "V". What the layer-0 head writes, W_OV, is followed by the matrix of the layer-1 head that reads it:
-    as its query W_QK (from the left: x_i W_QK x_j^T), as its key W_QK^T, as its value W_OV. Elhage et al. 2021.
-    """
+    kind: "Q", "K" or "V". What the layer-0 head writes, W_OV, is followed by the matrix of the
+    layer-1 head that reads it: as its query W_QK (from the left: x_i W_QK x_j^T), as its key
+    W_QK^T, as its value W_OV. Elhage et al. 2021."""
     # YOUR CODE: W_OV of layer 0, what layer 1 reads, a score for each pair; roughly 6 lines
     raise NotImplementedError("composition_table")
 
 
 def random_baseline(d_model: int, d_head: int, samples: int, generator: torch.Generator) -> Tensor:
-    """What chance gives: the scores of random pairs of heads, [samples]. Their mean is about 1/sqrt(d_model).
+    """What chance gives: the scores of random pairs of heads, [samples]. Their mean is about
+    1/sqrt(d_model).
 
-    A head's matrix is a product of two factors, [d_model, d_head] and [d_head, d_model]; draw all four factors of a pair
-    afresh from the standard normal distribution with `generator`, and score the pair. d_head does not move the mean (the
-    expected |A B|^2 is |A|^2 |B|^2 / d_model), but it sets the spread, and the spread is what a finding has to beat.
-    """
+    A head's matrix is a product of two factors, [d_model, d_head] and [d_head, d_model]; draw all
+    four factors of a pair afresh from the standard normal distribution with `generator`, and score
+    the pair. d_head does not move the mean (the expected |A B|^2 is |A|^2 |B|^2 / d_model), but it
+    sets the spread, and the spread is what a finding has to beat."""
     # YOUR CODE: draw two heads, score them, again and again; roughly 6 lines
     raise NotImplementedError("random_baseline")
 
 
 def composition_ceiling(A, B) -> float:
-    """The best score that A and B could reach if one of them were turned freely: sqrt(sum_i a_i^2 b_i^2) / (|A| |B|).
+    """The best score that A and B could reach if one of them were turned freely: sqrt(sum_i a_i^2
+    b_i^2) / (|A| |B|).
 
-    a_i and b_i are the singular values of A and B, each list sorted from the largest down: strongest output meets strongest
-    input. A and B as in composition_score. Two flat maps of rank r give 1/sqrt(r), so a score of 1 is out of reach for a
-    head with more than one direction. (Von Neumann 1937, the trace inequality.)
-    """
+    a_i and b_i are the singular values of A and B, each list sorted from the largest down:
+    strongest output meets strongest input. A and B as in composition_score. Two flat maps of rank r
+    give 1/sqrt(r), so a score of 1 is out of reach for a head with more than one direction. (Von
+    Neumann 1937, the trace inequality.)"""
     # YOUR CODE: torch.linalg.svdvals returns them sorted; roughly 3 lines
     raise NotImplementedError("composition_ceiling")
 
 
 def normalised_composition(A, B) -> float:
-    """Where a score stands between chance and the best possible: (score - baseline) / (ceiling - baseline).
+    """Where a score stands between chance and the best possible: (score - baseline) / (ceiling -
+    baseline).
 
-    The baseline is 1/sqrt(d_model), d_model being the number of columns of A; the ceiling is composition_ceiling(A, B).
-    1: aligned as well as these two spectra allow. 0: like random matrices. Below 0: B avoids what A writes.
-    """
+    The baseline is 1/sqrt(d_model), d_model being the number of columns of A; the ceiling is
+    composition_ceiling(A, B). 1: aligned as well as these two spectra allow. 0: like random
+    matrices. Below 0: B avoids what A writes."""
     # YOUR CODE: roughly 3 lines
     raise NotImplementedError("normalised_composition")
 
 
 def decompose_qk_inputs(cache: dict[str, Tensor]) -> tuple[list[str], Tensor]:
-    """All that the queries and keys of layer 1 are made from: (labels, parts [part, batch, pos, d_model]).
+    """All that the queries and keys of layer 1 are made from: (labels, parts [part, batch, pos,
+    d_model]).
 
-    labels: "embed", "positions", "0.0", "0.1", ..., one for each head of layer 0, 2 + H in all. The parts add up to what
-    W_Q and W_K of layer 1 are applied to. cache: of a run with all activations; useful are "hook_embed", "hook_pos_embed"
-    [batch, pos, d_model] and "blocks.0.attn.hook_result" [batch, pos, head, d_model]. It must be right whether positions
-    are in the stream ("standard") or reach only q and k ("shortformer"): each part is there once.
-    """
+    labels: "embed", "positions", "0.0", "0.1", ..., one for each head of layer 0, 2 + H in all. The
+    parts add up to what W_Q and W_K of layer 1 are applied to. cache: of a run with all
+    activations; useful are "hook_embed", "hook_pos_embed" [batch, pos, d_model] and
+    "blocks.0.attn.hook_result" [batch, pos, head, d_model]. It must be right whether positions are
+    in the stream ("standard") or reach only q and k ("shortformer"): each part is there once."""
     # YOUR CODE: roughly 3 lines
     raise NotImplementedError("decompose_qk_inputs")
 
 
 def decompose_scores(parts: Tensor, W_Q: Tensor, W_K: Tensor) -> Tensor:
-    """One head's attention scores as a sum of terms, one for each (part of the query, part of the key).
+    """One head's attention scores as a sum of terms, one for each (part of the query, part of the
+    key).
 
-    parts [part, batch, pos, d_model], W_Q and W_K [d_model, d_head] -> [query_part, key_part, batch, query, key].
-    Term (a, b) is (parts_a W_Q) . (parts_b W_K) / sqrt(d_head). Summed over both parts: the scores before the mask, exactly,
-    because a product of two sums is the sum of all products. Elhage et al. 2021.
-    """
+    parts [part, batch, pos, d_model], W_Q and W_K [d_model, d_head] -> [query_part, key_part,
+    batch, query, key]. Term (a, b) is (parts_a W_Q) . (parts_b W_K) / sqrt(d_head). Summed over
+    both parts: the scores before the mask, exactly, because a product of two sums is the sum of all
+    products. Elhage et al. 2021."""
     # YOUR CODE: project each part, multiply every pair, scale; roughly 3 lines
     raise NotImplementedError("decompose_scores")
 
 
 def k_composition_circuit(model, previous: tuple[int, int], induction: tuple[int, int]) -> Tensor:
-    """What an induction head seeks through a previous-token head: [token at the query, token before the key].
+    """What an induction head seeks through a previous-token head: [token at the query, token before
+    the key].
 
-    previous: (layer, head) of the head that wrote into the key; induction: (layer, head) of the head that looks. Entry
-    (t, s) is (W_E[t] W_Q) . (W_E[s] W_V W_O W_K): token t asks, and the key holds what `previous` moved there from token s.
-    W_V, W_O are those of `previous`, W_Q, W_K those of `induction`. No scale, no positions, no attention: weights only.
-    An induction circuit has its largest entry of each row on the diagonal. Elhage et al. 2021.
-    """
+    previous: (layer, head) of the head that wrote into the key; induction: (layer, head) of the
+    head that looks. Entry (t, s) is (W_E[t] W_Q) . (W_E[s] W_V W_O W_K): token t asks, and the key
+    holds what `previous` moved there from token s. W_V, W_O are those of `previous`, W_Q, W_K those
+    of `induction`. No scale, no positions, no attention: weights only. An induction circuit has its
+    largest entry of each row on the diagonal. Elhage et al. 2021."""
     # YOUR CODE: two matrices of embedded tokens, one product; roughly 4 lines
     raise NotImplementedError("k_composition_circuit")
 
 
 def path_expansion(model, tokens: Tensor) -> tuple[list[str], Tensor]:
-    """The logits of a two-layer model as a sum over paths: (labels, terms [path, batch, pos, vocab]).
+    """The logits of a two-layer model as a sum over paths: (labels, terms [path, batch, pos,
+    vocab]).
 
-    The attention patterns of the run are kept fixed; then every head is a linear map, and each way through the model adds
-    its own share. labels, with H heads per layer, in this order: "direct", "0.0", "0.1", ..., "1.0", ..., then the virtual
-    heads "0.0>1.0", "0.0>1.1", ..., "0.1>1.0", ...: layer 0 head, then layer 1 head. 1 + 2H + H^2 paths in all.
-    They sum to the logits exactly. head_output(x, pattern, W_V, W_O) of chapter 1 sends x through all heads of a layer:
-    [batch, pos, head, d_model]. The stream before layer 0 is cached as "blocks.0.hook_resid_pre". Elhage et al. 2021.
-    """
-    # YOUR CODE: the patterns; then direct, layer 0, layer 1, layer 1 of layer 0; unembed; roughly 10 lines
+    The attention patterns of the run are kept fixed; then every head is a linear map, and each way
+    through the model adds its own share. labels, with H heads per layer, in this order: "direct",
+    "0.0", "0.1", ..., "1.0", ..., then the virtual heads "0.0>1.0", "0.0>1.1", ..., "0.1>1.0", ...:
+    layer 0 head, then layer 1 head. 1 + 2H + H^2 paths in all. They sum to the logits exactly.
+    head_output(x, pattern, W_V, W_O) of chapter 1 sends x through all heads of a layer: [batch,
+    pos, head, d_model]. The stream before layer 0 is cached as "blocks.0.hook_resid_pre". Elhage et
+    al. 2021."""
+    # YOUR CODE: the patterns; then direct, layer 0, layer 1, layer 1 of layer 0; unembed; roughly
     raise NotImplementedError("path_expansion")
 
 
 def term_importance(model, tokens: Tensor) -> Tensor:
-    """What the model predicts from paths through at most n heads, n = 0, 1, ..., n_layers: [round, batch, pos, vocab].
+    """What the model predicts from paths through at most n heads, n = 0, 1, ..., n_layers: [round,
+    batch, pos, vocab].
 
-    The algorithm of Elhage et al. 2021, for any attention-only model. Run once, save all patterns. Then in round n every
-    pattern is forced to the saved one, and what each layer really wrote is saved but replaced in the stream by what it wrote
-    in round n - 1 (in round 0: by zero). Returned are the logits of each round. Two layers: round 2 is the model again.
-    Useful hooks: "blocks.L.attn.hook_pattern" and "blocks.L.hook_attn_out"; a hook gets (activation, hook) with hook.name.
-    """
+    The algorithm of Elhage et al. 2021, for any attention-only model. Run once, save all patterns.
+    Then in round n every pattern is forced to the saved one, and what each layer really wrote is
+    saved but replaced in the stream by what it wrote in round n - 1 (in round 0: by zero). Returned
+    are the logits of each round. Two layers: round 2 is the model again. Useful hooks:
+    "blocks.L.attn.hook_pattern" and "blocks.L.hook_attn_out"; a hook gets (activation, hook) with
+    hook.name."""
     # YOUR CODE: two hooks and a loop over the rounds; roughly 12 lines
     raise NotImplementedError("term_importance")

@@ -1,10 +1,11 @@
-"""Chapter 11. Activation patching: put what one run computed into another run, and see what the answer does.
+"""Chapter 11. Activation patching: put what one run computed into another run, and see what the
+answer does.
 
-Axis words: batch pos head d_head d_model vocab cell; `...` stands for any axes in front. A prompt is answered at its last
-position, so logits are [..., batch, vocab] there. A metric is a function of such logits -> [..., batch]. A *cell* is one
-patch: a list of places, all patched together. A place is (hook name, index into the axes after batch):
-("blocks.0.hook_resid_pre", (5,)) is the stream at position 5, ("blocks.1.attn.hook_z", (ALL, 2)) is head 1.2 everywhere.
-"""
+Axis words: batch pos head d_head d_model vocab cell; `...` stands for any axes in front. A prompt
+is answered at its last position, so logits are [..., batch, vocab] there. A metric is a function of
+such logits -> [..., batch]. A *cell* is one patch: a list of places, all patched together. A place
+is (hook name, index into the axes after batch): ("blocks.0.hook_resid_pre", (5,)) is the stream at
+position 5, ("blocks.1.attn.hook_z", (ALL, 2)) is head 1.2 everywhere."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,20 +29,30 @@ class Pairs(NamedTuple):
     wrong: Tensor  # [batch] what follows in corrupt
 
 
-def induction_prompts(batch: int, d_vocab: int, generator: torch.Generator, length: int = 14, first: int = 3) -> Tensor:
-    """[batch, length]: BOS, distinct random tokens, and last of all the token of position `first` once more."""
-    shuffled = torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1)[:, : length - 2] + 1
+def induction_prompts(
+    batch: int, d_vocab: int, generator: torch.Generator, length: int = 14, first: int = 3
+) -> Tensor:
+    """[batch, length]: BOS, distinct random tokens, and last of all the token of position `first`
+    once more.
+    """
+    shuffled = (
+        torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1)[:, : length - 2] + 1
+    )
     return torch.cat([torch.full((batch, 1), BOS), shuffled, shuffled[:, first - 1, None]], dim=1)
 
 
 def answer_gap(right: Tensor, wrong: Tensor) -> Callable[[Tensor], Tensor]:
-    """The metric logit[right] - logit[wrong], in nats: logits [..., batch, vocab] -> [..., batch]."""
+    """The metric logit[right] - logit[wrong], in nats: logits [..., batch, vocab] -> [...,
+    batch].
+    """
     row = torch.arange(len(right))
     return lambda logits: logits[..., row, right] - logits[..., row, wrong]
 
 
 def answer_accuracy(right: Tensor) -> Callable[[Tensor], Tensor]:
-    """The metric "is right the most likely token?": logits [..., batch, vocab] -> [..., batch], 1.0 or 0.0."""
+    """The metric "is right the most likely token?": logits [..., batch, vocab] -> [..., batch], 1.0
+    or 0.0.
+    """
     return lambda logits: (logits.argmax(dim=-1) == right).to(logits.dtype)
 
 
@@ -53,123 +64,141 @@ def whole_heads(what: str, heads: list[tuple[int, int]]) -> list[tuple]:
 def corrupt_pairs(clean: Tensor, first: int, second: int, swap: str) -> Pairs:
     """Clean prompts `... A B ... C D ... A` and corrupt ones in which D follows and no longer B.
 
-    clean [batch, pos]: A stands at `first` and, once more, last; C stands at `second`; B and D come right after them.
-    swap says what an induction head finds changed. "key": A and C change places, except for the last token. "value": B and
-    D change places. "query": the last token is C in place of A. In all three B is right in clean, and D in corrupt.
-    So both prompts look alike from outside, and only the answers swap. Zhang & Nanda 2023, "Towards Best Practices of
-    Activation Patching". Raises ValueError for another swap, or if A B C D are not four positions between BOS and the last.
-    """
-    # YOUR CODE: refuse what cannot be; copy; exchange two columns; pick the answers; roughly 9 lines
+    clean [batch, pos]: A stands at `first` and, once more, last; C stands at `second`; B and D come
+    right after them. swap says what an induction head finds changed. "key": A and C change places,
+    except for the last token. "value": B and D change places. "query": the last token is C in place
+    of A. In all three B is right in clean, and D in corrupt. So both prompts look alike from
+    outside, and only the answers swap. Zhang & Nanda 2023, "Towards Best Practices of Activation
+    Patching". Raises ValueError for another swap, or if A B C D are not four positions between BOS
+    and the last."""
+    # YOUR CODE: refuse what cannot be; copy; exchange two columns; pick the answers; roughly 9
     raise NotImplementedError("corrupt_pairs")
 
 
 def normalised_metric(patched: Tensor, clean: Tensor, corrupt: Tensor) -> Tensor:
-    """How far a patch moves the metric from the corrupt run's value to the clean run's: 0 like corrupt, 1 like clean.
+    """How far a patch moves the metric from the corrupt run's value to the clean run's: 0 like
+    corrupt, 1 like clean.
 
-    (patched - corrupt) / (clean - corrupt), each averaged over the batch *first*: single rows may have a denominator
-    near 0. patched [..., batch], clean and corrupt [batch] -> [...]. It may leave 0 to 1, and must not be clipped.
-    Raises ValueError if clean and corrupt have the same mean: then there is nothing to explain.
-    """
+    (patched - corrupt) / (clean - corrupt), each averaged over the batch *first*: single rows may
+    have a denominator near 0. patched [..., batch], clean and corrupt [batch] -> [...]. It may
+    leave 0 to 1, and must not be clipped. Raises ValueError if clean and corrupt have the same
+    mean: then there is nothing to explain."""
     # YOUR CODE: three means, one refusal, one fraction; roughly 4 lines
     raise NotImplementedError("normalised_metric")
 
 
-def patch_cells(model: Transformer, tokens: Tensor, saved: dict[str, Tensor], cells: list[list[tuple]]) -> Tensor:
-    """Run `tokens` once for each cell, with that cell's places taken from `saved`: the last logits [cell, batch, vocab].
+def patch_cells(
+    model: Transformer, tokens: Tensor, saved: dict[str, Tensor], cells: list[list[tuple]]
+) -> Tensor:
+    """Run `tokens` once for each cell, with that cell's places taken from `saved`: the last logits
+    [cell, batch, vocab].
 
-    tokens [batch, pos]; saved: hook name -> activation [batch, ...] of another run with as many prompts. The cells are not
-    run one by one. Row c * batch + b of one big batch is prompt b with cell c, so a hook that sees such an activation
-    can read it as [cell, batch, ...] and change it for cell c only. At most about ROWS rows go in one forward pass.
-    """
-    # YOUR CODE: cells in groups; repeat tokens; one hook for all names, which patches where a cell says so; roughly 14 lines
+    tokens [batch, pos]; saved: hook name -> activation [batch, ...] of another run with as many
+    prompts. The cells are not run one by one. Row c * batch + b of one big batch is prompt b with
+    cell c, so a hook that sees such an activation can read it as [cell, batch, ...] and change it
+    for cell c only. At most about ROWS rows go in one forward pass."""
+    # YOUR CODE: cells in groups; repeat tokens; one hook for all names, which patches where a cell
     raise NotImplementedError("patch_cells")
 
 
 def patch_residual(model: Transformer, tokens: Tensor, other: Tensor) -> Tensor:
-    """Patch the stream, one depth and one position at a time: the last logits [depth, pos, batch, vocab].
+    """Patch the stream, one depth and one position at a time: the last logits [depth, pos, batch,
+    vocab].
 
-    Run `tokens` [batch, pos], but with the stream at one place as it is in the run on `other` [batch, pos]. Depth L is
-    the stream before layer L (blocks.L.hook_resid_pre), the last depth the one after all layers (hook_resid_post).
-    tokens corrupt and other clean is *denoising*, the reverse *noising*. Meng et al. 2022, "Locating and Editing Factual
-    Associations in GPT".
-    """
+    Run `tokens` [batch, pos], but with the stream at one place as it is in the run on `other`
+    [batch, pos]. Depth L is the stream before layer L (blocks.L.hook_resid_pre), the last depth the
+    one after all layers (hook_resid_post). tokens corrupt and other clean is *denoising*, the
+    reverse *noising*. Meng et al. 2022, "Locating and Editing Factual Associations in GPT"."""
     # YOUR CODE: names, the other run's cache, the cells, patch_cells, the shape; roughly 5 lines
     raise NotImplementedError("patch_residual")
 
 
-def patch_heads(model: Transformer, tokens: Tensor, other: Tensor, what: str, by_position: bool = False) -> Tensor:
+def patch_heads(
+    model: Transformer, tokens: Tensor, other: Tensor, what: str, by_position: bool = False
+) -> Tensor:
     """Patch one thing of one head at a time: the last logits [layer, head, batch, vocab].
 
-    what: "q", "k", "v", "z" (the head's output before W_O), all [batch, pos, head, d_head], or "pattern" [batch, head,
-    query, key]. tokens runs, the patch comes from other, as in patch_residual. by_position: each position has a cell of its
-    own (for a pattern: each query), [layer, head, pos, batch, vocab]; otherwise all positions are patched together.
-    """
-    # YOUR CODE: the same five steps; mind that a pattern has its head before its positions; roughly 8 lines
+    what: "q", "k", "v", "z" (the head's output before W_O), all [batch, pos, head, d_head], or
+    "pattern" [batch, head, query, key]. tokens runs, the patch comes from other, as in
+    patch_residual. by_position: each position has a cell of its own (for a pattern: each query),
+    [layer, head, pos, batch, vocab]; otherwise all positions are patched together."""
+    # YOUR CODE: the same five steps; mind that a pattern has its head before its positions; roughly
     raise NotImplementedError("patch_heads")
 
 
 def sufficiency_and_necessity(
     model: Transformer, clean: Tensor, corrupt: Tensor, cells: list[list[tuple]], metric: Callable
 ) -> tuple[Tensor, Tensor]:
-    """Each cell patched both ways: (sufficient [cell], necessary [cell]), shares of the gap between clean and corrupt.
+    """Each cell patched both ways: (sufficient [cell], necessary [cell]), shares of the gap between
+    clean and corrupt.
 
-    sufficient, by denoising: run corrupt, put the clean cell in; 1 if that alone restores the clean metric, 0 if nothing
-    moves. necessary, by noising: run clean, put the corrupt cell in; 1 if that alone takes all the way to the corrupt
-    metric, 0 if nothing moves. The two need not agree. Heimersheim & Nanda 2024, "How to use and interpret activation
-    patching".
-    """
-    # YOUR CODE: both caches (with the last logits), both runs of patch_cells, normalised_metric; roughly 6 lines
+    sufficient, by denoising: run corrupt, put the clean cell in; 1 if that alone restores the clean
+    metric, 0 if nothing moves. necessary, by noising: run clean, put the corrupt cell in; 1 if that
+    alone takes all the way to the corrupt metric, 0 if nothing moves. The two need not agree.
+    Heimersheim & Nanda 2024, "How to use and interpret activation patching"."""
+    # YOUR CODE: both caches (with the last logits), both runs of patch_cells, normalised_metric;
     raise NotImplementedError("sufficiency_and_necessity")
 
 
-def compare_metrics(logits: Tensor, clean_logits: Tensor, right: Tensor, wrong: Tensor) -> dict[str, Tensor]:
+def compare_metrics(
+    logits: Tensor, clean_logits: Tensor, right: Tensor, wrong: Tensor
+) -> dict[str, Tensor]:
     """Five ways to say how good an answer is, each [..., batch].
 
     logits [..., batch, vocab]; clean_logits [batch, vocab]; right, wrong [batch]. In this order:
-    "probability" of right; "log-probability" of right (nats); "logit difference" right - wrong (nats); "accuracy": 1.0
-    where right has the largest of *all* logits, else 0.0; "KL" (nats) from the clean run's distribution p to this one, q:
-    the sum over the vocabulary of p (log p - log q), 0 for the clean run itself.
-    """
+    "probability" of right; "log-probability" of right (nats); "logit difference" right - wrong
+    (nats); "accuracy": 1.0 where right has the largest of *all* logits, else 0.0; "KL" (nats) from
+    the clean run's distribution p to this one, q: the sum over the vocabulary of p (log p - log q),
+    0 for the clean run itself."""
     # YOUR CODE: log_softmax once, then one line for each; roughly 9 lines
     raise NotImplementedError("compare_metrics")
 
 
-def direct_inputs(model: Transformer, tokens: Tensor, other: Tensor, sender: tuple[int, int]) -> dict[str, Tensor]:
-    """What every reader would read if `sender` wrote as in the other run and *no other head reacted*: a cache.
+def direct_inputs(
+    model: Transformer, tokens: Tensor, other: Tensor, sender: tuple[int, int]
+) -> dict[str, Tensor]:
+    """What every reader would read if `sender` wrote as in the other run and *no other head
+    reacted*: a cache.
 
-    Run tokens with the sender's hook_z from the run on other, and hook_z of all other heads, of all layers, as in the run
-    on tokens. The cache holds hook_q, hook_k and hook_v of every layer, and hook_resid_post of the last, the input of the
-    unembedding. sender: (layer, head). For models without MLP. Wang et al. 2022, "Interpretability in the Wild".
-    """
+    Run tokens with the sender's hook_z from the run on other, and hook_z of all other heads, of all
+    layers, as in the run on tokens. The cache holds hook_q, hook_k and hook_v of every layer, and
+    hook_resid_post of the last, the input of the unembedding. sender: (layer, head). For models
+    without MLP. Wang et al. 2022, "Interpretability in the Wild"."""
     # YOUR CODE: both runs' z, mix them, freeze, cache what is read; roughly 8 lines
     raise NotImplementedError("direct_inputs")
 
 
 def path_patch(
-    model: Transformer, tokens: Tensor, other: Tensor, sender: tuple[int, int], receivers: list[tuple[int, int, str] | str]
+    model: Transformer,
+    tokens: Tensor,
+    other: Tensor,
+    sender: tuple[int, int],
+    receivers: list[tuple[int, int, str] | str],
 ) -> Tensor:
-    """Patch the edges from one head to some readers, and nothing else: the last logits [batch, vocab].
+    """Patch the edges from one head to some readers, and nothing else: the last logits [batch,
+    vocab].
 
-    sender: (layer, head). A receiver is (layer, head, "q" | "k" | "v"), or "logits", the unembedding. Each receiver's
-    input moves by what changed in it between direct_inputs and the plain run on tokens; every other reader of the sender
-    sees what it saw before. *Add* that change rather than set the input, so that a receiver also hears what earlier
-    receivers make of theirs. Then all receivers together equal patching the sender itself, exactly, in a model without MLP
-    and LayerNorm. Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching".
-    """
-    # YOUR CODE: the plain run's and the direct inputs; per receiver a place; a hook that adds the change; roughly 10 lines
+    sender: (layer, head). A receiver is (layer, head, "q" | "k" | "v"), or "logits", the
+    unembedding. Each receiver's input moves by what changed in it between direct_inputs and the
+    plain run on tokens; every other reader of the sender sees what it saw before. *Add* that change
+    rather than set the input, so that a receiver also hears what earlier receivers make of theirs.
+    Then all receivers together equal patching the sender itself, exactly, in a model without MLP
+    and LayerNorm. Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching"."""
+    # YOUR CODE: the plain run's and the direct inputs; per receiver a place; a hook that adds the
     raise NotImplementedError("path_patch")
 
 
 def attribution_patch(
     model: Transformer, tokens: Tensor, other: Tensor, metric: Callable, names: list[str]
 ) -> dict[str, Tensor]:
-    """Guess what every patch would do to the metric, from one gradient: (a_other - a) . dm/da, at all places at once.
+    """Guess what every patch would do to the metric, from one gradient: (a_other - a) . dm/da, at
+    all places at once.
 
-    a: an activation of the run on tokens, where the gradient is taken; a_other: the same place in the run on other; the
-    dot product is over the last axis. metric: last logits [batch, vocab] -> [batch]. -> for each name a tensor of the
-    activation's shape without its last axis, [batch, pos], [batch, pos, head] or [batch, head, query], in units of the
-    metric. It must work under torch.no_grad() too. Exact where the metric depends on a linearly. Nanda 2023, "Attribution
-    Patching".
-    """
-    # YOUR CODE: add a zero that wants a gradient to each activation; both runs; torch.autograd.grad; roughly 9 lines
+    a: an activation of the run on tokens, where the gradient is taken; a_other: the same place in
+    the run on other; the dot product is over the last axis. metric: last logits [batch, vocab] ->
+    [batch]. -> for each name a tensor of the activation's shape without its last axis, [batch,
+    pos], [batch, pos, head] or [batch, head, query], in units of the metric. It must work under
+    torch.no_grad() too. Exact where the metric depends on a linearly. Nanda 2023, "Attribution
+    Patching"."""
+    # YOUR CODE: add a zero that wants a gradient to each activation; both runs;
     raise NotImplementedError("attribution_patch")

@@ -1,8 +1,8 @@
 """Chapter 12. What can be read from the stream, and does the model read it?
 
-Axis words: batch pos row d_model label depth. Row vectors: x @ W. Labels are whole numbers from 0 to n_classes - 1; the
-label -1 means "this place has none, leave it out". `python -m exercises check` says how you are doing.
-"""
+Axis words: batch pos row d_model label depth. Row vectors: x @ W. Labels are whole numbers from 0
+to n_classes - 1; the label -1 means "this place has none, leave it out". `python -m exercises
+check` says how you are doing."""
 
 import torch
 from einops import einsum
@@ -15,17 +15,20 @@ RIDGE = 1e-3  # the penalty per row: just enough to keep the equations solvable
 
 
 def token_back(tokens: Tensor, back: int) -> Tensor:
-    """Labels: which token stood `back` places before? back = 0 is the token itself, 1 the previous one.
+    """Labels: which token stood `back` places before? back = 0 is the token itself, 1 the previous
+    one.
 
-    tokens [batch, pos] -> labels [batch, pos]; label[b, i] = tokens[b, i - back], and -1 where nothing stood there.
-    back >= 0. tokens stays as it was.
-    """
+    tokens [batch, pos] -> labels [batch, pos]; label[b, i] = tokens[b, i - back], and -1 where
+    nothing stood there. back >= 0. tokens stays as it was."""
     # YOUR CODE: shift to the right, fill with -1; roughly 3 lines
     raise NotImplementedError("token_back")
 
 
-def linear_probe(x: Tensor, labels: Tensor, n_classes: int, ridge: float = RIDGE) -> tuple[Tensor, Tensor]:
-    """The straight lines that best tell the classes apart: ridge regression of one-hot labels on activations.
+def linear_probe(
+    x: Tensor, labels: Tensor, n_classes: int, ridge: float = RIDGE
+) -> tuple[Tensor, Tensor]:
+    """The straight lines that best tell the classes apart: ridge regression of one-hot labels on
+    activations.
 
     Minimises over W and b:  sum over rows of |x W + b - onehot|^2  +  ridge * rows * |W|^2.
     The bias b is not penalised. So W = (C + ridge rows 1)^-1 xc^T (onehot - mean), with xc = x - mean of x, C = xc^T xc,
@@ -41,43 +44,48 @@ def linear_probe(x: Tensor, labels: Tensor, n_classes: int, ridge: float = RIDGE
 def held_out_accuracy(x: Tensor, labels: Tensor, n_classes: int, share: float = 0.8) -> float:
     """Share of right answers of a linear probe, on sequences that it was not fitted to.
 
-    x [batch, pos, d_model], labels [batch, pos]. The first int(share * batch) sequences fit the probe, the others test it;
-    they are independent draws, so no shuffling is needed. Whole sequences: positions of one sequence know of each other.
-    Places with label -1 count nowhere. Raises ValueError if either part has no labelled place.
-    """
+    x [batch, pos, d_model], labels [batch, pos]. The first int(share * batch) sequences fit the
+    probe, the others test it; they are independent draws, so no shuffling is needed. Whole
+    sequences: positions of one sequence know of each other. Places with label -1 count nowhere.
+    Raises ValueError if either part has no labelled place."""
     # YOUR CODE: split the sequences, drop -1, fit with linear_probe, compare; roughly 9 lines
     raise NotImplementedError("held_out_accuracy")
 
 
 def selectivity(x: Tensor, labels: Tensor, n_classes: int, generator: torch.Generator) -> float:
-    """How much of the accuracy is not the probe's own doing: held-out accuracy minus that with shuffled labels.
+    """How much of the accuracy is not the probe's own doing: held-out accuracy minus that with
+    shuffled labels.
 
-    For the control all labels other than -1 change places with each other at random, across sequences (-1 stay where they
-    are); the control's probe is fitted to the shuffled labels and tested on them. What it scores can be reached without any
-    information: by guessing the most frequent class, or by luck. x [batch, pos, d_model], labels [batch, pos]; labels
-    stays as it was. Hewitt & Liang 2019, "Designing and Interpreting Probes with Control Tasks".
-    """
+    For the control all labels other than -1 change places with each other at random, across
+    sequences (-1 stay where they are); the control's probe is fitted to the shuffled labels and
+    tested on them. What it scores can be reached without any information: by guessing the most
+    frequent class, or by luck. x [batch, pos, d_model], labels [batch, pos]; labels stays as it
+    was. Hewitt & Liang 2019, "Designing and Interpreting Probes with Control Tasks"."""
     # YOUR CODE: shuffle with torch.randperm, two calls of held_out_accuracy; roughly 5 lines
     raise NotImplementedError("selectivity")
 
 
-def control_task(tokens: Tensor, d_vocab: int, n_classes: int, generator: torch.Generator) -> Tensor:
-    """A meaningless labelling of the vocabulary: each token gets one random class, the same wherever it stands.
+def control_task(
+    tokens: Tensor, d_vocab: int, n_classes: int, generator: torch.Generator
+) -> Tensor:
+    """A meaningless labelling of the vocabulary: each token gets one random class, the same
+    wherever it stands.
 
-    tokens: any shape, from 0 to d_vocab - 1, or -1 -> labels of that shape; -1 stays -1. The classes are drawn
-    independently and evenly from 0 to n_classes - 1. Nobody taught the model these classes. A probe that finds them learnt
-    them itself, so it could have learnt the meaningful ones itself too. Hewitt & Liang 2019.
-    """
+    tokens: any shape, from 0 to d_vocab - 1, or -1 -> labels of that shape; -1 stays -1. The
+    classes are drawn independently and evenly from 0 to n_classes - 1. Nobody taught the model
+    these classes. A probe that finds them learnt them itself, so it could have learnt the
+    meaningful ones itself too. Hewitt & Liang 2019."""
     # YOUR CODE: draw a table, look every token up; roughly 2 lines
     raise NotImplementedError("control_task")
 
 
 def probe_by_depth(model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Held-out accuracy of a probe on the stream before layer 0, after layer 0, after layer 1, and so on.
+    """Held-out accuracy of a probe on the stream before layer 0, after layer 0, after layer 1, and
+    so on.
 
-    tokens, labels [batch, pos] -> [depth], n_layers + 1 numbers. The label of a place is read from the stream at that same
-    place. The stream: `blocks.0.hook_resid_pre`, then each `blocks.<layer>.hook_resid_post`. One run of the model.
-    """
+    tokens, labels [batch, pos] -> [depth], n_layers + 1 numbers. The label of a place is read from
+    the stream at that same place. The stream: `blocks.0.hook_resid_pre`, then each
+    `blocks.<layer>.hook_resid_post`. One run of the model."""
     # YOUR CODE: names, one run_with_cache, held_out_accuracy for each; roughly 4 lines
     raise NotImplementedError("probe_by_depth")
 
@@ -85,39 +93,42 @@ def probe_by_depth(model: Transformer, tokens: Tensor, labels: Tensor, n_classes
 def class_means(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     """Where each class lies: the mean of its activations minus the mean of all labelled ones.
 
-    x [..., d_model], labels [...] -> [label, d_model], in the type of x. Places with label -1 count nowhere; a class that
-    does not occur gets 0.
-    """
+    x [..., d_model], labels [...] -> [label, d_model], in the type of x. Places with label -1 count
+    nowhere; a class that does not occur gets 0."""
     # YOUR CODE: one-hot labels turn sums over classes into a matrix product; roughly 5 lines
     raise NotImplementedError("class_means")
 
 
 def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Make the labels linearly unreadable and change nothing else: take from every place the offset of its own class.
+    """Make the labels linearly unreadable and change nothing else: take from every place the offset
+    of its own class.
 
-    x [..., d_model], labels [...] -> x minus class_means of the place's class; places with label -1 stay as they are.
-    Afterwards all classes have the same mean, so a probe fitted by least squares can only name the commonest class:
-    Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form". (They need no labels when they erase; we
-    have them.) x stays as it was.
-    """
+    x [..., d_model], labels [...] -> x minus class_means of the place's class; places with label -1
+    stay as they are. Afterwards all classes have the same mean, so a probe fitted by least squares
+    can only name the commonest class: Belrose et al. 2023, "LEACE: Perfect linear concept erasure
+    in closed form". (They need no labels when they erase; we have them.) x stays as it was."""
     # YOUR CODE: class_means, looked up by label; roughly 3 lines
     raise NotImplementedError("erase")
 
 
-def steer(model: Transformer, tokens: Tensor, position: int, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Add one vector per sequence to the stream that layer 1 reads, at one position; what happens then?
+def steer(
+    model: Transformer, tokens: Tensor, position: int, vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add one vector per sequence to the stream that layer 1 reads, at one position; what happens
+    then?
 
-    tokens [batch, pos], vectors [batch, d_model] -> the logits [batch, pos, vocab] and the pattern of layer 1,
-    [batch, head, query, key]. The place is `blocks.1.hook_resid_pre`: queries, keys, values and all that follows see the
-    sum. The model has at least two layers. As a method for large models: Turner et al. 2023, "Activation Addition".
-    """
+    tokens [batch, pos], vectors [batch, d_model] -> the logits [batch, pos, vocab] and the pattern
+    of layer 1, [batch, head, query, key]. The place is `blocks.1.hook_resid_pre`: queries, keys,
+    values and all that follows see the sum. The model has at least two layers. As a method for
+    large models: Turner et al. 2023, "Activation Addition"."""
     # YOUR CODE: a hook function, run_with_cache with fwd_hooks; roughly 6 lines
     raise NotImplementedError("steer")
 
 
 @torch.no_grad()
 def unread_feature_model() -> Transformer:
-    """The hand-built induction model, and a head that talks to nobody: 0.1 looks two back and writes that token down.
+    """The hand-built induction model, and a head that talks to nobody: 0.1 looks two back and
+    writes that token down.
 
     It writes into coordinates of the stream that no head of layer 1 and no column of W_U reads.
     """
@@ -125,5 +136,7 @@ def unread_feature_model() -> Transformer:
     model = planted.induction_model(d_vocab, n_ctx, strengths=(1.0, 0.0))
     space = planted.induction_spaces(d_vocab, n_ctx)
     unread = space.position  # positions reach q and k only: in the stream this part is empty
-    planted.write_head(model, 0, 1, space.position @ planted.move(n_ctx, -2), space.position, space.token, unread.T)
+    planted.write_head(
+        model, 0, 1, space.position @ planted.move(n_ctx, -2), space.position, space.token, unread.T
+    )
     return model

@@ -1,4 +1,6 @@
-"""Read hints.toml: per chapter its title and minutes, per exercise its minutes, difficulty (1 to 3) and hints."""
+"""Read hints.toml: per chapter its title and minutes, per exercise its minutes, difficulty (1 to 3)
+and hints.
+"""
 
 import functools
 import tomllib

@@ -26,17 +26,23 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """All messages, each said once; the lines that they end in alike are said once too, then what was printed."""
+        """All messages, each said once; the lines that they end in alike are said once too, then
+        what was printed.
+        """
         blocks = [message.splitlines() for message in dict.fromkeys(self.messages)]
         last = blocks[-1]
         lines = [line for block in blocks[:-1] for line in block if line not in last[-2:]] + last
         shown = self.printed.splitlines()
         lines += [f"  printed:   {line[:200]}" for line in shown[:PRINTED]]
-        return "\n".join(lines + [f"  printed:   ... {len(shown) - PRINTED} lines more"] * (len(shown) > PRINTED))
+        return "\n".join(
+            lines + [f"  printed:   ... {len(shown) - PRINTED} lines more"] * (len(shown) > PRINTED)
+        )
 
 
 class Collector:
-    """A pytest plugin: keep the checks of the wanted exercises on the learner's side, note how each went."""
+    """A pytest plugin: keep the checks of the wanted exercises on the learner's side, note how each
+    went.
+    """
 
     def __init__(self, wanted: list[tuple[str, str]]):
         self.outcomes = {pair: Outcome() for pair in wanted}
@@ -61,12 +67,18 @@ class Collector:
 def run(wanted: list[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
     """Run the checks of these (chapter, exercise) pairs on the learner's files."""
     collector = Collector(wanted)
-    tried = [chapter for chapter in dict.fromkeys(chapter for chapter, _ in wanted) if worth_running(chapter)]
+    tried = [
+        chapter
+        for chapter in dict.fromkeys(chapter for chapter, _ in wanted)
+        if worth_running(chapter)
+    ]
     files = [str(stubs.ROOT / "tests" / "exercises" / f"test_{chapter}.py") for chapter in tried]
     if files:
-        without = ("terminal", "cacheprovider", "unraisableexception")  # the last collects garbage: most of a check's time
+        # the last collects garbage: most of a check's time
+        without = ("terminal", "cacheprovider", "unraisableexception")
         options = [word for name in without for word in ("-p", f"no:{name}")]
-        with contextlib.redirect_stdout(io.StringIO()):  # what pytest itself has to say is not for the learner
+        # what pytest itself has to say is not for the learner
+        with contextlib.redirect_stdout(io.StringIO()):
             pytest.main(["-o", "addopts=", *options, *files], plugins=[collector])
     return collector.outcomes
 

@@ -26,8 +26,12 @@ def exercise_path(chapter: str) -> Path:
 
 
 def functions(text: str, name: str = "<unknown>") -> dict[str, ast.FunctionDef]:
-    """The top-level functions of a Python text, by name. Raises SyntaxError, which says the `name` of the text."""
-    return {node.name: node for node in ast.parse(text, name).body if isinstance(node, ast.FunctionDef)}
+    """The top-level functions of a Python text, by name. Raises SyntaxError, which says the `name`
+    of the text.
+    """
+    return {
+        node.name: node for node in ast.parse(text, name).body if isinstance(node, ast.FunctionDef)
+    }
 
 
 def exercise_names(chapter: str) -> list[str]:
@@ -41,32 +45,48 @@ def source_of(text: str, node: ast.FunctionDef) -> str:
 
 
 def stub_text(solution: str) -> str:
-    """The exercise file for a solution file: in each function, the answer makes room for NotImplementedError."""
+    """The exercise file for a solution file: in each function, the answer makes room for
+    NotImplementedError.
+    """
     lines = solution.splitlines()
     for node in reversed(functions(solution).values()):
         for number in range(node.lineno - 1, node.end_lineno):
             if found := MARK.match(lines[number]):
-                lines[number + 1 : node.end_lineno] = [f'{found[1]}raise NotImplementedError("{node.name}")']
+                lines[number + 1 : node.end_lineno] = [
+                    f'{found[1]}raise NotImplementedError("{node.name}")'
+                ]
                 break
     return "\n".join(lines) + "\n"
 
 
 def is_stub(node: ast.FunctionDef) -> bool:
-    """True while a function has a docstring and `raise NotImplementedError`, nothing else: it was not attempted."""
+    """True while a function has a docstring and `raise NotImplementedError`, nothing else: it was
+    not attempted.
+    """
     *before, last = node.body
-    raised = last.exc if isinstance(last, ast.Raise) and len(before) <= (ast.get_docstring(node) is not None) else None
+    raised = (
+        last.exc
+        if isinstance(last, ast.Raise) and len(before) <= (ast.get_docstring(node) is not None)
+        else None
+    )
     name = raised.func if isinstance(raised, ast.Call) else raised
     return isinstance(name, ast.Name) and name.id == "NotImplementedError"
 
 
 def written(chapter: str) -> dict[str, ast.FunctionDef]:
-    """The functions in a chapter's exercise file, none if there is no file. Raises SyntaxError if it cannot be read."""
+    """The functions in a chapter's exercise file, none if there is no file. Raises SyntaxError if
+    it cannot be read.
+    """
     path = exercise_path(chapter)
     name = f"exercises/{path.name}"
     try:
         return functions(path.read_text(), name) if path.exists() else {}
     except (OSError, UnicodeDecodeError) as error:  # a folder of that name; another encoding
-        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 text, see byte {error.start}"
+        reason = (
+            error.strerror
+            if isinstance(error, OSError)
+            else f"it is not UTF-8 text, see byte {error.start}"
+        )
         raise SyntaxError(reason, (name, None, None, None)) from None
     except SyntaxError as error:
         error.filename = name  # of null bytes, Python says only that there are some
@@ -74,7 +94,9 @@ def written(chapter: str) -> dict[str, ast.FunctionDef]:
 
 
 def attempted(chapter: str) -> list[str]:
-    """The exercises of a chapter whose stub has been replaced. Raises SyntaxError if the file cannot be read."""
+    """The exercises of a chapter whose stub has been replaced. Raises SyntaxError if the file
+    cannot be read.
+    """
     nodes = written(chapter)
     return [name for name in exercise_names(chapter) if name in nodes and not is_stub(nodes[name])]
 
@@ -82,7 +104,9 @@ def attempted(chapter: str) -> list[str]:
 def write_all() -> None:
     tried = [f"{chapter}.{name}" for chapter in chapters() for name in attempted(chapter)]
     if tried:
-        sys.exit(f"these hold answers, nothing was written: {', '.join(tried)}. Use: python -m exercises reset CHAPTER")
+        sys.exit(
+            f"these hold answers, nothing was written: {', '.join(tried)}. Use: python -m exercises reset CHAPTER"
+        )
     for chapter in chapters():
         exercise_path(chapter).write_text(stub_text(solution_path(chapter).read_text()))
 

@@ -3,8 +3,8 @@
     from minitransformer import load
     model = load("induction")
 
-Importing this draws no picture and starts no training; matplotlib is loaded only where a picture is drawn.
-"""
+Importing this draws no picture and starts no training; matplotlib is loaded only where a picture is
+drawn."""
 
 from .checkpoint import CheckpointError, load, pretrained_names
 from .config import ModelConfig, TrainConfig

@@ -25,7 +25,10 @@ def _require_whole(config, *names: str, least: int = 1) -> None:
 def require_whole(name: str, value, least: int = 1) -> None:
     """Raises ValueError unless value is a whole number, and not below `least`."""
     whole = isinstance(value, int) and not isinstance(value, bool)
-    _require(whole and value >= least, f"{name} must be a whole number of at least {least}, not {value!r}.")
+    _require(
+        whole and value >= least,
+        f"{name} must be a whole number of at least {least}, not {value!r}.",
+    )
 
 
 def require_seed(seed) -> None:
@@ -37,14 +40,19 @@ def require_seed(seed) -> None:
 def _require_numbers(config, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        finite = (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
         _require(finite, f"{name} must be a number, not {value!r}.")
 
 
 def require_periods(periods) -> None:
-    """Raises ValueError unless `periods` are two whole numbers; which of them fit depends on the sequences."""
+    """Raises ValueError unless `periods` are two whole numbers; which of them fit depends on the
+    sequences.
+    """
     _require(
-        isinstance(periods, tuple | list) and len(periods) == 2, f"periods must be (shortest, longest), not {periods!r}."
+        isinstance(periods, tuple | list) and len(periods) == 2,
+        f"periods must be (shortest, longest), not {periods!r}.",
     )
     for period in periods:
         require_whole("a period", period)
@@ -52,7 +60,9 @@ def require_periods(periods) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a transformer. Raises ValueError, with what to change, if the fields contradict each other."""
+    """The shape of a transformer. Raises ValueError, with what to change, if the fields contradict
+    each other.
+    """
 
     n_layers: int = 2  # 0 is a bigram model, 1 cannot do induction, 2 can
     n_heads: int = 4  # heads per layer
@@ -60,7 +70,8 @@ class ModelConfig:
     d_head: int = 16  # width of one head's q, k, v and z
     d_vocab: int = 65  # tokens, BOS (token 0) included
     n_ctx: int = 32  # longest sequence, BOS included
-    positional_embedding_type: str = "shortformer"  # positions go to q and k only; "standard" adds them to the stream
+    # positions go to q and k only; "standard" adds them to the stream
+    positional_embedding_type: str = "shortformer"
     layer_norm: bool = False  # LayerNorm before every layer and before the unembedding
     d_mlp: int = 0  # neurons per MLP; 0 = attention only
     smeared_keys: bool = False  # each key is mixed with the key one position before it
@@ -73,7 +84,10 @@ class ModelConfig:
             f"positional_embedding_type must be one of {POSITIONS}, not {self.positional_embedding_type!r}.",
         )
         for name in ("layer_norm", "smeared_keys"):
-            _require(isinstance(getattr(self, name), bool), f"{name} must be True or False, not {getattr(self, name)!r}.")
+            _require(
+                isinstance(getattr(self, name), bool),
+                f"{name} must be True or False, not {getattr(self, name)!r}.",
+            )
 
 
 @dataclass(frozen=True)
@@ -84,13 +98,16 @@ class TrainConfig:
     seed: int = 0  # draws the first weights and every batch
     steps: int = 800  # optimizer steps
     batch_size: int = 32  # sequences per step
-    periods: tuple[int, int] = (1, 16)  # shortest and longest block; one is drawn per sequence (task "repeats" only)
+    # shortest and longest block; one is drawn per sequence (task "repeats" only)
+    periods: tuple[int, int] = (1, 16)
     elsewhere: float = 0.1  # weight in the loss of the tokens that nobody could predict
     learning_rate: float = 7e-3  # AdamW, betas (.9, .99)
-    weight_decay: float = 0.0  # AdamW's: each step shrinks every weight by this share of the learning rate
+    # AdamW's: each step shrinks every weight by this share of the learning rate
+    weight_decay: float = 0.0
     warmup: int = 20  # steps until the learning rate is reached
     decay: float = 0.3  # the last fraction of the steps, over which it falls to 0 again
-    target: float | None = None  # stop as soon as the task's accuracy gets here; None: use all steps
+    # stop as soon as the task's accuracy gets here; None: use all steps
+    target: float | None = None
     eval_every: int = 10  # steps between measurements
     save_every: int = 100  # steps between checkpoints
 
@@ -99,20 +116,40 @@ class TrainConfig:
         _require_whole(self, "warmup", least=0)
         _require_whole(self, "steps", "batch_size", "eval_every", "save_every")
         require_periods(self.periods)
-        _require(self.periods[0] <= self.periods[1], f"periods must be (shortest, longest), not {self.periods!r}.")
+        _require(
+            self.periods[0] <= self.periods[1],
+            f"periods must be (shortest, longest), not {self.periods!r}.",
+        )
         object.__setattr__(self, "periods", tuple(self.periods))  # JSON knows only lists
         _require(isinstance(self.task, str), f"task must be the name of a task, not {self.task!r}.")
         _require_numbers(
-            self, "learning_rate", "weight_decay", "elsewhere", "decay", *["target"] * (self.target is not None)
+            self,
+            "learning_rate",
+            "weight_decay",
+            "elsewhere",
+            "decay",
+            *["target"] * (self.target is not None),
         )
-        _require(self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}.")
-        _require(self.weight_decay >= 0, f"weight_decay must be at least 0, not {self.weight_decay}.")
+        _require(
+            self.learning_rate > 0, f"learning_rate must be positive, not {self.learning_rate}."
+        )
+        _require(
+            self.weight_decay >= 0, f"weight_decay must be at least 0, not {self.weight_decay}."
+        )
         for name in ("elsewhere", "decay"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} must lie between 0 and 1, not {getattr(self, name)}.")
-        _require(self.target is None or 0 < self.target <= 1, f"target must lie between 0 and 1, not {self.target}.")
+            _require(
+                0 <= getattr(self, name) <= 1,
+                f"{name} must lie between 0 and 1, not {getattr(self, name)}.",
+            )
+        _require(
+            self.target is None or 0 < self.target <= 1,
+            f"target must lie between 0 and 1, not {self.target}.",
+        )
 
     def changed(self, **values) -> "TrainConfig":
-        """The same with other values; None leaves a field as it is (so that command-line options can be passed on)."""
+        """The same with other values; None leaves a field as it is (so that command-line options
+        can be passed on).
+        """
         return replace(self, **{name: value for name, value in values.items() if value is not None})
 
 
@@ -127,14 +164,19 @@ class Preset:
 
 
 def from_dict(cls: type, values: dict):
-    """Build ModelConfig or TrainConfig from what JSON kept of it. Raises ValueError for a field that does not exist."""
-    _require(isinstance(values, dict), f"the fields of {cls.__name__} must be a dict, not {values!r}.")
+    """Build ModelConfig or TrainConfig from what JSON kept of it. Raises ValueError for a field
+    that does not exist.
+    """
+    _require(
+        isinstance(values, dict), f"the fields of {cls.__name__} must be a dict, not {values!r}."
+    )
     unknown = sorted(set(values) - {f.name for f in fields(cls)})
     _require(not unknown, f"{cls.__name__} has no field called {', '.join(unknown)}.")
     return cls(**values)
 
 
-ARITHMETIC = {"learning_rate": 3e-3, "weight_decay": 1.0, "decay": 1.0, "eval_every": 50}  # what these tasks share
+# what these tasks share
+ARITHMETIC = {"learning_rate": 3e-3, "weight_decay": 1.0, "decay": 1.0, "eval_every": 50}
 
 PRESETS = {
     "induction": Preset(
@@ -181,7 +223,13 @@ PRESETS = {
     ),
     "two-step": Preset(
         ModelConfig(d_vocab=201, n_ctx=11, layer_norm=True, d_mlp=256),
-        TrainConfig("two-step", steps=5000, batch_size=128, elsewhere=0.0, **ARITHMETIC | {"weight_decay": 0.1}),
+        TrainConfig(
+            "two-step",
+            steps=5000,
+            batch_size=128,
+            elsewhere=0.0,
+            **ARITHMETIC | {"weight_decay": 0.1},
+        ),
         "a - b = c ; c + d = e, one token per number: an answer that becomes an operand",
         "above 95 % of the held-out problems; in the held-out region (a - b, a from 35 on) mostly wrong",
     ),

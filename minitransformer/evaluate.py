@@ -1,8 +1,9 @@
-"""What a model can do: loss and accuracy, by position, by period, by problem, and which heads do it.
+"""What a model can do: loss and accuracy, by position, by period, by problem, and which heads do
+it.
 
-Everything is measured on sequences that training never saw, drawn from a generator of their own (HELD_OUT).
-The head scores use the definitions of Olsson et al. 2022, "In-context Learning and Induction Heads".
-"""
+Everything is measured on sequences that training never saw, drawn from a generator of their own
+(HELD_OUT). The head scores use the definitions of Olsson et al. 2022, "In-context Learning and
+Induction Heads"."""
 
 from typing import NamedTuple
 
@@ -17,8 +18,12 @@ from .model import Transformer
 HELD_OUT = 20_211_222  # seed of the measuring sequences; training seeds start at 0
 
 
-def held_out(model: Transformer, periods: tuple[int, int], batch: int = 512, prefix: int | None = None) -> Repeats:
-    """Repeated random sequences of the model's own length for measuring, the same ones every time."""
+def held_out(
+    model: Transformer, periods: tuple[int, int], batch: int = 512, prefix: int | None = None
+) -> Repeats:
+    """Repeated random sequences of the model's own length for measuring, the same ones every
+    time.
+    """
     cfg, generator = model.cfg, torch.Generator().manual_seed(HELD_OUT)
     return repeated_tokens(batch, cfg.n_ctx, cfg.d_vocab, periods, generator, prefix)
 
@@ -32,27 +37,39 @@ class NextToken(NamedTuple):
 
 @torch.no_grad()
 def predict(model: Transformer, tokens: Tensor) -> NextToken:
-    """Run the model on tokens [batch, pos] and compare each position with the token that follows it."""
+    """Run the model on tokens [batch, pos] and compare each position with the token that follows
+    it.
+    """
     parts = []
-    for some in tokens.split(rows_at_once(tokens.shape[1] * max(model.cfg.d_vocab, model.cfg.d_mlp))):
+    for some in tokens.split(
+        rows_at_once(tokens.shape[1] * max(model.cfg.d_vocab, model.cfg.d_mlp))
+    ):
         logits, following = model(some.to(model.W_E.device))[:, :-1].cpu(), some[:, 1:]
-        losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(following)
+        losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(
+            following
+        )
         parts.append(NextToken(losses, logits.argmax(dim=-1) == following))
     return NextToken(*(torch.cat(part) for part in zip(*parts)))
 
 
 def rows_at_once(numbers_per_row: int) -> int:
-    """How many sequences to run together, so that what they leave stays near 64 MB, whatever the model's size."""
+    """How many sequences to run together, so that what they leave stays near 64 MB, whatever the
+    model's size.
+    """
     return max(1, 2**24 // numbers_per_row)
 
 
 def strict_induction_accuracy(model: Transformer, repeats: Repeats) -> float:
-    """Share of right guesses where the next token is determined: the token just read was read before, in the block."""
+    """Share of right guesses where the next token is determined: the token just read was read
+    before, in the block.
+    """
     return predict(model, repeats.tokens).correct[repeats.predictable[:, :-1]].float().mean().item()
 
 
 def repeat_scores(model: Transformer, repeats: Repeats) -> dict[str, float]:
-    """Loss in nats where the next token is determined and elsewhere, and strict induction accuracy."""
+    """Loss in nats where the next token is determined and elsewhere, and strict induction
+    accuracy.
+    """
     (losses, correct), known = predict(model, repeats.tokens), repeats.predictable[:, :-1]
     return {
         "loss_predictable": losses[known].mean().item(),
@@ -62,30 +79,41 @@ def repeat_scores(model: Transformer, repeats: Repeats) -> dict[str, float]:
 
 
 def accuracy_by_period(model: Transformer, batch: int = 128) -> dict[int, float]:
-    """Strict induction accuracy for each period that fits the context, including those never trained on."""
+    """Strict induction accuracy for each period that fits the context, including those never
+    trained on.
+    """
     longest = model.cfg.n_ctx - 3
-    return {p: strict_induction_accuracy(model, held_out(model, (p, p), batch)) for p in range(1, longest + 1)}
+    return {
+        p: strict_induction_accuracy(model, held_out(model, (p, p), batch))
+        for p in range(1, longest + 1)
+    }
 
 
 class HeadScores(NamedTuple):
     """Mean attention of every head, each [layer, head], between 0 and 1."""
 
     previous_token: Tensor  # from each token to the one before it, over all positions
-    induction: Tensor  # from each predictable position to all tokens that followed an earlier copy of its token
+    # from each predictable position to all tokens that followed an earlier copy of its token
+    induction: Tensor
 
 
 @torch.no_grad()
 def head_scores(model: Transformer, repeats: Repeats) -> HeadScores:
-    """Score every head on a batch. Token-based: looking a fixed distance back earns nothing by itself."""
+    """Score every head on a batch. Token-based: looking a fixed distance back earns nothing by
+    itself.
+    """
     cfg, n = model.cfg, repeats.tokens.shape[1]
     previous = induction = torch.zeros(cfg.n_layers, cfg.n_heads)
     rows = rows_at_once(max(1, cfg.n_layers) * cfg.n_heads * n * n)
     for tokens, counted in zip(repeats.tokens.split(rows), repeats.predictable.split(rows)):
         pattern = attention(model, tokens)  # layer batch head query key
         previous = previous + pattern.diagonal(-1, dim1=-2, dim2=-1).sum(dim=(1, 3))
-        on_followers = (pattern * follows_earlier_copy(tokens)[:, None]).sum(dim=-1)  # layer batch head query
+        # layer batch head query
+        on_followers = (pattern * follows_earlier_copy(tokens)[:, None]).sum(dim=-1)
         induction = induction + (on_followers * counted[:, None]).sum(dim=(1, 3))
-    return HeadScores(previous / (len(repeats.tokens) * (n - 1)), induction / repeats.predictable.sum())
+    return HeadScores(
+        previous / (len(repeats.tokens) * (n - 1)), induction / repeats.predictable.sum()
+    )
 
 
 def attention(model: Transformer, tokens: Tensor) -> Tensor:
@@ -97,37 +125,46 @@ def attention(model: Transformer, tokens: Tensor) -> Tensor:
 
 
 def repeats_for_heads(model: Transformer, batch: int = 512) -> Repeats:
-    """Sequences to score heads on, whatever the model was trained on: many periods, so that a fixed distance earns little,
-    and none below a quarter of the context, where almost every key is a follower of almost every query.
-    """
+    """Sequences to score heads on, whatever the model was trained on: many periods, so that a fixed
+    distance earns little, and none below a quarter of the context, where almost every key is a
+    follower of almost every query."""
     n = model.cfg.n_ctx
     return held_out(model, (max(1, min(n // 4, n - 3)), max(1, min(n // 2, n - 3))), batch)
 
 
 def follows_earlier_copy(tokens: Tensor) -> Tensor:
-    """[batch, query, key]: 1 where the token *before* key is an earlier copy of the token at query, else 0."""
+    """[batch, query, key]: 1 where the token *before* key is an earlier copy of the token at query,
+    else 0.
+    """
     before = tokens[:, None, :-1] == tokens[:, :, None]  # batch query key-1
     follows = torch.nn.functional.pad(before, (1, 0))  # the first token follows nothing
     return follows.float().tril()
 
 
 def summary(model: Transformer, periods: tuple[int, int]) -> dict[str, float]:
-    """The figures that a checkpoint's provenance records, from the weights alone and the same every time."""
+    """The figures that a checkpoint's provenance records, from the weights alone and the same every
+    time.
+    """
     repeats = held_out(model, periods)
     scores = head_scores(model, repeats_for_heads(model))
-    best = {name: score.max().item() if score.numel() else 0.0 for name, score in scores._asdict().items()}
-    return repeat_scores(model, repeats) | {f"best_{name}_score": value for name, value in best.items()}
+    best = {
+        name: score.max().item() if score.numel() else 0.0
+        for name, score in scores._asdict().items()
+    }
+    return repeat_scores(model, repeats) | {
+        f"best_{name}_score": value for name, value in best.items()
+    }
 
 
 # ---- arithmetic problems
 
 
 def problem_scores(model: Transformer, problems: Problems, rows: Tensor) -> NextToken:
-    """Mean loss on the tokens of the answers (nats), and whether all of these are right, both [row].
+    """Mean loss on the tokens of the answers (nats), and whether all of these are right, both
+    [row].
 
-    The true earlier tokens of the answer are given, which changes nothing about who is right: as long as a model that
-    writes its own has made no mistake, they are the same.
-    """
+    The true earlier tokens of the answer are given, which changes nothing about who is right: as
+    long as a model that writes its own has made no mistake, they are the same."""
     losses, correct = predict(model, problems.tokens[rows])
     known = problems.predictable[:-1]
     return NextToken(losses[:, known].mean(dim=1), correct[:, known].all(dim=1))
@@ -135,7 +172,9 @@ def problem_scores(model: Transformer, problems: Problems, rows: Tensor) -> Next
 
 @torch.no_grad()
 def answered(model: Transformer, problems: Problems, rows: Tensor) -> Tensor:
-    """[row, pos]: the problems with the model's own answers, each token the most likely one after what stands before."""
+    """[row, pos]: the problems with the model's own answers, each token the most likely one after
+    what stands before.
+    """
     tokens = problems.tokens[rows].clone()
     for position in problems.predictable.nonzero()[:, 0].tolist():
         read = tokens[:, : position + 1].to(model.W_E.device)
@@ -157,5 +196,11 @@ def wrong_answers(model: Transformer, problems: Problems, rows: Tensor) -> list[
     """What the model says where its (first) answer is wrong."""
     tokens = answered(model, problems, rows)
     said, right = problems.first_answer(tokens), problems.first_answer(problems.tokens[rows])
-    each = zip(map(problems.decode, tokens), said, right, problems.a[rows].tolist(), problems.b[rows].tolist())
+    each = zip(
+        map(problems.decode, tokens),
+        said,
+        right,
+        problems.a[rows].tolist(),
+        problems.b[rows].tolist(),
+    )
     return [wrong for wrong in map(WrongAnswer._make, each) if wrong.said != wrong.right]

@@ -3,10 +3,9 @@
     logits, cache = model.run_with_cache(tokens)
     logits = model.run_with_hooks(tokens, fwd_hooks=[("blocks.1.attn.hook_z", zero_head_3)])
 
-No magic: the forward pass calls `hook(name, activation)` at every named place and goes on with what comes back.
-`Hooks` decides what comes back. It is made for one call and thrown away with it, so there is nothing to remove, and an
-exception inside a hook leaves nothing behind.
-"""
+No magic: the forward pass calls `hook(name, activation)` at every named place and goes on with what
+comes back. `Hooks` decides what comes back. It is made for one call and thrown away with it, so
+there is nothing to remove, and an exception inside a hook leaves nothing behind."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +26,9 @@ Hook = Callable[[Tensor, HookPoint], Tensor | None]
 
 
 class ActivationCache(dict):
-    """A dict from hook name to activation. Each value is a detached copy: editing one changes nothing else."""
+    """A dict from hook name to activation. Each value is a detached copy: editing one changes
+    nothing else.
+    """
 
     def __missing__(self, name):
         raise KeyError(f"no activation called {name!r} was cached. {nearest(str(name), self)}")
@@ -36,11 +37,16 @@ class ActivationCache(dict):
 class Hooks:
     """The listeners of one forward pass.
 
-    names: every hook name the model has. fwd_hooks: pairs (where, fn). cached: the names of the activations to copy into
-    `cache`. Raises ValueError if a name is unknown or a predicate picks nothing, TypeError if these are no pairs.
-    """
+    names: every hook name the model has. fwd_hooks: pairs (where, fn). cached: the names of the
+    activations to copy into `cache`. Raises ValueError if a name is unknown or a predicate picks
+    nothing, TypeError if these are no pairs."""
 
-    def __init__(self, names: Sequence[str] = (), fwd_hooks: Iterable[tuple[Where, Hook]] = (), cached: Iterable[str] = ()):
+    def __init__(
+        self,
+        names: Sequence[str] = (),
+        fwd_hooks: Iterable[tuple[Where, Hook]] = (),
+        cached: Iterable[str] = (),
+    ):
         self.cache = ActivationCache()
         self._cached = set(cached)
         self._functions: dict[str, list[Hook]] = {}
@@ -49,20 +55,26 @@ class Hooks:
                 self._functions.setdefault(name, []).append(fn)
 
     def listens(self, name: str) -> bool:
-        """True if anybody wants this activation; the forward pass skips work that nobody looks at."""
+        """True if anybody wants this activation; the forward pass skips work that nobody looks
+        at.
+        """
         return name in self._functions or name in self._cached
 
     def edits(self, name: str) -> bool:
         return name in self._functions
 
     def __call__(self, name: str, activation: Tensor, fresh: bool = False) -> Tensor:
-        """What the forward pass goes on with. fresh: it was just made, and neither it nor autograd will need it later."""
+        """What the forward pass goes on with. fresh: it was just made, and neither it nor autograd
+        will need it later.
+        """
         for fn in self._functions.get(name, ()):
-            # A private copy for each function: an edit in place then does what it says, and only here.
+            # A private copy for each function: an edit in place then does what it says, and only
+            # here.
             activation = activation.clone()
             activation = _checked(name, activation, _called(name, fn, activation))
         if name in self._cached:
-            alone = fresh and name not in self._functions  # then nobody else holds it: no need to copy
+            # then nobody else holds it: no need to copy
+            alone = fresh and name not in self._functions
             self.cache[name] = activation.detach() if alone else activation.detach().clone()
         return activation
 
@@ -78,10 +90,14 @@ def select_names(names: Sequence[str], where: Where | Iterable[Where] | None) ->
     if callable(where):
         picked = [name for name in names if where(name)]
         if not picked:
-            raise ValueError(f"the predicate {getattr(where, '__name__', where)} picks none of the {len(names)} hook names.")
+            raise ValueError(
+                f"the predicate {getattr(where, '__name__', where)} picks none of the {len(names)} hook names."
+            )
         return picked
     if not isinstance(where, Iterable):
-        raise TypeError(f"activations are picked by a name, a predicate on names, a list of these, or None; not {where!r}.")
+        raise TypeError(
+            f"activations are picked by a name, a predicate on names, a list of these, or None; not {where!r}."
+        )
     return [name for each in where for name in select_names(names, each)]
 
 
@@ -93,28 +109,40 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _pairs(fwd_hooks: Iterable[tuple[Where, Hook]]) -> list[tuple[Where, Hook]]:
-    pairs = list(fwd_hooks) if isinstance(fwd_hooks, Iterable) and not isinstance(fwd_hooks, str | dict) else [fwd_hooks]
+    pairs = (
+        list(fwd_hooks)
+        if isinstance(fwd_hooks, Iterable) and not isinstance(fwd_hooks, str | dict)
+        else [fwd_hooks]
+    )
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
-            raise TypeError(f"fwd_hooks must be a list of pairs (where, function), like [(name, fn)]; {pair!r} is none.")
+            raise TypeError(
+                f"fwd_hooks must be a list of pairs (where, function), like [(name, fn)]; {pair!r} is none."
+            )
     return pairs
 
 
 def _called(name: str, fn: Hook, activation: Tensor) -> Tensor | None:
-    """fn(activation, hook). What goes wrong inside fn passes through as it is; if fn cannot be called so, that is said."""
+    """fn(activation, hook). What goes wrong inside fn passes through as it is; if fn cannot be
+    called so, that is said.
+    """
     try:
         return fn(activation, HookPoint(name))
     except TypeError as error:
         if error.__traceback__.tb_next is not None:  # fn had begun
             raise
-        raise TypeError(f"the hook on {name} must be a function of two, fn(activation, hook): {error}.") from None
+        raise TypeError(
+            f"the hook on {name} must be a function of two, fn(activation, hook): {error}."
+        ) from None
 
 
 def _checked(name: str, before: Tensor, after: Tensor | None) -> Tensor:
     if after is None:
         return before
     if not isinstance(after, torch.Tensor):
-        raise TypeError(f"the hook on {name} returned {type(after).__name__}; return a tensor, or None to change nothing.")
+        raise TypeError(
+            f"the hook on {name} returned {type(after).__name__}; return a tensor, or None to change nothing."
+        )
     if after.shape != before.shape or after.dtype != before.dtype:
         raise ValueError(
             f"the hook on {name} returned {after.dtype} {list(after.shape)}; "

@@ -1,18 +1,21 @@
-"""Models whose circuit is known because every weight was set by hand: the positive controls of every later check.
+"""Models whose circuit is known because every weight was set by hand: the positive controls of
+every later check.
 
     model = induction_model()                         # float32; model.double() for exact work
     loss = log(1 + (d_vocab - 1) * exp(-s))           # on every predictable token, and you can say why
 
-How they are built. The residual stream is cut into named, orthogonal subspaces, each a block of its coordinates:
-`space.token` [d_model, d_vocab] is the part that holds one-hot tokens. `x @ space.token` reads it, `y @ space.token.T`
-writes it. So a head is four such matrices: what its query, key and value read, and where its output goes.
+How they are built. The residual stream is cut into named, orthogonal subspaces, each a block of its
+coordinates: `space.token` [d_model, d_vocab] is the part that holds one-hot tokens. `x @
+space.token` reads it, `y @ space.token.T` writes it. So a head is four such matrices: what its
+query, key and value read, and where its output goes.
 
-Attention here is exactly one-hot. The scores of the wanted and of every other key differ by at least 1000, and
-exp(-1000) is 0 in float32 and float64 alike. Keys with equal scores share the attention equally.
+Attention here is exactly one-hot. The scores of the wanted and of every other key differ by at
+least 1000, and exp(-1000) is 0 in float32 and float64 alike. Keys with equal scores share the
+attention equally.
 
-The idea of reading off what a hand-built circuit must do: Elhage et al. 2021, "A Mathematical Framework for Transformer
-Circuits"; what each part of an induction circuit is called: Olsson et al. 2022, "In-context Learning and Induction Heads".
-"""
+The idea of reading off what a hand-built circuit must do: Elhage et al. 2021, "A Mathematical
+Framework for Transformer Circuits"; what each part of an induction circuit is called: Olsson et al.
+2022, "In-context Learning and Induction Heads"."""
 
 import math
 from types import SimpleNamespace
@@ -26,17 +29,22 @@ from .data import BOS
 from .model import Transformer
 
 SHARPNESS = 2000.0  # the score of a perfect match
-REST = 0.5  # BOS answers every query with this fraction of a match, so a head with nothing to find rests there
+# BOS answers every query with this fraction of a match, so a head with nothing to find rests there
+REST = 0.5
 
 
 def subspaces(**widths: int) -> SimpleNamespace:
-    """Named orthogonal parts of the stream: subspaces(token=20, ...).token is [d_model, 20], columns of the identity."""
+    """Named orthogonal parts of the stream: subspaces(token=20, ...).token is [d_model, 20],
+    columns of the identity.
+    """
     identity = torch.eye(sum(widths.values()))
     return SimpleNamespace(**dict(zip(widths, identity.split(list(widths.values()), dim=1))))
 
 
 def blank_model(**config) -> Transformer:
-    """A Transformer(ModelConfig(**config)) in which every weight is 0: its heads attend evenly and write nothing."""
+    """A Transformer(ModelConfig(**config)) in which every weight is 0: its heads attend evenly and
+    write nothing.
+    """
     model = Transformer(ModelConfig(**config))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -45,24 +53,38 @@ def blank_model(**config) -> Transformer:
 
 
 @torch.no_grad()
-def write_head(model: Transformer, layer: int, head: int, query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> None:
-    """Set one head: score = SHARPNESS * (x_i query) . (x_j key), and x_j value out is written for an attended x_j.
+def write_head(
+    model: Transformer,
+    layer: int,
+    head: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+) -> None:
+    """Set one head: score = SHARPNESS * (x_i query) . (x_j key), and x_j value out is written for
+    an attended x_j.
 
-    query, key: [d_model, n] for any n <= d_head; value: [d_model, m] and out: [m, d_model] for any m <= d_head.
-    """
-    query = query * SHARPNESS * math.sqrt(model.cfg.d_head)  # the model divides scores by sqrt(d_head)
+    query, key: [d_model, n] for any n <= d_head; value: [d_model, m] and out: [m, d_model] for any
+    m <= d_head."""
+    # the model divides scores by sqrt(d_head)
+    query = query * SHARPNESS * math.sqrt(model.cfg.d_head)
     for weights, part in ((model.W_Q, query), (model.W_K, key), (model.W_V, value)):
         weights[layer, head, :, : part.shape[1]] = part
     model.W_O[layer, head, : out.shape[0]] = out
 
 
 def move(n: int, by: int) -> Tensor:
-    """[n, n]: maps the one-hot of position p to that of p + by, or to nothing where there is no such position."""
+    """[n, n]: maps the one-hot of position p to that of p + by, or to nothing where there is no
+    such position.
+    """
     return torch.diag(torch.ones(n - abs(by)), by)
 
 
 def all_but_bos(token: Tensor) -> Tensor:
-    """space.token without BOS: a head that reads its value from this writes nothing when it rests on BOS."""
+    """space.token without BOS: a head that reads its value from this writes nothing when it rests
+    on BOS.
+    """
     return token * (torch.arange(token.shape[1]) != BOS)
 
 
@@ -79,55 +101,79 @@ def induction_model(
 ) -> Transformer:
     """The induction circuit: 0.0 is a previous-token head, every head of layer 1 an induction head.
 
-    Positions reach q and k only. 0.0 looks one position back and copies that token from `token` to `previous`. A head of
-    layer 1 asks: where is *my* token the previous one? It copies the token there to `output`, and only that is unembedded.
-    Head 1.h adds strengths[h] * s to the logit of the token it copies.
+    Positions reach q and k only. 0.0 looks one position back and copies that token from `token` to
+    `previous`. A head of layer 1 asks: where is *my* token the previous one? It copies the token
+    there to `output`, and only that is unembedded. Head 1.h adds strengths[h] * s to the logit of
+    the token it copies.
 
     With BOS first, on every predictable position of `repeated_tokens`, whatever the period:
-    - previous-token score of 0.0 (mean A[i, i-1], i >= 1) 1; prefix-matching score of every 1.h 1: with several earlier
-      copies it shares the attention among all their followers. 0.0 at BOS can only attend to itself.
-    - right logit s * sum(strengths), every other 0: loss log(1 + (d_vocab - 1) exp(-s * sum(strengths))), which is
-      8.622268e-4 for 20 tokens and s = 10.
-    A token that has not occurred before: layer 1 rests on BOS and writes nothing; logits all 0, loss log(d_vocab).
+    - previous-token score of 0.0 (mean A[i, i-1], i >= 1) 1; prefix-matching score of every 1.h 1:
+      with several earlier copies it shares the attention among all their followers. 0.0 at BOS can
+      only attend to itself.
+    - right logit s * sum(strengths), every other 0: loss log(1 + (d_vocab - 1) exp(-s *
+      sum(strengths))), which is 8.622268e-4 for 20 tokens and s = 10. A token that has not occurred
+      before: layer 1 rests on BOS and writes nothing; logits all 0, loss log(d_vocab).
 
-    Without BOS the first position attends to itself, so it too says that its token is the previous one, and ties with the
-    true follower: on [block][block] of L tokens the score over the second block is 1 - 1/(2L), .96875 for L = 16.
+    Without BOS the first position attends to itself, so it too says that its token is the previous
+    one, and ties with the true follower: on [block][block] of L tokens the score over the second
+    block is 1 - 1/(2L), .96875 for L = 16.
 
-    Composition of 0.0 with any 1.h, by the formula of Elhage et al. 2021: K 1/sqrt(d_vocab), Q and V exactly 0. With more
-    than one strength, layer 0 has idle heads: weights all 0, attention even, composition scores undefined (0/0).
-    """
+    Composition of 0.0 with any 1.h, by the formula of Elhage et al. 2021: K 1/sqrt(d_vocab), Q and
+    V exactly 0. With more than one strength, layer 0 has idle heads: weights all 0, attention even,
+    composition scores undefined (0/0)."""
     space = induction_spaces(d_vocab, n_ctx)
     model = blank_model(
-        n_heads=len(strengths), d_model=3 * d_vocab + n_ctx, d_head=max(d_vocab, n_ctx), d_vocab=d_vocab, n_ctx=n_ctx
+        n_heads=len(strengths),
+        d_model=3 * d_vocab + n_ctx,
+        d_head=max(d_vocab, n_ctx),
+        d_vocab=d_vocab,
+        n_ctx=n_ctx,
     )
     model.W_E.copy_(space.token.T)
-    model.W_E[BOS] += REST * space.previous.sum(dim=1)  # as a key, BOS claims to follow every token a little
+    # as a key, BOS claims to follow every token a little
+    model.W_E[BOS] += REST * space.previous.sum(dim=1)
     model.W_pos.copy_(space.position.T)
-    write_head(model, 0, 0, space.position @ move(n_ctx, -1), space.position, space.token, space.previous.T)
+    write_head(
+        model, 0, 0, space.position @ move(n_ctx, -1), space.position, space.token, space.previous.T
+    )
     for head, strength in enumerate(strengths):
-        write_head(model, 1, head, space.token, space.previous, all_but_bos(space.token), strength * space.output.T)
+        write_head(
+            model,
+            1,
+            head,
+            space.token,
+            space.previous,
+            all_but_bos(space.token),
+            strength * space.output.T,
+        )
     model.W_U.copy_(s * space.output)
     return model
 
 
-def duplicated_heads_model(copies: int = 2, d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transformer:
-    """Redundancy: `induction_model` with the same induction head `copies` times, each strong enough alone.
+def duplicated_heads_model(
+    copies: int = 2, d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0
+) -> Transformer:
+    """Redundancy: `induction_model` with the same induction head `copies` times, each strong enough
+    alone.
 
-    Each adds s to the right logit. After zeroing any k of them, the loss on predictable positions is exactly
-    log(1 + (d_vocab - 1) exp(-(copies - k) s)). For 2 copies: 3.916e-8, then 8.622e-4 without one, then log 20 = 2.996
-    without both. Zeroing heads one at a time finds no important head. Trained models do this too: Singh et al. 2024, "What
-    needs to go right for an induction head?"
-    """
+    Each adds s to the right logit. After zeroing any k of them, the loss on predictable positions
+    is exactly log(1 + (d_vocab - 1) exp(-(copies - k) s)). For 2 copies: 3.916e-8, then 8.622e-4
+    without one, then log 20 = 2.996 without both. Zeroing heads one at a time finds no important
+    head. Trained models do this too: Singh et al. 2024, "What needs to go right for an induction
+    head?" """
     return induction_model(d_vocab, n_ctx, s, strengths=(1.0,) * copies)
 
 
-def negative_head_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 16.0, negative: float = 6.0) -> Transformer:
-    """A head against the right answer, hidden by a saturated softmax: 1.0 adds s to its logit, 1.1 takes `negative` off.
+def negative_head_model(
+    d_vocab: int = 20, n_ctx: int = 40, s: float = 16.0, negative: float = 6.0
+) -> Transformer:
+    """A head against the right answer, hidden by a saturated softmax: 1.0 adds s to its logit, 1.1
+    takes `negative` off.
 
-    On predictable positions the right logit is s - negative, and s once 1.1 is zeroed; all others are 0. The probability
-    1 / (1 + (d_vocab - 1) exp(-logit)) moves from .999138 to .999998 only, the logit difference from 10 to 16. Zeroing 1.0
-    leaves -6. Such heads exist: McDougall et al. 2023, "Copy Suppression". Probability hides them: Zhang & Nanda 2023.
-    """
+    On predictable positions the right logit is s - negative, and s once 1.1 is zeroed; all others
+    are 0. The probability 1 / (1 + (d_vocab - 1) exp(-logit)) moves from .999138 to .999998 only,
+    the logit difference from 10 to 16. Zeroing 1.0 leaves -6. Such heads exist: McDougall et al.
+    2023, "Copy Suppression". Probability hides them: Zhang & Nanda 2023."""
     return induction_model(d_vocab, n_ctx, s, strengths=(1.0, -negative / s))
 
 
@@ -136,32 +182,50 @@ def negative_head_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 16.0, neg
 
 @torch.no_grad()
 def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transformer:
-    """Induction by pointer arithmetic: 0.0 finds *where* the token stood before, 1.0 looks one position further.
+    """Induction by pointer arithmetic: 0.0 finds *where* the token stood before, 1.0 looks one
+    position further.
 
-    Positions are in the residual stream. 0.0 is a duplicate-token head: it attends to the first occurrence of its own
-    token (itself, if there was none before) and copies that *position* to `pointer`. The query of 1.0 reads the pointer,
-    adds one, and copies the token that stands there to `output`.
+    Positions are in the residual stream. 0.0 is a duplicate-token head: it attends to the first
+    occurrence of its own token (itself, if there was none before) and copies that *position* to
+    `pointer`. The query of 1.0 reads the pointer, adds one, and copies the token that stands there
+    to `output`.
 
-    On every predictable position of `repeated_tokens`, whatever the period and however many copies: 0.0 attends with 1 to
-    the first copy of the token and 1.0 with 1 to the token after it; right logit s, every other 0; loss as in
-    `induction_model`. On other data it is exact wherever the token is followed by what followed its *first* occurrence.
-    A token that has not occurred before points to itself, and the position after that is not visible: 1.0 rests on BOS and
-    writes nothing, logits all 0. Without BOS the predictable positions stay exact: on [block][block] the score is 1.
+    On every predictable position of `repeated_tokens`, whatever the period and however many copies:
+    0.0 attends with 1 to the first copy of the token and 1.0 with 1 to the token after it; right
+    logit s, every other 0; loss as in `induction_model`. On other data it is exact wherever the
+    token is followed by what followed its *first* occurrence. A token that has not occurred before
+    points to itself, and the position after that is not visible: 1.0 rests on BOS and writes
+    nothing, logits all 0. Without BOS the predictable positions stay exact: on [block][block] the
+    score is 1.
 
-    Composition of the pair: Q 1/sqrt(n_ctx), K and V exactly 0. That both algorithms exist: Elhage et al. 2021.
-    """
+    Composition of the pair: Q 1/sqrt(n_ctx), K and V exactly 0. That both algorithms exist: Elhage
+    et al. 2021."""
     space = subspaces(token=d_vocab, position=n_ctx, pointer=n_ctx, output=d_vocab)
     model = blank_model(
-        n_heads=1, d_model=2 * (d_vocab + n_ctx), d_head=max(d_vocab + 1, n_ctx), d_vocab=d_vocab, n_ctx=n_ctx,
+        n_heads=1,
+        d_model=2 * (d_vocab + n_ctx),
+        d_head=max(d_vocab + 1, n_ctx),
+        d_vocab=d_vocab,
+        n_ctx=n_ctx,
         positional_embedding_type="standard",
-    )  # fmt: skip
+    )
     model.W_E.copy_(space.token.T)
-    model.W_E[BOS] += REST * space.position.sum(dim=1)  # as a key, BOS claims to stand at every position a little
+    # as a key, BOS claims to stand at every position a little
+    model.W_E[BOS] += REST * space.position.sum(dim=1)
     model.W_pos.copy_(space.position.T)
     one = space.token.sum(dim=1, keepdim=True)  # reads 1 from every token
     lateness = space.position @ torch.arange(float(n_ctx))[:, None]  # reads j at position j
-    query = torch.cat([(n_ctx + 1) * space.token, one], dim=1)  # score (n_ctx + 1) [same token] - j: the first one wins
-    write_head(model, 0, 0, query, torch.cat([space.token, -lateness], dim=1), space.position, space.pointer.T)
+    # score (n_ctx + 1) [same token] - j: the first one wins
+    query = torch.cat([(n_ctx + 1) * space.token, one], dim=1)
+    write_head(
+        model,
+        0,
+        0,
+        query,
+        torch.cat([space.token, -lateness], dim=1),
+        space.position,
+        space.pointer.T,
+    )
     next_position = space.pointer @ move(n_ctx, 1)
     write_head(model, 1, 0, next_position, space.position, all_but_bos(space.token), space.output.T)
     model.W_U.copy_(s * space.output)
@@ -173,19 +237,21 @@ def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transf
 
 @torch.no_grad()
 def three_composers() -> Transformer:
-    """Three pairs of heads, one per kind of composition: 0.0 with 1.0 by Q, 0.1 with 1.1 by K, 0.2 with 1.2 by V.
+    """Three pairs of heads, one per kind of composition: 0.0 with 1.0 by Q, 0.1 with 1.1 by K, 0.2
+    with 1.2 by V.
 
-    Each of the three scores sqrt(82/140) = .7653; the other 24 (nine pairs, three kinds) are exactly 0. Every layer-0
-    head has W_OV = A, from `shared` to its own subspace. On the side that composes, a layer-1 head applies B (in W_QK times
-    a constant), from that subspace back to `shared`; its other sides read `shared`, which no layer-0 head writes. So a
-    score is |AB| / (|A| |B|).
-    A and B are chosen so that every other order tells: |AB|^2 = 82, |BA|^2 = 37, |AB^T|^2 = 18, |A^T B|^2 = 13.
-    - W_QK for W_QK^T: the Q-composing pair appears under K too, or the K-composing pair scores 0 there.
+    Each of the three scores sqrt(82/140) = .7653; the other 24 (nine pairs, three kinds) are
+    exactly 0. Every layer-0 head has W_OV = A, from `shared` to its own subspace. On the side that
+    composes, a layer-1 head applies B (in W_QK times a constant), from that subspace back to
+    `shared`; its other sides read `shared`, which no layer-0 head writes. So a score is |AB| / (|A|
+    |B|). A and B are chosen so that every other order tells: |AB|^2 = 82, |BA|^2 = 37, |AB^T|^2 =
+    18, |A^T B|^2 = 13.
+    - W_QK for W_QK^T: the Q-composing pair appears under K too, or the K-composing pair scores 0
+      there.
     - order reversed (W_QK W_OV): pairs light up that share nothing, because all read `shared`.
-    - factors rotated as if the Frobenius norm were cyclic (it is not; the erratum of Elhage et al. 2021):
-      sqrt(37/140) = .5141 for each composing pair.
-    Only the weights are meant to be studied; as a language model it predicts nothing sensible.
-    """
+    - factors rotated as if the Frobenius norm were cyclic (it is not; the erratum of Elhage et al.
+      2021): sqrt(37/140) = .5141 for each composing pair. Only the weights are meant to be studied;
+      as a language model it predicts nothing sensible."""
     A = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0], [3.0, 0.0, 0.0]])
     B = torch.tensor([[0.0, 3.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     space = subspaces(shared=3, by_q=3, by_k=3, by_v=3)
@@ -195,9 +261,12 @@ def three_composers() -> Transformer:
     model.W_U.copy_(shared)
     for head, own in enumerate((space.by_q, space.by_k, space.by_v)):
         write_head(model, 0, head, shared, shared, shared @ A, own.T)
-    write_head(model, 1, 0, space.by_q, shared @ B.T, shared, B @ shared.T)  # W_QK = B: by_q -> shared
-    write_head(model, 1, 1, shared @ B.T, space.by_k, shared, B @ shared.T)  # W_QK^T = B: by_k -> shared
-    write_head(model, 1, 2, shared, shared @ B.T, space.by_v, B @ shared.T)  # W_OV = B: by_v -> shared
+    # W_QK = B: by_q -> shared
+    write_head(model, 1, 0, space.by_q, shared @ B.T, shared, B @ shared.T)
+    # W_QK^T = B: by_k -> shared
+    write_head(model, 1, 1, shared @ B.T, space.by_k, shared, B @ shared.T)
+    # W_OV = B: by_v -> shared
+    write_head(model, 1, 2, shared, shared @ B.T, space.by_v, B @ shared.T)
     return model
 
 
@@ -221,11 +290,13 @@ OFF, ON, EQUALS, NO, YES = range(1, 6)  # after BOS = 0
 
 @torch.no_grad()
 def gate_model(kind: str, s: float = 10.0) -> Gate:
-    """A prompt [BOS, a, b, EQUALS] with a, b in {OFF, ON}: YES or NO by the gate `kind`, "and" or "or".
+    """A prompt [BOS, a, b, EQUALS] with a, b in {OFF, ON}: YES or NO by the gate `kind`, "and" or
+    "or".
 
-    One layer. At EQUALS, head 0.0 attends with 1 to a, head 0.1 with 1 to b; each carries its bit, 1 for ON. Two neurons
-    read relu(a + b) and relu(a + b - 1), on bits exactly: AND is the second, OR the first minus the second. The logit
-    difference YES - NO at EQUALS is s where the gate is 1 and -s where it is 0.
+    One layer. At EQUALS, head 0.0 attends with 1 to a, head 0.1 with 1 to b; each carries its bit,
+    1 for ON. Two neurons read relu(a + b) and relu(a + b - 1), on bits exactly: AND is the second,
+    OR the first minus the second. The logit difference YES - NO at EQUALS is s where the gate is 1
+    and -s where it is 0.
 
     Patch one head with its value in the other run, and the two gates answer in opposite ways:
                denoising: corrupt run, one clean head     noising: clean run, one corrupt head
@@ -240,9 +311,18 @@ def gate_model(kind: str, s: float = 10.0) -> Gate:
     model = blank_model(n_layers=1, n_heads=2, d_model=13, d_head=1, d_vocab=6, n_ctx=4, d_mlp=2)
     model.W_E.copy_(space.token.T)
     model.W_pos.copy_(space.position.T)
-    for head, operand in enumerate((1, 2)):  # only the query at EQUALS, position 3, asks for something
+    # only the query at EQUALS, position 3, asks for something
+    for head, operand in enumerate((1, 2)):
         at_equals, at_operand = space.position[:, 3:], space.position[:, operand, None]
-        write_head(model, 0, head, at_equals, at_operand, space.token[:, ON, None], space.bits.T[head, None])
+        write_head(
+            model,
+            0,
+            head,
+            at_equals,
+            at_operand,
+            space.token[:, ON, None],
+            space.bits.T[head, None],
+        )
     model.W_in[0] = space.bits.sum(dim=1, keepdim=True)  # both neurons read a + b
     model.b_in[0] = torch.tensor([0.0, -1.0])
     model.W_out[0] = torch.tensor(weights[kind])[:, None] * space.verdict.T

@@ -26,7 +26,9 @@ from .tasks import MEASURED, ProblemsTask, task_called, task_that_fits
 
 
 def provenance_of(where: str | Path, model: Transformer) -> dict | None:
-    """What the .json beside a model's checkpoint says about its making; None if there is none (an interrupted run)."""
+    """What the .json beside a model's checkpoint says about its making; None if there is none (an
+    interrupted run).
+    """
     path = checkpoint.find(where).with_suffix(".json")
     if not path.is_file():
         return None
@@ -51,24 +53,36 @@ def check_record(record, model: Transformer) -> None:
     task = task_called(config.task)
     task.check(model.cfg, config)
     needed, rows = {"step", task.loss, task.accuracy}, record["history"]
-    if not (isinstance(rows, list) and all(isinstance(row, dict) and needed <= set(row) for row in rows)):
+    if not (
+        isinstance(rows, list) and all(isinstance(row, dict) and needed <= set(row) for row in rows)
+    ):
         raise ValueError(f"each row of its history must have {', '.join(sorted(needed))}")
 
 
 def trained_periods(where: str | Path, model: Transformer) -> tuple[int, int]:
-    """The periods a model was trained on, or, where nobody wrote them down, those up to half its context."""
+    """The periods a model was trained on, or, where nobody wrote them down, those up to half its
+    context.
+    """
     record, n = provenance_of(where, model), model.cfg.n_ctx
-    return from_dict(TrainConfig, record["train"]).periods if record else (1, max(1, min(n // 2, n - 3)))
+    return (
+        from_dict(TrainConfig, record["train"]).periods
+        if record
+        else (1, max(1, min(n // 2, n - 3)))
+    )
 
 
 def plain_repeats(model: Transformer, batch: int) -> Repeats:
-    """Sequences that are easy to look at: no prefix, one block of a third of the context, read three times."""
+    """Sequences that are easy to look at: no prefix, one block of a third of the context, read
+    three times.
+    """
     period = model.cfg.n_ctx // 3
     return held_out(model, (period, period), batch, prefix=0)
 
 
 def task_of(where: str | Path, model: Transformer) -> str:
-    """The task a model was trained on, or, where nobody wrote it down, the one whose sequences it reads."""
+    """The task a model was trained on, or, where nobody wrote it down, the one whose sequences it
+    reads.
+    """
     record = provenance_of(where, model)
     return from_dict(TrainConfig, record["train"]).task if record else task_that_fits(model.cfg)
 
@@ -85,12 +99,17 @@ def print_report(where: str | Path) -> None:
 
 
 def print_repeats_report(model: Transformer, periods: tuple[int, int]) -> None:
-    """Accuracy by period (seen in training and not), loss by position, and the two head scores, as tables."""
+    """Accuracy by period (seen in training and not), loss by position, and the two head scores, as
+    tables.
+    """
     low, high = periods
     for name, value in summary(model, periods).items():
         print(f"  {name:28} {value:8.4f}")
     print("\nstrict induction accuracy by period (* = seen in training)")
-    rows = [f"{p:3}{'*' if low <= p <= high else ' '} {share:6.1%}" for p, share in accuracy_by_period(model).items()]
+    rows = [
+        f"{p:3}{'*' if low <= p <= high else ' '} {share:6.1%}"
+        for p, share in accuracy_by_period(model).items()
+    ]
     print_columns(rows, columns=6)
     repeats = plain_repeats(model, batch=2048)
     print(f"\nloss by position (nats; a block of {repeats.period[0]} repeated from position 1 on)")
@@ -105,28 +124,38 @@ def print_repeats_report(model: Transformer, periods: tuple[int, int]) -> None:
 
 
 def print_problems_report(model: Transformer, task: ProblemsTask) -> None:
-    """Accuracy by operator and split, and what is said instead of the right answer in the region."""
+    """Accuracy by operator and split, and what is said instead of the right answer in the
+    region.
+    """
     table = task.by_operator(model)
     print("\nright answers" + "".join(f"{name:>11}" for name in SPLITS))
     for operator in dict.fromkeys(name for name, _ in table):
-        cells = [f"{table[operator, name]:11.1%}" if (operator, name) in table else " " * 11 for name in SPLITS]
+        cells = [
+            f"{table[operator, name]:11.1%}" if (operator, name) in table else " " * 11
+            for name in SPLITS
+        ]
         print(f"  {operator:11}" + "".join(cells))
     wrong = wrong_answers(model, task.problems, task.some(MEASURED, REGION))
     if wrong:
         print(f"\nin the region: {len(wrong)} wrong first answers, and what they are")
         for kind, some in kinds_of_mistakes(wrong).items():
-            print(f"  {kind:24} {len(some) / len(wrong):6.1%}   such as {some[0].problem} (right: {some[0].right})")
+            print(
+                f"  {kind:24} {len(some) / len(wrong):6.1%}   such as {some[0].problem} (right: {some[0].right})"
+            )
 
 
 def kinds_of_mistakes(wrong: list[WrongAnswer], shown: int = 5) -> dict[str, list[WrongAnswer]]:
-    """Wrong answers of two kinds worth knowing, and those at the most frequent distances from the right answer.
+    """Wrong answers of two kinds worth knowing, and those at the most frequent distances from the
+    right answer.
 
     The kinds overlap: 46 - 6 = 60 is at distance +20, and a multiple of ten away.
     """
     numbers = [each for each in wrong if each.said is not None]
     kinds = {"no number": [each for each in wrong if each.said is None]}
     kinds["a + b"] = [each for each in numbers if each.said == each.a + each.b]
-    kinds["a multiple of ten away"] = [each for each in numbers if (each.said - each.right) % 10 == 0]
+    kinds["a multiple of ten away"] = [
+        each for each in numbers if (each.said - each.right) % 10 == 0
+    ]
     distances = Counter(each.said - each.right for each in numbers)
     for distance, _ in distances.most_common(shown):
         kinds[f"{distance:+d}"] = [each for each in numbers if each.said - each.right == distance]
@@ -141,7 +170,9 @@ def print_columns(cells: list[str], columns: int) -> None:
 def print_outcome(record: dict, expect: str) -> None:
     """After training: what was reached, how long it took, and what this preset should reach."""
     scores = record["scores"]
-    print(f"trained {record['steps']} steps in {record['seconds']} s (stopped by: {record['stopped']})")
+    print(
+        f"trained {record['steps']} steps in {record['seconds']} s (stopped by: {record['stopped']})"
+    )
     if isinstance(task_called(record["train"]["task"]), ProblemsTask):
         reached = [f"{name} {scores[name.replace(' ', '_') + '_accuracy']:.2%}" for name in SPLITS]
         print(f"reached: right answers: {', '.join(reached)}")
@@ -154,7 +185,9 @@ def print_outcome(record: dict, expect: str) -> None:
 
 
 def draw_all(where: str | Path, folder: Path) -> None:
-    """Write the pictures of one model to `folder` and print their paths: those that the model's task has."""
+    """Write the pictures of one model to `folder` and print their paths: those that the model's
+    task has.
+    """
     model = checkpoint.load(where)
     record = provenance_of(where, model)
     task, history = task_called(task_of(where, model)), record["history"] if record else []
@@ -164,14 +197,21 @@ def draw_all(where: str | Path, folder: Path) -> None:
         draw_repeats(Path(where).stem, model, history, folder)
 
 
-def draw_arithmetic(name: str, model: Transformer, task: ProblemsTask, history: list[dict], folder: Path) -> None:
+def draw_arithmetic(
+    name: str, model: Transformer, task: ProblemsTask, history: list[dict], folder: Path
+) -> None:
     """Loss and accuracy over training, and which problems are right."""
     from . import plots  # matplotlib takes a while to import, and only pictures need it
 
     if history:
-        figure = plots.draw_learning(history, SPLITS, f"{name}: problems of training, held out, and of the held-out region")
+        figure = plots.draw_learning(
+            history, SPLITS, f"{name}: problems of training, held out, and of the held-out region"
+        )
         plots.save_figure(figure, folder / f"{name}_training.png")
-    shares = {OPERATORS[operator]: right_by_operands(model, task, operator) for operator in task.problems.operator.unique()}
+    shares = {
+        OPERATORS[operator]: right_by_operands(model, task, operator)
+        for operator in task.problems.operator.unique()
+    }
     figure = plots.draw_right_answers(shares, f"{name}: which problems are right")
     plots.save_figure(figure, folder / f"{name}_right_answers.png")
 
@@ -189,31 +229,49 @@ def right_by_operands(model: Transformer, task: ProblemsTask, operator: int) -> 
 
 
 def draw_repeats(name: str, model: Transformer, history: list[dict], folder: Path) -> None:
-    """Loss and accuracy over training, loss by position, and every attention pattern of one sequence."""
+    """Loss and accuracy over training, loss by position, and every attention pattern of one
+    sequence.
+    """
     from . import plots
 
     repeats = plain_repeats(model, batch=2048)
     period = repeats.period[0].item()
     if history:
-        figure = plots.draw_phase_change(history, model.cfg.d_vocab, f"{name}: loss on sequences it never saw")
+        figure = plots.draw_phase_change(
+            history, model.cfg.d_vocab, f"{name}: loss on sequences it never saw"
+        )
         plots.save_figure(figure, folder / f"{name}_training.png")
     losses = {name: predict(model, repeats.tokens).losses.mean(dim=0)}
     title = f"{name}: random tokens, repeated every {period}"
     plots.save_figure(
-        plots.draw_loss_by_position(losses, 1 + period, model.cfg.d_vocab, title), folder / f"{name}_loss_by_position.png"
+        plots.draw_loss_by_position(losses, 1 + period, model.cfg.d_vocab, title),
+        folder / f"{name}_loss_by_position.png",
     )
     if model.cfg.n_layers:
-        _, cache = model.run_with_cache(repeats.tokens[:1], lambda hook: hook.endswith("hook_pattern"))
+        _, cache = model.run_with_cache(
+            repeats.tokens[:1], lambda hook: hook.endswith("hook_pattern")
+        )
         pattern = torch.cat(list(cache.values()))  # layer head query key
         scores = head_scores(model, repeats_for_heads(model))
-        badges = [[badge(scores, layer, head) for head in range(model.cfg.n_heads)] for layer in range(model.cfg.n_layers)]
+        badges = [
+            [badge(scores, layer, head) for head in range(model.cfg.n_heads)]
+            for layer in range(model.cfg.n_layers)
+        ]
         title = f"{name}: who looks where while {period} random tokens are read three times (triangles: {period - 1} back)"
-        plots.save_figure(plots.draw_attention_patterns(pattern, period, title, badges), folder / f"{name}_attention.png")
+        plots.save_figure(
+            plots.draw_attention_patterns(pattern, period, title, badges),
+            folder / f"{name}_attention.png",
+        )
 
 
 def badge(scores, layer: int, head: int) -> str:
     """What a head's scores say it is, for the title of its picture."""
-    previous, induction = scores.previous_token[layer, head].item(), scores.induction[layer, head].item()
+    previous, induction = (
+        scores.previous_token[layer, head].item(),
+        scores.induction[layer, head].item(),
+    )
     if max(previous, induction) < 0.5:
         return "neither score above 0.5"
-    return f"previous token {previous:.2f}" if previous > induction else f"induction {induction:.2f}"
+    return (
+        f"previous token {previous:.2f}" if previous > induction else f"induction {induction:.2f}"
+    )

@@ -1,12 +1,12 @@
-"""What a model can be trained to do. A task draws batches and measures models; the training loop knows no more of it.
+"""What a model can be trained to do. A task draws batches and measures models; the training loop
+knows no more of it.
 
     task = task_called("digits")
     batch = task.draw(cfg, config, generator)              # tokens, and where the next token is determined
     row = task.scores(model, task.sample(cfg, config))     # one row of the history
 
-`loss` and `accuracy` name the two figures of such a row that the progress bar shows; `accuracy` is what
-`TrainConfig.target` is about.
-"""
+`loss` and `accuracy` name the two figures of such a row that the progress bar shows; `accuracy` is
+what `TrainConfig.target` is about."""
 
 import torch
 
@@ -29,7 +29,8 @@ class RepeatsTask:
         check_periods(cfg.n_ctx + 1, cfg.d_vocab, *config.periods)
 
     def draw(self, cfg: ModelConfig, config: TrainConfig, generator: torch.Generator) -> Batch:
-        length = cfg.n_ctx + 1  # n_ctx tokens to read, and one more, so that the last of them has something to predict
+        # n_ctx tokens to read, and one more, so that the last of them has something to predict
+        length = cfg.n_ctx + 1
         return repeated_tokens(config.batch_size, length, cfg.d_vocab, config.periods, generator)
 
     def sample(self, model: Transformer, config: TrainConfig):
@@ -61,18 +62,26 @@ class ProblemsTask:
         words, length = len(self.problems.words), self.problems.tokens.shape[1]
         if (cfg.d_vocab, cfg.n_ctx) != (words, length):
             given = f"not {cfg.d_vocab} and {cfg.n_ctx}"
-            raise ValueError(f"the task {self.kind} needs d_vocab = {words} and n_ctx = {length}, {given}.")
+            raise ValueError(
+                f"the task {self.kind} needs d_vocab = {words} and n_ctx = {length}, {given}."
+            )
 
     def draw(self, cfg: ModelConfig, config: TrainConfig, generator: torch.Generator) -> Batch:
         return draw_problems(self.problems, config.batch_size, generator)
 
-    def sample(self, model: Transformer, config: TrainConfig, most: int = 512) -> dict[str, torch.Tensor]:
-        """The problems that are measured, by split: all of them, or `most`, the same ones every time."""
+    def sample(
+        self, model: Transformer, config: TrainConfig, most: int = 512
+    ) -> dict[str, torch.Tensor]:
+        """The problems that are measured, by split: all of them, or `most`, the same ones every
+        time.
+        """
         return {name: self.some(most, split) for split, name in enumerate(SPLITS)}
 
     def some(self, most: int, split: int, operator: int | None = None) -> torch.Tensor:
         rows = self.problems.rows(split, operator)
-        return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(HELD_OUT))[:most]]
+        return rows[
+            torch.randperm(len(rows), generator=torch.Generator().manual_seed(HELD_OUT))[:most]
+        ]
 
     def scores(self, model: Transformer, sample: dict[str, torch.Tensor]) -> dict[str, float]:
         row = {}
@@ -83,18 +92,24 @@ class ProblemsTask:
         return row
 
     def by_operator(self, model: Transformer, most: int = MEASURED) -> dict[tuple[str, str], float]:
-        """(operator, split) -> accuracy; an operator that has no problems in a split is left out."""
+        """(operator, split) -> accuracy; an operator that has no problems in a split is left
+        out.
+        """
         table = {}
         for operator, name in enumerate(OPERATORS):
             for split, where in enumerate(SPLITS):
                 if len(rows := self.some(most, split, operator)):
-                    table[name, where] = problem_scores(model, self.problems, rows)[1].float().mean().item()
+                    table[name, where] = (
+                        problem_scores(model, self.problems, rows)[1].float().mean().item()
+                    )
         return table
 
     def summary(self, model: Transformer, config: TrainConfig | None = None) -> dict[str, float]:
         """What the record of a model says of it, from the weights alone and the same every time."""
         overall = self.scores(model, self.sample(model, config, most=MEASURED))
-        return overall | {f"{where} {name}": share for (name, where), share in self.by_operator(model).items()}
+        return overall | {
+            f"{where} {name}": share for (name, where), share in self.by_operator(model).items()
+        }
 
 
 TASKS = {"repeats": RepeatsTask()} | {kind: ProblemsTask(kind) for kind in KINDS}
@@ -108,6 +123,8 @@ def task_called(name: str) -> RepeatsTask | ProblemsTask:
 
 
 def task_that_fits(cfg: ModelConfig) -> str:
-    """The task of a model of which nobody wrote down how it was trained, by its vocabulary and its context."""
+    """The task of a model of which nobody wrote down how it was trained, by its vocabulary and its
+    context.
+    """
     shapes = {(len(problems(kind).words), problems(kind).tokens.shape[1]): kind for kind in KINDS}
     return shapes.get((cfg.d_vocab, cfg.n_ctx), "repeats")

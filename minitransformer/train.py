@@ -1,13 +1,14 @@
-"""The training loop: AdamW on the batches of one task, with a record of everything the phase-change chapter needs.
+"""The training loop: AdamW on the batches of one task, with a record of everything the phase-change
+chapter needs.
 
     run = train(preset.model, preset.train)              # in memory; run.model, run.history, run.snapshots
     run = train(preset.model, preset.train, folder=...)  # the same, with checkpoints
     run = resume(folder)                                 # go on where a run stopped, bit for bit on the CPU
 
-The loss counts every next token, those that nobody could predict with a smaller weight (`TrainConfig.elsewhere`): what
-is to be learnt is not drowned in noise, and the model still learns to say "anything may come" where that is true.
-What the batches are and how a model is measured is the task's business (`TrainConfig.task`, tasks.py).
-"""
+The loss counts every next token, those that nobody could predict with a smaller weight
+(`TrainConfig.elsewhere`): what is to be learnt is not drowned in noise, and the model still learns
+to say "anything may come" where that is true. What the batches are and how a model is measured is
+the task's business (`TrainConfig.task`, tasks.py)."""
 
 import json
 import signal
@@ -28,12 +29,15 @@ from .data import Batch, Repeats
 from .model import Transformer
 from .tasks import task_called
 
-SNAPSHOTS_PER_DOUBLING = 6  # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
+# weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
+SNAPSHOTS_PER_DOUBLING = 6
 
 
 @dataclass
 class Run:
-    """A training run: what it has, how far it is, what it has seen. `history` has one dict per measurement."""
+    """A training run: what it has, how far it is, what it has seen. `history` has one dict per
+    measurement.
+    """
 
     model: Transformer
     config: TrainConfig
@@ -47,16 +51,28 @@ class Run:
 
 
 def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -> Run:
-    """A run at step 0. The seed draws the weights, and, through a generator of its own, every batch."""
+    """A run at step 0. The seed draws the weights, and, through a generator of its own, every
+    batch.
+    """
     model = checkpoint.put_on(Transformer(model_config, seed=config.seed), device)
     task_called(config.task).check(model_config, config)
     rate, decay = config.learning_rate, config.weight_decay
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=device != "mps")
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=device != "mps"
+    )
     return Run(model, config, optimizer, torch.Generator().manual_seed(config.seed))
 
 
-def train(model_config: ModelConfig, config: TrainConfig, device="cpu", folder: Path | None = None, quiet=True) -> Run:
-    """Train a new model. With a folder, checkpoints and snapshots are written there; it must not hold a run already."""
+def train(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    device="cpu",
+    folder: Path | None = None,
+    quiet=True,
+) -> Run:
+    """Train a new model. With a folder, checkpoints and snapshots are written there; it must not
+    hold a run already.
+    """
     run = start(model_config, config, device)
     if folder is not None:
         check_free(Path(folder))
@@ -64,14 +80,18 @@ def train(model_config: ModelConfig, config: TrainConfig, device="cpu", folder: 
 
 
 def check_free(folder: Path) -> None:
-    """Raises CheckpointError if `folder` holds a run, or what is left of one: a new one would mix with it."""
+    """Raises CheckpointError if `folder` holds a run, or what is left of one: a new one would mix
+    with it.
+    """
     if (folder / "model.pt").exists():
         advice = f"Continue it with --resume {folder}, or give another folder with --out."
         raise checkpoint.CheckpointError(f"{folder} already holds a run. {advice}")
     left = [name for name in ("model.json", "snapshots") if (folder / name).exists()]
     if left:
         advice = "Move it away, or give another folder with --out."
-        raise checkpoint.CheckpointError(f"{folder} holds {' and '.join(left)} of some other run. {advice}")
+        raise checkpoint.CheckpointError(
+            f"{folder} holds {' and '.join(left)} of some other run. {advice}"
+        )
 
 
 def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
@@ -80,12 +100,17 @@ def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
 
 
 def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
-    """Train until the target or the last step. Ctrl-C saves and returns; run.stopped says which it was."""
+    """Train until the target or the last step. Ctrl-C saves and returns; run.stopped says which it
+    was.
+    """
     sample = task_called(run.config.task).sample(run.model, run.config)
     if folder is not None:
-        save_run(run, folder)  # before any work is done: if the folder cannot be written, or the process is killed
+        # before any work is done: if the folder cannot be written, or the process is killed
+        save_run(run, folder)
     keep_snapshot(run, folder)
-    bar = tqdm(total=run.config.steps, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
+    bar = tqdm(
+        total=run.config.steps, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True
+    )
     with ctrl_c_noted() as pressed:
         while not (pressed or ending(run)):
             training_step(run)
@@ -104,9 +129,12 @@ def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
 
 @contextmanager
 def ctrl_c_noted():
-    """A list that Ctrl-C makes longer, instead of tearing the step under way: half a step could not be resumed."""
+    """A list that Ctrl-C makes longer, instead of tearing the step under way: half a step could not
+    be resumed.
+    """
     pressed = []
-    if threading.current_thread() is not threading.main_thread():  # the only one that Python tells of Ctrl-C
+    # the only one that Python tells of Ctrl-C
+    if threading.current_thread() is not threading.main_thread():
         yield pressed
         return
     before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
@@ -119,9 +147,9 @@ def ctrl_c_noted():
 def choose_threads(cfg: ModelConfig) -> int:
     """Set torch's thread count for a model of this width, and return it.
 
-    Small products gain little from a second thread: on two free cores a step took .74 of the time, on two busy ones 4.7
-    times as long (tests/benchmarks/step.py). One thread is the safe choice, and gives the same bits on every machine size.
-    """
+    Small products gain little from a second thread: on two free cores a step took .74 of the time,
+    on two busy ones 4.7 times as long (tests/benchmarks/step.py). One thread is the safe choice,
+    and gives the same bits on every machine size."""
     threads = 1 if cfg.d_model < 256 else max(1, torch.get_num_threads())
     torch.set_num_threads(threads)
     return threads
@@ -141,23 +169,31 @@ def training_step(run: Run) -> None:
 
 
 def loss_of(model: Transformer, batch: Batch | Repeats, elsewhere: float) -> Tensor:
-    """Weighted mean of the next-token losses: weight 1 where the next token is determined, else `elsewhere`."""
+    """Weighted mean of the next-token losses: weight 1 where the next token is determined, else
+    `elsewhere`.
+    """
     tokens, predictable = batch.tokens.to(model.W_E.device), batch.predictable.to(model.W_E.device)
     logits, next_tokens = model(tokens[:, :-1]), tokens[:, 1:]
-    losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none").view_as(next_tokens)
+    losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none").view_as(
+        next_tokens
+    )
     weight = predictable[:, :-1] + elsewhere * ~predictable[:, :-1]  # batch pos
     return (weight * losses).sum() / weight.sum()
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """Learning rate as a share of its peak: a linear rise over `warmup` steps, and a linear fall to 0 at the end."""
+    """Learning rate as a share of its peak: a linear rise over `warmup` steps, and a linear fall to
+    0 at the end.
+    """
     rise = (step + 1) / (config.warmup + 1)
     fall = (config.steps - step) / max(1.0, config.decay * config.steps)
     return min(1.0, rise, fall)
 
 
 def ending(run: Run) -> str:
-    """Why the run is over, "" if it is not: the last step, or the target reached twice running (once may be luck)."""
+    """Why the run is over, "" if it is not: the last step, or the target reached twice running
+    (once may be luck).
+    """
     accuracy = task_called(run.config.task).accuracy
     reached = [row[accuracy] >= (run.config.target or 2.0) for row in run.history[-2:]]
     if len(reached) == 2 and all(reached):
@@ -166,7 +202,9 @@ def ending(run: Run) -> str:
 
 
 def measure(run: Run, sample, bar: tqdm) -> None:
-    """Append one row to the history: losses in nats and accuracies, on what the task measures models on."""
+    """Append one row to the history: losses in nats and accuracies, on what the task measures
+    models on.
+    """
     task = task_called(run.config.task)
     row = {"step": run.step} | task.scores(run.model, sample)
     run.history.append(row)
@@ -174,7 +212,9 @@ def measure(run: Run, sample, bar: tqdm) -> None:
 
 
 def is_snapshot_step(step: int) -> bool:
-    """Step 0, and then every step that is the next whole number after a power of 2 ** (1 / SNAPSHOTS_PER_DOUBLING)."""
+    """Step 0, and then every step that is the next whole number after a power of 2 ** (1 /
+    SNAPSHOTS_PER_DOUBLING).
+    """
     spaced = {round(2 ** (i / SNAPSHOTS_PER_DOUBLING)) for i in range(SNAPSHOTS_PER_DOUBLING * 20)}
     return step == 0 or step in spaced
 
@@ -182,7 +222,9 @@ def is_snapshot_step(step: int) -> bool:
 def keep_snapshot(run: Run, folder: Path | None) -> None:
     if not is_snapshot_step(run.step) or run.step in run.snapshots:
         return
-    run.snapshots[run.step] = {name: w.detach().cpu().clone() for name, w in run.model.state_dict().items()}
+    run.snapshots[run.step] = {
+        name: w.detach().cpu().clone() for name, w in run.model.state_dict().items()
+    }
     if folder is not None:
         path = Path(folder) / "snapshots" / f"{run.step:05d}.pt"
         checkpoint.save(path, run.model)
@@ -202,31 +244,53 @@ def save_run(run: Run, folder: Path) -> None:
 
 
 def load_run(folder: Path, device: str = "cpu") -> Run:
-    """The run saved in `folder`, ready to go on. Raises CheckpointError if there is none, or it holds only weights."""
+    """The run saved in `folder`, ready to go on. Raises CheckpointError if there is none, or it
+    holds only weights.
+    """
     if not Path(folder).is_dir():
-        raise checkpoint.CheckpointError(f"there is no folder {folder}; resuming needs the folder of a run.")
+        raise checkpoint.CheckpointError(
+            f"there is no folder {folder}; resuming needs the folder of a run."
+        )
     path = checkpoint.find(folder)
     content = checkpoint.read(path)
     training = content.get("training")
     if training is None:
-        raise checkpoint.CheckpointError(f"{path} holds weights but no training state, so it cannot be resumed; train anew.")
+        raise checkpoint.CheckpointError(
+            f"{path} holds weights but no training state, so it cannot be resumed; train anew."
+        )
     model = checkpoint.put_on(checkpoint.build(content, path), device)
     try:
         run = restored(model, training, device)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # somebody else's, or an old version's
+    except (
+        AttributeError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # somebody else's, or an old version's
         reason = f"{type(error).__name__}: {error}".rstrip(".")
-        raise checkpoint.CheckpointError(f"the training state in {path} cannot be used ({reason}); train anew.") from None
-    run.snapshots = {step: weights for step, weights in load_snapshots(folder).items() if step <= run.step}
+        raise checkpoint.CheckpointError(
+            f"the training state in {path} cannot be used ({reason}); train anew."
+        ) from None
+    run.snapshots = {
+        step: weights for step, weights in load_snapshots(folder).items() if step <= run.step
+    }
     return run
 
 
 def restored(model: Transformer, training: dict, device: str) -> Run:
-    """The run that `training`, a checkpoint's training state, describes; the weights are those of `model`."""
+    """The run that `training`, a checkpoint's training state, describes; the weights are those of
+    `model`.
+    """
     run = start(model.cfg, from_dict(TrainConfig, json.loads(training["config"])), device)
     run.model.load_state_dict(model.state_dict())
     run.optimizer.load_state_dict(training["optimizer"])
     run.generator.set_state(training["generator"])
-    run.step, run.seconds, run.history = int(training["step"]), float(training["seconds"]), json.loads(training["history"])
+    run.step, run.seconds, run.history = (
+        int(training["step"]),
+        float(training["seconds"]),
+        json.loads(training["history"]),
+    )
     ending(run)  # reads the history
     return run
 
@@ -242,7 +306,9 @@ def load_snapshots(folder: Path) -> dict[int, dict[str, Tensor]]:
 
 
 def provenance(run: Run, command: str) -> dict:
-    """How a model came to be, and what it scores: what lies beside every checkpoint as model.json."""
+    """How a model came to be, and what it scores: what lies beside every checkpoint as
+    model.json.
+    """
     return {
         "command": command,
         "model": asdict(run.model.cfg),

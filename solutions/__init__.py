@@ -1,1 +1,3 @@
-"""Reference answers, one file per chapter. The exercises are made from them by taking the answers out."""
+"""Reference answers, one file per chapter. The exercises are made from them by taking the answers
+out.
+"""

@@ -1,9 +1,9 @@
 """Chapter 1. A transformer, written as four plain functions.
 
-Axis words: batch pos query key head d_model d_head vocab. Row vectors: x @ W. `weights` is a dict of tensors:
-W_E [vocab, d_model], W_pos [pos, d_model], W_Q W_K W_V [layer, head, d_model, d_head], W_O [layer, head, d_head, d_model],
-W_U [d_model, vocab]. `python -m exercises check` says how you are doing.
-"""
+Axis words: batch pos query key head d_model d_head vocab. Row vectors: x @ W. `weights` is a dict
+of tensors: W_E [vocab, d_model], W_pos [pos, d_model], W_Q W_K W_V [layer, head, d_model, d_head],
+W_O [layer, head, d_head, d_model], W_U [d_model, vocab]. `python -m exercises check` says how you
+are doing."""
 
 import math
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from torch import Tensor
 
 
 def attention_pattern(q: Tensor, k: Tensor) -> Tensor:
-    """Who looks at whom: softmax over the keys of q_i . k_j / sqrt(d_head), for keys at or before the query.
+    """Who looks at whom: softmax over the keys of q_i . k_j / sqrt(d_head), for keys at or before
+    the query.
 
-    q, k [batch, pos, head, d_head] -> [batch, head, query, key]; every row sums to 1, later keys get exactly 0.
-    Vaswani et al. 2017, "Attention Is All You Need".
-    """
+    q, k [batch, pos, head, d_head] -> [batch, head, query, key]; every row sums to 1, later keys
+    get exactly 0. Vaswani et al. 2017, "Attention Is All You Need"."""
     # YOUR CODE: scores, scale, mask, softmax; roughly 4 lines
     scores = einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
     scores = scores / math.sqrt(q.shape[-1])
@@ -30,43 +30,62 @@ def attention_pattern(q: Tensor, k: Tensor) -> Tensor:
 def head_output(x: Tensor, pattern: Tensor, W_V: Tensor, W_O: Tensor) -> Tensor:
     """What each head writes to the stream: pattern (x W_V) W_O.
 
-    x [batch, pos, d_model], pattern [batch, head, query, key], W_V [head, d_model, d_head], W_O [head, d_head, d_model]
-    -> [batch, pos, head, d_model], one output per head. Elhage et al. 2021, "A Mathematical Framework".
-    """
+    x [batch, pos, d_model], pattern [batch, head, query, key], W_V [head, d_model, d_head], W_O
+    [head, d_head, d_model] -> [batch, pos, head, d_model], one output per head. Elhage et al. 2021,
+    "A Mathematical Framework"."""
     # YOUR CODE: values, then mix them with the pattern, then back to the stream; roughly 3 lines
     v = einsum(x, W_V, "batch key d_model, head d_model d_head -> batch key head d_head")
     z = einsum(pattern, v, "batch head query key, batch key head d_head -> batch query head d_head")
-    return einsum(z, W_O, "batch query head d_head, head d_head d_model -> batch query head d_model")
+    return einsum(
+        z, W_O, "batch query head d_head, head d_head d_model -> batch query head d_model"
+    )
 
 
 def forward(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
     """The whole model: embed, let each layer read the stream and add to it, unembed.
 
-    tokens [batch, pos] -> logits [batch, pos, vocab]. Positions are added to the inputs of q and k, and to nothing else.
-    """
+    tokens [batch, pos] -> logits [batch, pos, vocab]. Positions are added to the inputs of q and k,
+    and to nothing else."""
     # YOUR CODE: use attention_pattern and head_output; roughly 9 lines
     stream = weights["W_E"][tokens]  # batch pos d_model
     positions = weights["W_pos"][: tokens.shape[1]]  # pos d_model
     for W_Q, W_K, W_V, W_O in zip(*(weights[name] for name in ("W_Q", "W_K", "W_V", "W_O"))):
-        q = einsum(stream + positions, W_Q, "batch pos d_model, head d_model d_head -> batch pos head d_head")
-        k = einsum(stream + positions, W_K, "batch pos d_model, head d_model d_head -> batch pos head d_head")
+        q = einsum(
+            stream + positions,
+            W_Q,
+            "batch pos d_model, head d_model d_head -> batch pos head d_head",
+        )
+        k = einsum(
+            stream + positions,
+            W_K,
+            "batch pos d_model, head d_model d_head -> batch pos head d_head",
+        )
         stream = stream + head_output(stream, attention_pattern(q, k), W_V, W_O).sum(dim=2)
     return stream @ weights["W_U"]
 
 
-def forward_with_hooks(weights: dict[str, Tensor], tokens: Tensor, fwd_hooks: list[tuple[str, Callable]]) -> Tensor:
-    """The same forward pass, but at "stream.0", "stream.1", ... each hook of that name may replace the stream.
+def forward_with_hooks(
+    weights: dict[str, Tensor], tokens: Tensor, fwd_hooks: list[tuple[str, Callable]]
+) -> Tensor:
+    """The same forward pass, but at "stream.0", "stream.1", ... each hook of that name may replace
+    the stream.
 
-    "stream.L" is the stream [batch, pos, d_model] before layer L; "stream.<number of layers>" is what is unembedded.
-    A hook is called as fn(stream, name) on a copy of its own; what it returns goes on, or the stream as it was if it
-    returns None. Nothing about a hook may survive the call. Returns logits [batch, pos, vocab]. Raises ValueError for a
-    name that does not exist.
-    """
-    # YOUR CODE: forward once more, with one extra line wherever the stream can be looked at; roughly 14 lines
+    "stream.L" is the stream [batch, pos, d_model] before layer L; "stream.<number of layers>" is
+    what is unembedded. A hook is called as fn(stream, name) on a copy of its own; what it returns
+    goes on, or the stream as it was if it returns None. Nothing about a hook may survive the call.
+    Returns logits [batch, pos, vocab]. Raises ValueError for a name that does not exist."""
+    # YOUR CODE: forward once more, with one extra line wherever the stream can be looked at;
+    # roughly 14 lines
     n_layers = len(weights["W_Q"])
-    unknown = [name for name, _ in fwd_hooks if name not in {f"stream.{layer}" for layer in range(n_layers + 1)}]
+    unknown = [
+        name
+        for name, _ in fwd_hooks
+        if name not in {f"stream.{layer}" for layer in range(n_layers + 1)}
+    ]
     if unknown:
-        raise ValueError(f"no activation is called {unknown[0]!r}; there are stream.0 to stream.{n_layers}.")
+        raise ValueError(
+            f"no activation is called {unknown[0]!r}; there are stream.0 to stream.{n_layers}."
+        )
 
     def look(name: str, stream: Tensor) -> Tensor:
         for where, fn in fwd_hooks:
@@ -79,8 +98,16 @@ def forward_with_hooks(weights: dict[str, Tensor], tokens: Tensor, fwd_hooks: li
     positions = weights["W_pos"][: tokens.shape[1]]
     for layer in range(n_layers):
         W_Q, W_K, W_V, W_O = (weights[name][layer] for name in ("W_Q", "W_K", "W_V", "W_O"))
-        q = einsum(stream + positions, W_Q, "batch pos d_model, head d_model d_head -> batch pos head d_head")
-        k = einsum(stream + positions, W_K, "batch pos d_model, head d_model d_head -> batch pos head d_head")
+        q = einsum(
+            stream + positions,
+            W_Q,
+            "batch pos d_model, head d_model d_head -> batch pos head d_head",
+        )
+        k = einsum(
+            stream + positions,
+            W_K,
+            "batch pos d_model, head d_model d_head -> batch pos head d_head",
+        )
         stream = stream + head_output(stream, attention_pattern(q, k), W_V, W_O).sum(dim=2)
         stream = look(f"stream.{layer + 1}", stream)
     return stream @ weights["W_U"]

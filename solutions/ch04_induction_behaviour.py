@@ -1,8 +1,8 @@
 """Chapter 4. Tests of behaviour: what a model predicts, and on which sequences.
 
-Axis words: batch pos vocab. The prediction made at position i is about the token at i + 1, so it is compared with
-tokens[:, 1:], and the last position has nothing to be compared with. BOS, token 0, begins every sequence. Losses in nats.
-"""
+Axis words: batch pos vocab. The prediction made at position i is about the token at i + 1, so it is
+compared with tokens[:, 1:], and the last position has nothing to be compared with. BOS, token 0,
+begins every sequence. Losses in nats."""
 
 import torch
 from torch import Tensor
@@ -11,11 +11,12 @@ from minitransformer import BOS, Transformer
 
 
 def loss_by_position(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Mean over the batch of -log p(token i + 1), for each position i that has a next token; in nats.
+    """Mean over the batch of -log p(token i + 1), for each position i that has a next token; in
+    nats.
 
-    logits [batch, pos, vocab], tokens [batch, pos] -> [pos - 1]. Entry i belongs to the token just *read*, at position i.
-    Must stay finite for logits of any size. In-context learning is a curve that falls: Olsson et al. 2022.
-    """
+    logits [batch, pos, vocab], tokens [batch, pos] -> [pos - 1]. Entry i belongs to the token just
+    *read*, at position i. Must stay finite for logits of any size. In-context learning is a curve
+    that falls: Olsson et al. 2022."""
     # YOUR CODE: log-probabilities, pick those of the next tokens, average; roughly 3 lines
     log_probs = logits[:, :-1].log_softmax(dim=-1)  # batch pos-1 vocab
     right = log_probs.gather(2, tokens[:, 1:, None])[..., 0]  # batch pos-1
@@ -23,26 +24,30 @@ def loss_by_position(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 def icl_score(losses: Tensor, early: int, late: int) -> float:
-    """In-context learning in one number: loss at position `late` - loss at position `early`. Negative: context helps.
+    """In-context learning in one number: loss at position `late` - loss at position `early`.
+    Negative: context helps.
 
     losses [pos - 1] in nats, from loss_by_position; position 0 is BOS. Raises ValueError unless
     0 <= early < late < len(losses). Olsson et al. 2022 take the 500th and the 50th token.
     """
     # YOUR CODE: refuse positions that make no sense, then subtract; roughly 3 lines
     if not 0 <= early < late < len(losses):
-        raise ValueError(f"positions must satisfy 0 <= early < late < {len(losses)}: early {early}, late {late}.")
+        raise ValueError(
+            f"positions must satisfy 0 <= early < late < {len(losses)}: early {early}, late {late}."
+        )
     return (losses[late] - losses[early]).item()
 
 
 @torch.no_grad()
 def induction_accuracy(model: Transformer, tokens: Tensor, predictable: Tensor) -> float:
-    """Of all marked positions in the batch, the share at which the most likely next token is the true one.
+    """Of all marked positions in the batch, the share at which the most likely next token is the
+    true one.
 
-    tokens [batch, pos]; predictable [batch, pos] bool: can the token *after* this position be known from what was read?
-    The last position never counts: there is no next token. All marked positions weigh the same, whichever row they are in.
-    Raises ValueError if no position counts.
-    """
-    # YOUR CODE: most likely tokens, compare with the next ones, average where it counts; roughly 5 lines
+    tokens [batch, pos]; predictable [batch, pos] bool: can the token *after* this position be known
+    from what was read? The last position never counts: there is no next token. All marked positions
+    weigh the same, whichever row they are in. Raises ValueError if no position counts."""
+    # YOUR CODE: most likely tokens, compare with the next ones, average where it counts; roughly 5
+    # lines
     counted = predictable[:, :-1]
     if not counted.any():
         raise ValueError("no position is predictable, so there is nothing to be right about.")
@@ -51,28 +56,39 @@ def induction_accuracy(model: Transformer, tokens: Tensor, predictable: Tensor) 
 
 
 def distinct_tokens(batch: int, n: int, d_vocab: int, generator: torch.Generator) -> Tensor:
-    """[batch, n]: n random tokens per row, no two of a row equal, none BOS. Raises ValueError if there are too few."""
+    """[batch, n]: n random tokens per row, no two of a row equal, none BOS. Raises ValueError if
+    there are too few.
+    """
     if n > d_vocab - 1:
-        raise ValueError(f"{n} distinct tokens were asked for; a vocabulary of {d_vocab} has {d_vocab - 1} besides BOS.")
+        raise ValueError(
+            f"{n} distinct tokens were asked for; a vocabulary of {d_vocab} has {d_vocab - 1} besides BOS."
+        )
     return torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1)[:, :n] + 1
 
 
 def partial_repeat_tokens(
-    length: int, part: tuple[int, int], gap: int, batch: int, d_vocab: int, generator: torch.Generator
+    length: int,
+    part: tuple[int, int],
+    gap: int,
+    batch: int,
+    d_vocab: int,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """BOS, a sentence of `length` tokens, `gap` other tokens, then tokens part[0] to part[1] - 1 of the sentence again.
+    """BOS, a sentence of `length` tokens, `gap` other tokens, then tokens part[0] to part[1] - 1 of
+    the sentence again.
 
     length 5, part (1, 4), gap 2:    BOS  a b c d e  x y  b c d
     predictable from                                     b c       (at y nobody knows that b comes; after d nothing comes)
 
-    -> tokens [batch, pos], pos = 1 + length + gap + part[1] - part[0], and predictable [batch, pos] bool as in
-    induction_accuracy. Apart from the repeat, a row's tokens are all distinct: draw them in one call of distinct_tokens.
-    Raises ValueError unless 0 <= part[0] < part[1] <= length.
-    """
+    -> tokens [batch, pos], pos = 1 + length + gap + part[1] - part[0], and predictable [batch, pos]
+    bool as in induction_accuracy. Apart from the repeat, a row's tokens are all distinct: draw them
+    in one call of distinct_tokens. Raises ValueError unless 0 <= part[0] < part[1] <= length."""
     # YOUR CODE: draw, put the pieces one after another, mark; roughly 9 lines
     start, stop = part
     if not 0 <= start < stop <= length:
-        raise ValueError(f"part must be a piece of the {length} tokens, 0 <= start < stop <= {length}, not {part}.")
+        raise ValueError(
+            f"part must be a piece of the {length} tokens, 0 <= start < stop <= {length}, not {part}."
+        )
     drawn = distinct_tokens(batch, length + gap, d_vocab, generator)
     bos = torch.full((batch, 1), BOS)
     tokens = torch.cat([bos, drawn, drawn[:, start:stop]], dim=1)
@@ -89,23 +105,32 @@ def distractor_tokens(
     followers: one letter for each time A was read. "BC": A was followed by B, then by C. "BBC": by B twice, then by C.
     gap: how many other tokens stand after each follower. For followers "BC" and gap 2:    BOS  A B w x  A C y z  A
 
-    -> tokens [batch, pos], pos = 2 + len(followers) * (2 + gap), ending in A; and candidates [batch, kind]: the tokens
-    that stood after A, one per *different* letter, in the order in which the letters first appear. A, the candidates and
-    all gap tokens of a row are distinct: draw them in one call of distinct_tokens. Raises ValueError if followers is "".
-    """
-    # YOUR CODE: draw once, cut into A, candidates and gap tokens, then put them in order; roughly 10 lines
+    -> tokens [batch, pos], pos = 2 + len(followers) * (2 + gap), ending in A; and candidates
+    [batch, kind]: the tokens that stood after A, one per *different* letter, in the order in which
+    the letters first appear. A, the candidates and all gap tokens of a row are distinct: draw them
+    in one call of distinct_tokens. Raises ValueError if followers is ""."""
+    # YOUR CODE: draw once, cut into A, candidates and gap tokens, then put them in order; roughly
+    # 10 lines
     if not followers:
         raise ValueError("followers is empty: A needs at least one follower.")
     kinds = list(dict.fromkeys(followers))
     sizes = [1, len(kinds), gap * len(followers)]
-    asked, candidates, others = distinct_tokens(batch, sum(sizes), d_vocab, generator).split(sizes, dim=1)
+    asked, candidates, others = distinct_tokens(batch, sum(sizes), d_vocab, generator).split(
+        sizes, dim=1
+    )
     pieces = [torch.full((batch, 1), BOS)]
     for turn, letter in enumerate(followers):
-        pieces += [asked, candidates[:, kinds.index(letter), None], others[:, turn * gap : (turn + 1) * gap]]
+        pieces += [
+            asked,
+            candidates[:, kinds.index(letter), None],
+            others[:, turn * gap : (turn + 1) * gap],
+        ]
     return torch.cat([*pieces, asked], dim=1), candidates
 
 
 @torch.no_grad()
 def candidate_shares(model: Transformer, tokens: Tensor, candidates: Tensor) -> Tensor:
-    """[kind]: the probability that the model gives each candidate [batch, kind] after the last token, batch mean."""
+    """[kind]: the probability that the model gives each candidate [batch, kind] after the last
+    token, batch mean.
+    """
     return model(tokens)[:, -1].softmax(dim=-1).gather(1, candidates).mean(dim=0)

@@ -1,9 +1,9 @@
 """Chapter 9. Take a part away and see what breaks.
 
-Axis words: batch pos query key layer head d_head d_model vocab. A head is a pair (layer, head). To ablate a head is to
-replace what it writes by something that cannot know the input: zero, an average, or what it wrote for another sequence.
-All models here are attention only, without LayerNorm. `python -m exercises check` says how you are doing.
-"""
+Axis words: batch pos query key layer head d_head d_model vocab. A head is a pair (layer, head). To
+ablate a head is to replace what it writes by something that cannot know the input: zero, an
+average, or what it wrote for another sequence. All models here are attention only, without
+LayerNorm. `python -m exercises check` says how you are doing."""
 
 from collections.abc import Callable
 
@@ -18,13 +18,14 @@ KINDS = ("zero", "mean", "mean per position", "resample")
 
 
 def zero_ablate(heads: list[int]) -> Callable:
-    """A hook that silences some heads of one layer: it returns the activation with the entries of `heads` set to 0.
+    """A hook that silences some heads of one layer: it returns the activation with the entries of
+    `heads` set to 0.
 
-    This builds and returns a function fn(activation, hook), to be used as fwd_hooks=[("blocks.1.attn.hook_z", fn)].
-    activation [batch, pos, head, d_head]; heads: their numbers in that layer. All other heads stay as they are. fn returns
-    a new tensor and leaves the one that it was given alone. Since z is followed by W_O only, this is the same as setting
-    the W_O of these heads to 0.
-    """
+    This builds and returns a function fn(activation, hook), to be used as
+    fwd_hooks=[("blocks.1.attn.hook_z", fn)]. activation [batch, pos, head, d_head]; heads: their
+    numbers in that layer. All other heads stay as they are. fn returns a new tensor and leaves the
+    one that it was given alone. Since z is followed by W_O only, this is the same as setting the
+    W_O of these heads to 0."""
     # YOUR CODE: a function in the function, with a copy; roughly 6 lines
 
     def ablate(activation: Tensor, hook) -> Tensor:
@@ -36,7 +37,9 @@ def zero_ablate(heads: list[int]) -> Callable:
 
 
 def replace_heads(heads: list[int], values: Tensor) -> Callable:
-    """A hook, like that of zero_ablate, that gives `heads` their `values` [batch or 1, pos or 1, head, d_head] instead."""
+    """A hook, like that of zero_ablate, that gives `heads` their `values` [batch or 1, pos or 1,
+    head, d_head] instead.
+    """
 
     def ablate(activation: Tensor, hook) -> Tensor:
         activation = activation.clone()
@@ -47,49 +50,58 @@ def replace_heads(heads: list[int], values: Tensor) -> Callable:
 
 
 def mean_ablate(heads: list[int], reference: Tensor) -> Callable:
-    """A hook that makes some heads write always the same: each its own mean over all sequences and positions.
+    """A hook that makes some heads write always the same: each its own mean over all sequences and
+    positions.
 
-    reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may be another one. What a
-    head writes whatever the input stays; what depends on the input goes. Where nothing varies, nothing changes.
-    """
+    reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
+    be another one. What a head writes whatever the input stays; what depends on the input goes.
+    Where nothing varies, nothing changes."""
     # YOUR CODE: replace_heads does the rest; roughly 1 line
     return replace_heads(heads, reference.mean(dim=(0, 1), keepdim=True))
 
 
 def mean_per_position_ablate(heads: list[int], reference: Tensor) -> Callable:
-    """A hook that makes some heads write what they write at that position on average: the mean over the sequences only.
+    """A hook that makes some heads write what they write at that position on average: the mean over
+    the sequences only.
 
-    reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may be another one. It takes
-    away what depends on the tokens and keeps what depends on the position. Wang et al. 2022, "Interpretability in the Wild".
-    """
+    reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
+    be another one. It takes away what depends on the tokens and keeps what depends on the position.
+    Wang et al. 2022, "Interpretability in the Wild"."""
     # YOUR CODE: roughly 1 line
     return replace_heads(heads, reference.mean(dim=0, keepdim=True))
 
 
 def resample_ablate(heads: list[int], reference: Tensor, donors: Tensor) -> Callable:
-    """A hook that makes some heads write what they wrote for another sequence, at the same position.
+    """A hook that makes some heads write what they wrote for another sequence, at the same
+    position.
 
-    reference [rows, pos, head, d_head]: the same activation in an undisturbed run. donors [batch], whole numbers: sequence
-    b gets what the heads wrote in row donors[b]. Unlike a mean, this is always something that the rest of the model has
-    seen. Chan et al. 2022, "Causal Scrubbing".
-    """
+    reference [rows, pos, head, d_head]: the same activation in an undisturbed run. donors [batch],
+    whole numbers: sequence b gets what the heads wrote in row donors[b]. Unlike a mean, this is
+    always something that the rest of the model has seen. Chan et al. 2022, "Causal Scrubbing"."""
     # YOUR CODE: roughly 1 line
     return replace_heads(heads, reference[donors])
 
 
-def ablation_hooks(heads: list[tuple[int, int]], kind: str = "zero", cache: dict | None = None) -> list:
+def ablation_hooks(
+    heads: list[tuple[int, int]], kind: str = "zero", cache: dict | None = None
+) -> list:
     """fwd_hooks that ablate heads (layer, head) of any layers. kind: one of KINDS.
 
-    cache: of an undisturbed run on the same tokens, with hook_z; "zero" needs none. "resample": each sequence gets what the
-    heads wrote for the sequence before it in the batch, all heads from the same one.
-    """
+    cache: of an undisturbed run on the same tokens, with hook_z; "zero" needs none. "resample":
+    each sequence gets what the heads wrote for the sequence before it in the batch, all heads from
+    the same one."""
     hooks = []
     for layer in sorted({layer for layer, _ in heads}):
         name, numbers = f"blocks.{layer}.attn.hook_z", [head for at, head in heads if at == layer]
         if kind == "zero":
             hooks.append((name, zero_ablate(numbers)))
         elif kind == "resample":
-            hooks.append((name, resample_ablate(numbers, cache[name], torch.arange(len(cache[name])).roll(1))))
+            hooks.append(
+                (
+                    name,
+                    resample_ablate(numbers, cache[name], torch.arange(len(cache[name])).roll(1)),
+                )
+            )
         else:
             builder = {"mean": mean_ablate, "mean per position": mean_per_position_ablate}[kind]
             hooks.append((name, builder(numbers, cache[name])))
@@ -97,17 +109,22 @@ def ablation_hooks(heads: list[tuple[int, int]], kind: str = "zero", cache: dict
 
 
 def loss_where_known(logits: Tensor, repeats: Repeats) -> float:
-    """The mean loss in nats at the positions (repeats.predictable) whose next token is determined and in the batch."""
+    """The mean loss in nats at the positions (repeats.predictable) whose next token is determined
+    and in the batch.
+    """
     known = repeats.predictable[:, :-1]  # the last position has no next token
     return cross_entropy(logits[:, :-1][known], repeats.tokens[:, 1:][known]).item()
 
 
-def joint_ablation(model: Transformer, repeats: Repeats, heads: list[tuple[int, int]], kind: str = "zero") -> float:
-    """What it costs to ablate a group of heads together: the loss with all of them ablated, minus the loss of the model.
+def joint_ablation(
+    model: Transformer, repeats: Repeats, heads: list[tuple[int, int]], kind: str = "zero"
+) -> float:
+    """What it costs to ablate a group of heads together: the loss with all of them ablated, minus
+    the loss of the model.
 
-    In nats per token, by loss_where_known; negative if the model does better without. heads: pairs (layer, head) of any
-    layers. kind: one of KINDS, for ablation_hooks, which takes what it needs from the cache of an undisturbed run.
-    """
+    In nats per token, by loss_where_known; negative if the model does better without. heads: pairs
+    (layer, head) of any layers. kind: one of KINDS, for ablation_hooks, which takes what it needs
+    from the cache of an undisturbed run."""
     # YOUR CODE: two runs on repeats.tokens and the difference of their losses; roughly 3 lines
     logits, cache = model.run_with_cache(repeats.tokens, lambda name: name.endswith("hook_z"))
     ablated = model.run_with_hooks(repeats.tokens, ablation_hooks(heads, kind, cache))
@@ -115,42 +132,60 @@ def joint_ablation(model: Transformer, repeats: Repeats, heads: list[tuple[int, 
 
 
 def ablation_table(model: Transformer, repeats: Repeats, kind: str = "zero") -> Tensor:
-    """What it costs to ablate each head, one at a time, all others at work: [layer, head], in nats per token.
+    """What it costs to ablate each head, one at a time, all others at work: [layer, head], in nats
+    per token.
 
-    Each entry is what joint_ablation gives for a group of one. A small entry does not mean that the head does nothing.
-    """
+    Each entry is what joint_ablation gives for a group of one. A small entry does not mean that the
+    head does nothing."""
     # YOUR CODE: roughly 3 lines
     layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
-    return torch.tensor([[joint_ablation(model, repeats, [(layer, head)], kind) for head in heads] for layer in layers])
+    return torch.tensor(
+        [
+            [joint_ablation(model, repeats, [(layer, head)], kind) for head in heads]
+            for layer in layers
+        ]
+    )
 
 
-def pattern_preserving_ablation(model: Transformer, tokens: Tensor, heads: list[tuple[int, int]]) -> Tensor:
-    """The logits when `heads` write nothing, but every head of every layer attends as in the undisturbed run.
+def pattern_preserving_ablation(
+    model: Transformer, tokens: Tensor, heads: list[tuple[int, int]]
+) -> Tensor:
+    """The logits when `heads` write nothing, but every head of every layer attends as in the
+    undisturbed run.
 
-    What is lost now was carried by values alone; what an ordinary ablation loses beyond that went through where later heads
-    look. heads: pairs (layer, head). Returns [batch, pos, vocab]. Elhage et al. 2021; Olsson et al. 2022.
-    """
-    # YOUR CODE: save every hook_pattern, then run with these forced and the heads zeroed; roughly 4 lines
+    What is lost now was carried by values alone; what an ordinary ablation loses beyond that went
+    through where later heads look. heads: pairs (layer, head). Returns [batch, pos, vocab]. Elhage
+    et al. 2021; Olsson et al. 2022."""
+    # YOUR CODE: save every hook_pattern, then run with these forced and the heads zeroed; roughly 4
+    # lines
     _, saved = model.run_with_cache(tokens, lambda name: name.endswith("hook_pattern"))
     frozen = [(name, lambda pattern, hook: saved[hook.name]) for name in saved]
     return model.run_with_hooks(tokens, frozen + ablation_hooks(heads)).detach()
 
 
 def targeted_ablation(
-    model: Transformer, tokens: Tensor, sources: list[tuple[int, int]], target: tuple[int, int], side: str = "k"
+    model: Transformer,
+    tokens: Tensor,
+    sources: list[tuple[int, int]],
+    target: tuple[int, int],
+    side: str = "k",
 ) -> Tensor:
-    """Where `target` looks if what `sources` wrote is taken out of its keys, and out of nothing else in the model.
+    """Where `target` looks if what `sources` wrote is taken out of its keys, and out of nothing
+    else in the model.
 
-    sources: heads (layer, head) of earlier layers; target: the head (layer, head) whose pattern [batch, query, key] is
-    returned. side "k": only the keys of `target` are made from a stream without the sources' outputs; its queries, its
-    values and all other heads still see them. side "q": its queries instead. The sources' outputs are those of the
-    undisturbed run, "blocks.L.attn.hook_result" [batch, pos, head, d_model]. k is linear in the stream (no LayerNorm, no
-    smeared keys), so taking something out of the stream takes its product with W_K out of k.
-    """
-    # YOUR CODE: what the sources wrote, its share of k (or q), a hook that subtracts it, the pattern; roughly 9 lines
+    sources: heads (layer, head) of earlier layers; target: the head (layer, head) whose pattern
+    [batch, query, key] is returned. side "k": only the keys of `target` are made from a stream
+    without the sources' outputs; its queries, its values and all other heads still see them. side
+    "q": its queries instead. The sources' outputs are those of the undisturbed run,
+    "blocks.L.attn.hook_result" [batch, pos, head, d_model]. k is linear in the stream (no
+    LayerNorm, no smeared keys), so taking something out of the stream takes its product with W_K
+    out of k."""
+    # YOUR CODE: what the sources wrote, its share of k (or q), a hook that subtracts it, the
+    # pattern; roughly 9 lines
     layer, head = target
     _, cache = model.run_with_cache(tokens)
-    written = sum(cache[f"blocks.{at}.attn.hook_result"][:, :, source] for at, source in sources)  # batch pos d_model
+    # batch pos d_model
+    written = sum(cache[f"blocks.{at}.attn.hook_result"][:, :, source] for at, source in sources)
     share = written @ (model.W_K if side == "k" else model.W_Q)[target].detach()  # batch pos d_head
 
     def take_out(x: Tensor, hook) -> Tensor:
@@ -159,5 +194,7 @@ def targeted_ablation(
         return x
 
     name = f"blocks.{layer}.attn.hook_pattern"
-    _, after = model.run_with_cache(tokens, [name], [(f"blocks.{layer}.attn.hook_{side}", take_out)])
+    _, after = model.run_with_cache(
+        tokens, [name], [(f"blocks.{layer}.attn.hook_{side}", take_out)]
+    )
     return after[name][:, head]

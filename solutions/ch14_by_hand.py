@@ -1,9 +1,9 @@
 """Chapter 14. Write the circuit yourself, then put a whole story about a model to the test.
 
-Axis words: batch pos query key head d_model d_head vocab. Row vectors: x @ W. All models here have two layers, attention
-only, without LayerNorm. First half: an induction transformer whose every weight is chosen. Second half: causal scrubbing,
-which replaces all that a story calls irrelevant. `python -m exercises check` says how you are doing.
-"""
+Axis words: batch pos query key head d_model d_head vocab. Row vectors: x @ W. All models here have
+two layers, attention only, without LayerNorm. First half: an induction transformer whose every
+weight is chosen. Second half: causal scrubbing, which replaces all that a story calls irrelevant.
+`python -m exercises check` says how you are doing."""
 
 import math
 from collections.abc import Mapping
@@ -17,20 +17,26 @@ from minitransformer import ModelConfig, Transformer
 from minitransformer.data import BOS
 from solutions.ch08_composition import decompose_qk_inputs
 
-MATCH = 2000.0  # the score of the key that a hand-built head wants; every other key scores at most half of it
-AT_REST = 0.5  # BOS answers every query with this fraction of a match, so a head that finds nothing rests there
+# the score of the key that a hand-built head wants; every other key scores at most half of it
+MATCH = 2000.0
+# BOS answers every query with this fraction of a match, so a head that finds nothing rests there
+AT_REST = 0.5
 
-Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W_Q, W_K, W_V [d_model, d_head], W_O [d_head, d_model]
+# W_Q, W_K, W_V [d_model, d_head], W_O [d_head, d_model]
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def orthogonal_subspaces(d_model: int, widths: dict[str, int], generator: torch.Generator) -> dict[str, Tensor]:
-    """Cut the stream into named parts that do not overlap, lying in no special direction: name -> basis [d_model, width].
+def orthogonal_subspaces(
+    d_model: int, widths: dict[str, int], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Cut the stream into named parts that do not overlap, lying in no special direction: name ->
+    basis [d_model, width].
 
-    The columns of all bases together are orthonormal: unit length, and at right angles to each other, also across names.
-    They are random: the orthonormal factor of a matrix of standard normal numbers (torch.linalg.qr), drawn with
-    `generator`. `x @ basis` reads a part of the stream, `y @ basis.T` writes it. Any float type. Raises ValueError if the
-    widths add up to more than d_model: there is no room for more directions at right angles than dimensions.
-    """
+    The columns of all bases together are orthonormal: unit length, and at right angles to each
+    other, also across names. They are random: the orthonormal factor of a matrix of standard normal
+    numbers (torch.linalg.qr), drawn with `generator`. `x @ basis` reads a part of the stream, `y @
+    basis.T` writes it. Any float type. Raises ValueError if the widths add up to more than d_model:
+    there is no room for more directions at right angles than dimensions."""
     # YOUR CODE: one draw for all, one QR, then split the columns; roughly 5 lines
     total = sum(widths.values())
     if total > d_model:
@@ -43,15 +49,17 @@ def orthogonal_subspaces(d_model: int, widths: dict[str, int], generator: torch.
 def previous_token_weights(space: dict[str, Tensor], d_head: int) -> Weights:
     """A head that looks one position back and notes which token stands there: (W_Q, W_K, W_V, W_O).
 
-    space: "token" [d_model, vocab] (column t: token t), "position" [d_model, pos] (column i: position i) and "previous"
-    [d_model, vocab]; d_head is at least vocab and pos. Query i scores MATCH on key i - 1 and 0 on every other one, *after*
-    the model has divided by sqrt(d_head). The value is the token; the head writes it into "previous", not into "token": the
-    stream must still say which token stands here. Nothing else is read or written.
-    """
-    # YOUR CODE: start from zeros; column c of W_Q and of W_K are multiplied with each other; roughly 7 lines
+    space: "token" [d_model, vocab] (column t: token t), "position" [d_model, pos] (column i:
+    position i) and "previous" [d_model, vocab]; d_head is at least vocab and pos. Query i scores
+    MATCH on key i - 1 and 0 on every other one, *after* the model has divided by sqrt(d_head). The
+    value is the token; the head writes it into "previous", not into "token": the stream must still
+    say which token stands here. Nothing else is read or written."""
+    # YOUR CODE: start from zeros; column c of W_Q and of W_K are multiplied with each other;
+    # roughly 7 lines
     (d_model, n), vocab = space["position"].shape, space["token"].shape[1]
     W_Q, W_K, W_V = (torch.zeros(d_model, d_head) for _ in range(3))
-    W_Q[:, : n - 1] = MATCH * math.sqrt(d_head) * space["position"][:, 1:]  # position i asks in column i - 1
+    # position i asks in column i - 1
+    W_Q[:, : n - 1] = MATCH * math.sqrt(d_head) * space["position"][:, 1:]
     W_K[:, :n] = space["position"]
     W_V[:, :vocab] = space["token"]
     W_O = torch.zeros(d_head, d_model)
@@ -60,12 +68,13 @@ def previous_token_weights(space: dict[str, Tensor], d_head: int) -> Weights:
 
 
 def induction_weights(space: dict[str, Tensor], d_head: int) -> Weights:
-    """A head that looks for its own token among the notes, and copies the token found there: (W_Q, W_K, W_V, W_O).
+    """A head that looks for its own token among the notes, and copies the token found there: (W_Q,
+    W_K, W_V, W_O).
 
-    space: "token", "previous", "output", each [d_model, vocab]; d_head is at least vocab. The score is MATCH where the token
-    at the query equals the one *noted* at the key by the previous-token head, and 0 elsewhere, after the division by
-    sqrt(d_head). The value is the token at the key; the head writes it into "output". Nothing else is read or written.
-    """
+    space: "token", "previous", "output", each [d_model, vocab]; d_head is at least vocab. The score
+    is MATCH where the token at the query equals the one *noted* at the key by the previous-token
+    head, and 0 elsewhere, after the division by sqrt(d_head). The value is the token at the key;
+    the head writes it into "output". Nothing else is read or written."""
     # YOUR CODE: as above, but what do query and key read now? roughly 6 lines
     d_model, vocab = space["token"].shape
     W_Q, W_K, W_V = (torch.zeros(d_model, d_head) for _ in range(3))
@@ -78,34 +87,42 @@ def induction_weights(space: dict[str, Tensor], d_head: int) -> Weights:
 
 
 @torch.no_grad()
-def build_induction_transformer(d_vocab: int = 20, n_ctx: int = 20, s: float = 10.0, seed: int = 0) -> Transformer:
-    """A transformer that does induction because you wrote it: head 0.0 notes the previous token, head 1.0 uses the note.
+def build_induction_transformer(
+    d_vocab: int = 20, n_ctx: int = 20, s: float = 10.0, seed: int = 0
+) -> Transformer:
+    """A transformer that does induction because you wrote it: head 0.0 notes the previous token,
+    head 1.0 uses the note.
 
-    One head per layer, d_head the larger of d_vocab and n_ctx, d_model just wide enough for four orthogonal subspaces:
-    token, position, previous, output. Every token is a direction of "token" (a row of W_E), every position one of
-    "position". The embedding of BOS, moreover, *notes every token a little*: AT_REST times the sum of the columns of
-    "previous" are added to it. So a head 1.0 that finds no match rests on BOS. W_U reads "output", times s; but its column
-    for BOS is 0, as BOS never comes next. `seed` seeds the generator of the subspaces.
-    Then the right logit is s and all others are 0 wherever the next token is known: loss log(1 + (d_vocab - 1) exp(-s)),
-    whatever the period. Elsewhere all logits are 0: loss log(d_vocab).
-    """
+    One head per layer, d_head the larger of d_vocab and n_ctx, d_model just wide enough for four
+    orthogonal subspaces: token, position, previous, output. Every token is a direction of "token"
+    (a row of W_E), every position one of "position". The embedding of BOS, moreover, *notes every
+    token a little*: AT_REST times the sum of the columns of "previous" are added to it. So a head
+    1.0 that finds no match rests on BOS. W_U reads "output", times s; but its column for BOS is 0,
+    as BOS never comes next. `seed` seeds the generator of the subspaces. Then the right logit is s
+    and all others are 0 wherever the next token is known: loss log(1 + (d_vocab - 1) exp(-s)),
+    whatever the period. Elsewhere all logits are 0: loss log(d_vocab)."""
     # YOUR CODE: subspaces, a Transformer, its W_E, W_pos, W_U, then its two heads; roughly 13 lines
     widths = {"token": d_vocab, "position": n_ctx, "previous": d_vocab, "output": d_vocab}
     d_model, d_head = sum(widths.values()), max(d_vocab, n_ctx)
     space = orthogonal_subspaces(d_model, widths, torch.Generator().manual_seed(seed))
-    model = Transformer(ModelConfig(n_heads=1, d_model=d_model, d_head=d_head, d_vocab=d_vocab, n_ctx=n_ctx))
+    model = Transformer(
+        ModelConfig(n_heads=1, d_model=d_model, d_head=d_head, d_vocab=d_vocab, n_ctx=n_ctx)
+    )
     model.W_E.copy_(space["token"].T)
     model.W_E[BOS] += AT_REST * space["previous"].sum(dim=1)
     model.W_pos.copy_(space["position"].T)
     model.W_U.copy_(s * space["output"])
     model.W_U[:, BOS] = 0.0
-    for layer, weights in enumerate((previous_token_weights(space, d_head), induction_weights(space, d_head))):
+    for layer, weights in enumerate(
+        (previous_token_weights(space, d_head), induction_weights(space, d_head))
+    ):
         for name, W in zip(("W_Q", "W_K", "W_V", "W_O"), weights):
             getattr(model, name)[layer, 0] = W
     return model
 
 
-Features = tuple[str, ...]  # names of facts about an input position that have to agree; () asks for nothing
+# names of facts about an input position that have to agree; () asks for nothing
+Features = tuple[str, ...]
 EVERYTHING: Features = ("sequence", "position")  # only a position itself agrees with itself in both
 
 
@@ -126,14 +143,21 @@ class Hypothesis(NamedTuple):
 
 
 def agreement(tokens: Tensor, features: Features) -> Tensor:
-    """tokens [batch, pos] -> labels [batch, pos], whole numbers: equal where two positions agree in all the features.
+    """tokens [batch, pos] -> labels [batch, pos], whole numbers: equal where two positions agree in
+    all the features.
 
-    features: any of "token" (which one stands here), "previous" (which one stands before it; BOS has none), "position",
-    "sequence" (its row) and "bos" (is it the first position?). With () all positions agree.
-    """
+    features: any of "token" (which one stands here), "previous" (which one stands before it; BOS
+    has none), "position", "sequence" (its row) and "bos" (is it the first position?). With () all
+    positions agree."""
     rows, columns = (index.reshape(tokens.shape) for index in torch.ones_like(tokens).nonzero().T)
     previous = torch.nn.functional.pad(tokens[:, :-1], (1, 0), value=-1)
-    facts = {"token": tokens, "previous": previous + 1, "position": columns, "sequence": rows, "bos": (columns == 0).long()}
+    facts = {
+        "token": tokens,
+        "previous": previous + 1,
+        "position": columns,
+        "sequence": rows,
+        "bos": (columns == 0).long(),
+    }
     labels = torch.zeros_like(tokens)
     for name in features:
         labels = labels * (facts[name].max() + 1) + facts[name]
@@ -141,12 +165,13 @@ def agreement(tokens: Tensor, features: Features) -> Tensor:
 
 
 def draw_donors(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """For every position of the batch a random one that has the same label: [batch, pos] -> [batch, pos].
+    """For every position of the batch a random one that has the same label: [batch, pos] -> [batch,
+    pos].
 
-    Positions are numbered through the whole batch, row by row: (b, i) has the number b * pos + i. The choice is uniform, so
-    a position may get itself. To make it repeatable: draw u = torch.rand(labels.shape, generator=generator) once. If n
-    positions share a label, the donor of one of them is number floor(u * n), from 0, of these n in rising order.
-    """
+    Positions are numbered through the whole batch, row by row: (b, i) has the number b * pos + i.
+    The choice is uniform, so a position may get itself. To make it repeatable: draw u =
+    torch.rand(labels.shape, generator=generator) once. If n positions share a label, the donor of
+    one of them is number floor(u * n), from 0, of these n in rising order."""
     # YOUR CODE: a stable sort by label; where does each group start, how big is it? roughly 5 lines
     u = torch.rand(labels.shape, generator=generator)
     _, group, size = labels.unique(return_inverse=True, return_counts=True)
@@ -155,13 +180,16 @@ def draw_donors(labels: Tensor, generator: torch.Generator) -> Tensor:
     return labels.flatten().argsort(stable=True)[first[group] + rank]
 
 
-def resample_parts(parts: dict[str, Tensor], matters: Mapping[str, Features], tokens: Tensor, generator) -> Tensor:
-    """The sum of the parts, each taken from other positions that agree in what matters: [batch, pos, d_model].
+def resample_parts(
+    parts: dict[str, Tensor], matters: Mapping[str, Features], tokens: Tensor, generator
+) -> Tensor:
+    """The sum of the parts, each taken from other positions that agree in what matters: [batch,
+    pos, d_model].
 
-    parts: name -> [batch, pos, d_model]. matters: name -> features in which the donor has to agree; a part that it does not
-    name needs nothing to agree, so it comes from anywhere in the batch (`agreement` makes labels of features). Each part
-    has donors of its own, drawn in the order of `parts` with draw_donors. Chan et al. 2022, "Causal Scrubbing".
-    """
+    parts: name -> [batch, pos, d_model]. matters: name -> features in which the donor has to agree;
+    a part that it does not name needs nothing to agree, so it comes from anywhere in the batch
+    (`agreement` makes labels of features). Each part has donors of its own, drawn in the order of
+    `parts` with draw_donors. Chan et al. 2022, "Causal Scrubbing"."""
     # YOUR CODE: for each part labels, donors, and the part at the donors; roughly 5 lines
     total = torch.zeros_like(next(iter(parts.values())))
     for name, part in parts.items():
@@ -171,32 +199,48 @@ def resample_parts(parts: dict[str, Tensor], matters: Mapping[str, Features], to
 
 
 def stream_parts(cache: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All that layer 1 reads, by name: "embed", "positions", "0.0", "0.1", ..., each [batch, pos, d_model]."""
+    """All that layer 1 reads, by name: "embed", "positions", "0.0", "0.1", ..., each [batch, pos,
+    d_model].
+    """
     return dict(zip(*decompose_qk_inputs(cache)))
 
 
 @torch.no_grad()
-def scrub(model: Transformer, tokens: Tensor, story: Hypothesis, generator: torch.Generator) -> Tensor:
-    """The logits [batch, pos, vocab] when all that a story calls irrelevant or interchangeable is resampled.
+def scrub(
+    model: Transformer, tokens: Tensor, story: Hypothesis, generator: torch.Generator
+) -> Tensor:
+    """The logits [batch, pos, vocab] when all that a story calls irrelevant or interchangeable is
+    resampled.
 
-    1. Run undisturbed; stream_parts(cache) are the parts that q and k read. v and the direct way read the same parts, but
-       without "positions" if model.cfg.positional_embedding_type is "shortformer", not "standard".
-    2. Make what q reads with resample_parts and story.q, then k with story.k, then v with story.v: three draws, in this
-       order. Run again with hook_q, hook_k, hook_v of layer 1 replaced by these streams times W_Q, W_K, W_V (all heads).
-    3. Heads of layer 1 in the story write what they write in that second run ("blocks.1.attn.hook_result"). Each other head,
-       in rising order, writes what it wrote in the *undisturbed* run at donors that need not agree in anything.
-    4. Logits: (the direct way, resampled with story.direct, drawn last, + what the heads write) @ W_U.
-    If the story is true, nothing that counts has changed. Chan et al. 2022, "Causal Scrubbing".
-    """
-    # YOUR CODE: 1 is four lines, 2 a loop over q, k, v, 3 a loop over heads, 4 two lines; roughly 15
+    1. Run undisturbed; stream_parts(cache) are the parts that q and k read. v and the direct way
+       read the same parts, but without "positions" if model.cfg.positional_embedding_type is
+       "shortformer", not "standard".
+    2. Make what q reads with resample_parts and story.q, then k with story.k, then v with story.v:
+       three draws, in this order. Run again with hook_q, hook_k, hook_v of layer 1 replaced by
+       these streams times W_Q, W_K, W_V (all heads).
+    3. Heads of layer 1 in the story write what they write in that second run
+       ("blocks.1.attn.hook_result"). Each other head, in rising order, writes what it wrote in the
+       *undisturbed* run at donors that need not agree in anything.
+    4. Logits: (the direct way, resampled with story.direct, drawn last, + what the heads write) @
+       W_U. If the story is true, nothing that counts has changed. Chan et al. 2022, "Causal
+       Scrubbing"."""
+    # YOUR CODE: 1 is four lines, 2 a loop over q, k, v, 3 a loop over heads, 4 two lines; roughly
+    # 15
     result = "blocks.1.attn.hook_result"
     _, cache = model.run_with_cache(tokens, lambda name: name.endswith(("embed", "result")))
     parts = stream_parts(cache)
     in_stream = model.cfg.positional_embedding_type == "standard"
     content = {name: part for name, part in parts.items() if in_stream or name != "positions"}
     hooks = []
-    for side, matters, read in (("q", story.q, parts), ("k", story.k, parts), ("v", story.v, content)):
-        stream, W = resample_parts(read, matters, tokens, generator), getattr(model, f"W_{side.upper()}")[1]
+    for side, matters, read in (
+        ("q", story.q, parts),
+        ("k", story.k, parts),
+        ("v", story.v, content),
+    ):
+        stream, W = (
+            resample_parts(read, matters, tokens, generator),
+            getattr(model, f"W_{side.upper()}")[1],
+        )
         new = einsum(stream, W, "batch pos d_model, head d_model d_head -> batch pos head d_head")
         hooks.append((f"blocks.1.attn.hook_{side}", lambda old, hook, new=new: new))
     _, after = model.run_with_cache(tokens, [result], hooks)

@@ -19,7 +19,12 @@ ARCHITECTURES = {
     "LayerNorm": {"layer_norm": True},
     "MLP": {"d_mlp": 7},
     "LayerNorm, no layer": {"n_layers": 0, "layer_norm": True},
-    "all": {"positional_embedding_type": "standard", "smeared_keys": True, "layer_norm": True, "d_mlp": 7},
+    "all": {
+        "positional_embedding_type": "standard",
+        "smeared_keys": True,
+        "layer_norm": True,
+        "d_mlp": 7,
+    },
 }
 
 
@@ -36,7 +41,9 @@ def model(request) -> Transformer:
 
 @pytest.fixture
 def tokens() -> torch.Tensor:
-    return torch.randint(SMALL["d_vocab"], (2, SMALL["n_ctx"]), generator=torch.Generator().manual_seed(2))
+    return torch.randint(
+        SMALL["d_vocab"], (2, SMALL["n_ctx"]), generator=torch.Generator().manual_seed(2)
+    )
 
 
 @pytest.fixture

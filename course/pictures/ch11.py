@@ -1,4 +1,6 @@
-"""The pictures of chapter 11: heat maps of patches, gates, metrics, paths, and the error of a first-order guess."""
+"""The pictures of chapter 11: heat maps of patches, gates, metrics, paths, and the error of a
+first-order guess.
+"""
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +20,15 @@ def write_large(ax, values, form="{:.2f}", least=0.05, size=9) -> None:
     for (row, column), value in np.ndenumerate(array(values)):
         if abs(value) >= least:
             colour = "white" if abs(value) > 0.6 else "black"
-            ax.text(column, row, form.format(value), ha="center", va="center", fontsize=size, color=colour)
+            ax.text(
+                column,
+                row,
+                form.format(value),
+                ha="center",
+                va="center",
+                fontsize=size,
+                color=colour,
+            )
 
 
 def draw_patched_stream(maps: dict[str, Tensor]) -> Figure:
@@ -52,11 +62,18 @@ def draw_patched_heads(maps: dict[str, Tensor], whats: list[str]) -> Figure:
 
 
 def draw_both_ways(denoised: Tensor, noised: Tensor) -> Figure:
-    """One head's output at one position, [head, pos], restored in the corrupt run and spoilt in the clean one."""
+    """One head's output at one position, [head, pos], restored in the corrupt run and spoilt in the
+    clean one.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(12, 3.9), sharey=True)
-    titles = ("Denoising points at D: the false match goes", "Noising points at B: the true match breaks")
+    titles = (
+        "Denoising points at D: the false match goes",
+        "Noising points at B: the true match breaks",
+    )
     for ax, values, title in zip(axes, (denoised, noised), titles):
-        image = heatmap(ax, values, signed=True, limit=1.0, xlabel="position of the output", title=title)
+        image = heatmap(
+            ax, values, signed=True, limit=1.0, xlabel="position of the output", title=title
+        )
         ax.set_aspect("auto")
         write_large(ax, values, size=8)
         ax.set_xticks(range(len(ROLES)), ROLES)
@@ -72,8 +89,20 @@ def draw_gates(panels: dict[str, tuple[list[str], Tensor, Tensor]]) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(10, 6.6), sharey=True)
     for ax, (title, (names, sufficient, necessary)) in zip(axes.flat, panels.items()):
         x = np.arange(len(names))
-        ax.bar(x - 0.2, array(sufficient), 0.38, color=BLUE, label="denoising: this alone restores the answer")
-        ax.bar(x + 0.2, array(necessary), 0.38, color=ORANGE, label="noising: without this the answer is lost")
+        ax.bar(
+            x - 0.2,
+            array(sufficient),
+            0.38,
+            color=BLUE,
+            label="denoising: this alone restores the answer",
+        )
+        ax.bar(
+            x + 0.2,
+            array(necessary),
+            0.38,
+            color=ORANGE,
+            label="noising: without this the answer is lost",
+        )
         ax.axhline(0, color=BLACK, linewidth=0.8)
         ax.set_xticks(x, names)
         ax.set(ylim=(-0.05, 1.12))
@@ -84,8 +113,12 @@ def draw_gates(panels: dict[str, tuple[list[str], Tensor, Tensor]]) -> Figure:
     return figure
 
 
-def draw_metric_panels(trained: dict[str, Tensor], negative: dict[str, tuple[float, float]]) -> Figure:
-    """Above, what five metrics say of the same patches, [layer, head] each; below, of a planted head against the answer."""
+def draw_metric_panels(
+    trained: dict[str, Tensor], negative: dict[str, tuple[float, float]]
+) -> Figure:
+    """Above, what five metrics say of the same patches, [layer, head] each; below, of a planted
+    head against the answer.
+    """
     figure = plt.figure(figsize=(11, 5.6))
     above, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])
     axes = above.subplots(1, 5, sharey=True)
@@ -97,30 +130,50 @@ def draw_metric_panels(trained: dict[str, Tensor], negative: dict[str, tuple[flo
     axes[2].set_xlabel("head")
     above.colorbar(image, ax=axes, label="restored", shrink=0.9)
     above.suptitle(
-        "Trained model, one clean head put in: by probability and accuracy most heads do nothing", x=0.01, ha="left"
+        "Trained model, one clean head put in: by probability and accuracy most heads do nothing",
+        x=0.01,
+        ha="left",
     )
     ax, x = below.subplots(), np.arange(len(negative))
-    for offset, column, colour, label in ((-0.2, 0, BLUE, "denoising"), (0.2, 1, ORANGE, "noising")):
+    for offset, column, colour, label in (
+        (-0.2, 0, BLUE, "denoising"),
+        (0.2, 1, ORANGE, "noising"),
+    ):
         values = [each[column] for each in negative.values()]
         ax.bar(x + offset, values, 0.38, color=colour, label=label)
         for place, value in zip(x + offset, values):
             ax.text(
-                place, min(value, 0) - 0.04, f"{value:.3f}".replace("-0.000", "0.000"), ha="center", va="top", fontsize=9
+                place,
+                min(value, 0) - 0.04,
+                f"{value:.3f}".replace("-0.000", "0.000"),
+                ha="center",
+                va="top",
+                fontsize=9,
             )
     ax.axhline(0, color=BLACK, linewidth=0.8)
     ax.set_xticks(x, negative)
     ax.set(ylabel="share of the gap", ylim=(-1.5, 0.15))
-    ax.set_title("Planted head that works against the answer: only the logit difference sees it both ways")
+    ax.set_title(
+        "Planted head that works against the answer: only the logit difference sees it both ways"
+    )
     ax.legend(loc="lower left", ncols=2)
     return figure
 
 
 def draw_path_map(paths: Tensor, columns: list[str], nodes: Tensor) -> Figure:
-    """Effects of single edges [sender, receiver], and beside them the effect of the whole sender."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=[len(columns), 1.6], sharey=True)
+    """Effects of single edges [sender, receiver], and beside them the effect of the whole
+    sender.
+    """
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 3.6), width_ratios=[len(columns), 1.6], sharey=True
+    )
     title = "Edges: layer 0 reaches the answer through the keys of layer 1"
-    image = heatmap(left, paths, signed=True, limit=1.0, xlabel="receiver", ylabel="sender", title=title)
-    heatmap(right, nodes[:, None], signed=True, limit=1.0, title="node", xlabel="activation\npatching")
+    image = heatmap(
+        left, paths, signed=True, limit=1.0, xlabel="receiver", ylabel="sender", title=title
+    )
+    heatmap(
+        right, nodes[:, None], signed=True, limit=1.0, title="node", xlabel="activation\npatching"
+    )
     for ax, values in ((left, paths), (right, nodes[:, None])):
         ax.set_aspect("auto")
         write_large(ax, values)
@@ -134,12 +187,19 @@ def draw_path_map(paths: Tensor, columns: list[str], nodes: Tensor) -> Figure:
 
 
 def draw_guesses(guesses: dict[str, tuple[Tensor, Tensor]]) -> Figure:
-    """What patching really does against what the gradient promised: for each kind (true, guessed), a dot per prompt."""
+    """What patching really does against what the gradient promised: for each kind (true, guessed),
+    a dot per prompt.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), width_ratios=[1.15, 1])
     styles = zip((BLUE, SKY, GREEN, ORANGE, RED), "osD^v")
     for (name, (true, guess)), (colour, marker) in zip(guesses.items(), styles):
-        left.scatter(array(true), array(guess), s=16, color=colour, marker=marker, alpha=0.6, label=name)
-    limits = [min(true.min() for true, _ in guesses.values()) - 1, max(true.max() for true, _ in guesses.values()) + 1]
+        left.scatter(
+            array(true), array(guess), s=16, color=colour, marker=marker, alpha=0.6, label=name
+        )
+    limits = [
+        min(true.min() for true, _ in guesses.values()) - 1,
+        max(true.max() for true, _ in guesses.values()) + 1,
+    ]
     left.plot(limits, limits, color=BLACK, linewidth=1, linestyle=":")
     left.set(xlabel="what patching does (nats)", ylabel="what the gradient promises (nats)")
     left.set_title("Exact behind the last softmax;\nbefore it, mostly far too little")

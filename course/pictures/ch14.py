@@ -7,29 +7,40 @@ from minitransformer.plots import BLACK, BLUE, ORANGE, RED, Figure, heatmap, plt
 
 
 def draw_by_hand(QK: Tensor, basis: dict[str, Tensor], patterns: Tensor) -> Figure:
-    """W_QK of the induction head in coordinates and by subspaces, and both heads' attention on one sequence.
+    """W_QK of the induction head in coordinates and by subspaces, and both heads' attention on one
+    sequence.
 
-    QK [d_model, d_model] in units of a full match; basis: name -> [d_model, width]; patterns [layer, query, key].
-    """
+    QK [d_model, d_model] in units of a full match; basis: name -> [d_model, width]; patterns
+    [layer, query, key]."""
     figure, axes = plt.subplots(1, 4, figsize=(15.5, 4.2))
     sides = {"xlabel": "stream coordinate of the key", "ylabel": "stream coordinate of the query"}
-    image = heatmap(axes[0], QK, signed=True, title="W_QK of head 1.0\nas the weights have it", **sides)
+    image = heatmap(
+        axes[0], QK, signed=True, title="W_QK of head 1.0\nas the weights have it", **sides
+    )
     figure.colorbar(image, ax=axes[0], shrink=0.6)
     by_name = heatmap_by_name(axes[1], QK, basis)
     axes[1].set_title("the same matrix,\nread by subspaces")
     figure.colorbar(by_name, ax=axes[1], label="score / full match", shrink=0.6)
-    for ax, pattern, name in zip(axes[2:], patterns, ("0.0: one back", "1.0: what followed, or BOS")):
-        image = heatmap(ax, pattern, signed=False, limit=1.0, xlabel="key: looked at", ylabel="query: looking")
+    for ax, pattern, name in zip(
+        axes[2:], patterns, ("0.0: one back", "1.0: what followed, or BOS")
+    ):
+        image = heatmap(
+            ax, pattern, signed=False, limit=1.0, xlabel="key: looked at", ylabel="query: looking"
+        )
         ax.set_title(f"attention of head\n{name}")
         ax.set_xticks(range(0, len(pattern), 5))
         ax.set_yticks(range(0, len(pattern), 5))
         figure.colorbar(image, ax=ax, label="attention (share)", shrink=0.6)
-    figure.suptitle("Noise to the eye, one clean block to whoever knows the basis", x=0.01, ha="left")
+    figure.suptitle(
+        "Noise to the eye, one clean block to whoever knows the basis", x=0.01, ha="left"
+    )
     return figure
 
 
 def heatmap_by_name(ax, matrix: Tensor, basis: dict[str, Tensor]):
-    """A [d_model, d_model] matrix in the coordinates of named subspaces, with lines between them; the image."""
+    """A [d_model, d_model] matrix in the coordinates of named subspaces, with lines between them;
+    the image.
+    """
     columns = torch.cat(list(basis.values()), dim=1)
     image = heatmap(ax, columns.T @ matrix @ columns, signed=True, limit=1.0)
     edges = torch.tensor([0, *(each.shape[1] for each in basis.values())]).cumsum(0).tolist()
@@ -44,10 +55,11 @@ def heatmap_by_name(ax, matrix: Tensor, basis: dict[str, Tensor]):
 
 
 def draw_ladder(ladders: dict[str, tuple[dict[str, float], float, float]], wrong: int) -> Figure:
-    """Scrubbed loss of each story, one panel per model, on a logarithmic scale; lines mark guessing and the model itself.
+    """Scrubbed loss of each story, one panel per model, on a logarithmic scale; lines mark guessing
+    and the model itself.
 
-    ladders: title -> (story -> loss, loss of the model, loss of guessing). The first `wrong` stories ought to fail.
-    """
+    ladders: title -> (story -> loss, loss of the model, loss of guessing). The first `wrong`
+    stories ought to fail."""
     figure, axes = plt.subplots(1, len(ladders), figsize=(13.5, 5.2), sharey=True)
     names = list(list(ladders.values())[-1][0])
     for ax, (title, (losses, model, guess)) in zip(axes, ladders.items()):
@@ -55,16 +67,29 @@ def draw_ladder(ladders: dict[str, tuple[dict[str, float], float, float]], wrong
             draw_rung(ax, row, losses[name], model, guess, RED if row < wrong else BLUE)
         ax.axvline(guess, color=BLACK, linestyle=":", linewidth=1.2)
         ax.axvline(model, color=ORANGE, linewidth=2)
-        above = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center", "fontsize": 9}
+        above = {
+            "xycoords": ("data", "axes fraction"),
+            "textcoords": "offset points",
+            "ha": "center",
+            "fontsize": 9,
+        }
         ax.annotate(f"guessing\n{guess:.2f}", (guess, 1), (0, 4), **above)
         ax.annotate(f"the model itself\n{model:.2g}", (model, 1), (0, 4), color=ORANGE, **above)
         ax.axhline(wrong - 0.5, color="grey", linewidth=0.8)
-        ax.set(xscale="log", xlim=(model / 1.8, 1500), xlabel="loss in the repeat after scrubbing (nats, log scale)")
+        ax.set(
+            xscale="log",
+            xlim=(model / 1.8, 1500),
+            xlabel="loss in the repeat after scrubbing (nats, log scale)",
+        )
         ax.set_title(title, pad=36)
         ax.set_xticks([0.001, 0.01, 0.1, 1, 10], ["0.001", "0.01", "0.1", "1", "10"])
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()
-    figure.suptitle("Wrong stories (red) end beyond guessing; right ones (blue) come down to the model", x=0.01, ha="left")
+    figure.suptitle(
+        "Wrong stories (red) end beyond guessing; right ones (blue) come down to the model",
+        x=0.01,
+        ha="left",
+    )
     return figure
 
 

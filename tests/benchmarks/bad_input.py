@@ -1,10 +1,10 @@
 """What do wrong inputs get? python -m tests.benchmarks.bad_input
 
-Tries every case of bad_input_cases.py and prints a table: the input, and the message that it gets. Nothing may end in a
-traceback; the message must be a sentence that names what was wrong; no file may change, none may be left behind. A command
-line exits with 2 (`exercises check`: 1 if a check fails, 0 if there is nothing to check). The table ends with the number of
-cases that break this. tests/minitransformer/test_bad_input.py holds each case to it.
-"""
+Tries every case of bad_input_cases.py and prints a table: the input, and the message that it gets.
+Nothing may end in a traceback; the message must be a sentence that names what was wrong; no file
+may change, none may be left behind. A command line exits with 2 (`exercises check`: 1 if a check
+fails, 0 if there is nothing to check). The table ends with the number of cases that break this.
+tests/minitransformer/test_bad_input.py holds each case to it."""
 
 import contextlib
 import hashlib
@@ -29,8 +29,10 @@ from tests.minitransformer.bad_input_cases import CASES, Case
 from tests.minitransformer.bad_input_material import CHAPTER, names, write_folder
 
 PROGRAMS = ("minitransformer", "course", "exercises")
-PARTS = ("minitransformer", "course", "exercises", "solutions", "tests", "README.md")  # all must stay as it is
-LAST = re.compile(r"(\.|python -m [\w .-]+)$")  # a message ends with a full stop, or with the command that helps
+# all must stay as it is
+PARTS = ("minitransformer", "course", "exercises", "solutions", "tests", "README.md")
+# a message ends with a full stop, or with the command that helps
+LAST = re.compile(r"(\.|python -m [\w .-]+)$")
 
 
 class Answer(NamedTuple):
@@ -49,8 +51,12 @@ def answer(case: Case, home: Path) -> Answer:
 
 
 def write_for_learner(folder: Path, stack: contextlib.ExitStack) -> None:
-    """As if `folder` were exercises/, with chapter 1 alone; the reference gets its functions back afterwards."""
-    stack.enter_context(patch.object(stubs, "exercise_path", lambda chapter: folder / f"{chapter}.py"))
+    """As if `folder` were exercises/, with chapter 1 alone; the reference gets its functions back
+    afterwards.
+    """
+    stack.enter_context(
+        patch.object(stubs, "exercise_path", lambda chapter: folder / f"{chapter}.py")
+    )
     stack.enter_context(patch.object(stubs, "chapters", lambda: [CHAPTER]))
     stack.enter_context(patch.dict(vars(importlib.import_module(f"solutions.{CHAPTER}"))))
 
@@ -58,8 +64,16 @@ def write_for_learner(folder: Path, stack: contextlib.ExitStack) -> None:
 def run_command(line: str) -> Answer:
     """Exceptions pass through: they are what a traceback would show."""
     _, _, module, *words = shlex.split(line)
-    main, out, err = importlib.import_module(f"{module}.__main__").main, io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), patch("sys.argv", [module, *words]):
+    main, out, err = (
+        importlib.import_module(f"{module}.__main__").main,
+        io.StringIO(),
+        io.StringIO(),
+    )
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        patch("sys.argv", [module, *words]),
+    ):
         try:
             code = main(words)
         except SystemExit as stop:  # argparse
@@ -68,7 +82,9 @@ def run_command(line: str) -> Answer:
 
 
 def said(text: str, code: int) -> Answer:
-    """What a command line printed; of what argparse printed, the message without the usage in front of it."""
+    """What a command line printed; of what argparse printed, the message without the usage in front
+    of it.
+    """
     usage, _, message = text.rpartition("error: ")
     if usage.startswith("usage: "):
         return Answer(message.strip(), code, usage=True)
@@ -101,10 +117,14 @@ def faults(case: Case, got: Answer) -> list[str]:
 
 
 def raised_on_purpose(error: Exception) -> bool:
-    """Does it come from a line of this project that says `raise`? Otherwise Python or torch stumbled."""
+    """Does it come from a line of this project that says `raise`? Otherwise Python or torch
+    stumbled.
+    """
     frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
     path = frame.f_code.co_filename
-    return Path(path).is_relative_to(stubs.ROOT) and linecache.getline(path, line).strip().startswith("raise ")
+    return Path(path).is_relative_to(stubs.ROOT) and linecache.getline(
+        path, line
+    ).strip().startswith("raise ")
 
 
 def content(path: str) -> str:
@@ -117,7 +137,9 @@ def stamp(path: str) -> tuple[int, int]:
 
 
 def fingerprint(home: Path, look=content) -> dict[str, str | tuple[int, int]]:
-    """What `look` sees of every file of the project and of `home`; but not Python's caches, and not what chapters draw."""
+    """What `look` sees of every file of the project and of `home`; but not Python's caches, and not
+    what chapters draw.
+    """
     found = {}
     for root in (home, *(stubs.ROOT / part for part in PARTS)):
         for folder, inner, files in os.walk(root):
@@ -149,9 +171,14 @@ def answer_of(process: subprocess.Popen) -> Answer:
 def row(case: Case, message: str) -> str:
     """One line of the table."""
     given = case.given if len(case.given) < 120 else case.given[:80] + "..."
-    notes = [f"attempt: {case.attempt}"] * bool(case.attempt) + [f"in {case.folder}/"] * (case.folder != ".")
+    notes = [f"attempt: {case.attempt}"] * bool(case.attempt) + [f"in {case.folder}/"] * (
+        case.folder != "."
+    )
     text = " ".join(line.strip() for line in message.splitlines())
-    cells = [f"`{given}`" + "".join(f" ({note})" for note in notes), text if len(text) < 400 else text[:400] + " ..."]
+    cells = [
+        f"`{given}`" + "".join(f" ({note})" for note in notes),
+        text if len(text) < 400 else text[:400] + " ...",
+    ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -171,7 +198,9 @@ def main() -> int:
             wrong += bool(found)
             print(row(case, got.message) + "".join(f" **{fault}**" for fault in found), flush=True)
         damaged = fingerprint(home) != before
-    print(f"\n{len(answers)} wrong inputs, {wrong} answered badly; files changed: {'yes' if damaged else 'none'}")
+    print(
+        f"\n{len(answers)} wrong inputs, {wrong} answered badly; files changed: {'yes' if damaged else 'none'}"
+    )
     return int(bool(wrong or damaged))
 
 

@@ -1,8 +1,8 @@
 """What does each chapter cost? python -m tests.benchmarks.chapters
 
-Runs every chapter and every chapter's checks in a process of its own and prints a table: exercises, checks, named mistakes,
-seconds (imports not counted for the chapter, counted for the checks) and peak memory of the chapter.
-"""
+Runs every chapter and every chapter's checks in a process of its own and prints a table: exercises,
+checks, named mistakes, seconds (imports not counted for the chapter, counted for the checks) and
+peak memory of the chapter."""
 
 import importlib
 import os
@@ -27,7 +27,9 @@ def run(*words: str, folder: str) -> tuple[str, float]:
     """(what a command printed, its seconds). Raises CalledProcessError if it failed."""
     began = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(stubs.ROOT)}
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=folder, env=environment)
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=True, cwd=folder, env=environment
+    )
     return done.stdout, time.perf_counter() - began
 
 
@@ -36,16 +38,30 @@ def row(chapter: str, folder: str) -> str:
     checks = [test for test in tests if hasattr(test, "exercise")]
     mistakes = {(test.exercise, label) for test in checks for label in test.mistakes}
     printed, _ = run(sys.executable, "-c", RUN, str(int(chapter[2:4])), folder=folder)
-    seconds, peak = re.search(r"chapter \d\d: ([\d.]+) s", printed)[1], int(re.search(r"peak (\d+)", printed)[1])
-    peak = peak / 1024 if sys.platform != "darwin" else peak / 2**20  # macOS counts in bytes, Linux in kilobytes
+    seconds, peak = (
+        re.search(r"chapter \d\d: ([\d.]+) s", printed)[1],
+        int(re.search(r"peak (\d+)", printed)[1]),
+    )
+    # macOS counts in bytes, Linux in kilobytes
+    peak = peak / 1024 if sys.platform != "darwin" else peak / 2**20
     file = str(stubs.ROOT / "tests" / "exercises" / f"test_{chapter}.py")
-    _, checking = run(sys.executable, "-m", "pytest", "-c", str(stubs.ROOT / "pyproject.toml"), file, folder=str(stubs.ROOT))
+    _, checking = run(
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        str(stubs.ROOT / "pyproject.toml"),
+        file,
+        folder=str(stubs.ROOT),
+    )
     counts = f"{len(stubs.exercise_names(chapter))} | {len(checks)} | {len(mistakes)}"
     return f"| {int(chapter[2:4])} | {counts} | {seconds} s | {checking:.1f} s | {peak:.0f} MB |"
 
 
 def main() -> None:
-    print("| chapter | exercises | checks | named mistakes | its run | its checks, with imports | peak memory |")
+    print(
+        "| chapter | exercises | checks | named mistakes | its run | its checks, with imports | peak memory |"
+    )
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for chapter in stubs.chapters():

@@ -1,10 +1,10 @@
-"""Do the course's claims hold for models it never saw? python -m tests.benchmarks.claims [CHAPTER ...] [--seeds 10]
-[--first 100] [--keep FOLDER]
+"""Do the course's claims hold for models it never saw? python -m tests.benchmarks.claims [CHAPTER
+...] [--seeds 10] [--first 100] [--keep FOLDER]
 
-Trains the models that a reader trains (induction, and for chapters 15 to 17 the three arithmetic ones) with new seeds, runs
-the chapters on the models of each seed, and prints every claim that left the band its text promises. A claim should hold
-on at least nine of ten. The runs of --keep FOLDER are used again: see tests.benchmarks.seeds.
-"""
+Trains the models that a reader trains (induction, and for chapters 15 to 17 the three arithmetic
+ones) with new seeds, runs the chapters on the models of each seed, and prints every claim that left
+the band its text promises. A claim should hold on at least nine of ten. The runs of --keep FOLDER
+are used again: see tests.benchmarks.seeds."""
 
 import argparse
 import contextlib
@@ -50,12 +50,25 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        home, worst, seeds = (args.keep or Path(temporary)).resolve(), 0, range(args.first, args.first + args.seeds)
+        home, worst, seeds = (
+            (args.keep or Path(temporary)).resolve(),
+            0,
+            range(args.first, args.first + args.seeds),
+        )
         os.chdir(temporary)  # the chapters draw pictures; not into the reader's folder
-        for chapter in [name for name in stubs.chapters() if not args.chapters or int(name[2:4]) in args.chapters]:
-            sets = [{name: str(trained(name, seed, home)) for name in needed(chapter)} for seed in seeds]
+        for chapter in [
+            name
+            for name in stubs.chapters()
+            if not args.chapters or int(name[2:4]) in args.chapters
+        ]:
+            sets = [
+                {name: str(trained(name, seed, home)) for name in needed(chapter)} for seed in seeds
+            ]
             broken = Counter(text for models in sets for text in failures(chapter, models))
-            print(f"{chapter}: {len(broken)} claims left their band on some of {len(sets)} seeds", flush=True)
+            print(
+                f"{chapter}: {len(broken)} claims left their band on some of {len(sets)} seeds",
+                flush=True,
+            )
             for text, times in broken.most_common():
                 print(f"    {times} of {len(sets)}: {text}", flush=True)
             worst = max([worst, *broken.values()])

@@ -1,10 +1,10 @@
 """Are the checks sharp? python -m tests.benchmarks.mutants [CHAPTER or EXERCISE ...]
 
-For every exercise, break the reference answer in one place, automatically: operands swapped, a transpose dropped, a slice
-or an index off by one, another axis, a factor forgotten, a sign changed, a comparison shifted. Each such mutant goes
-through the checks as a learner's answer would. It should be refused. A mutant that is let through is either *equivalent*
-(on all that the checks tried it gives what the reference gives) or a *survivor*: a hole in the checks, printed below.
-"""
+For every exercise, break the reference answer in one place, automatically: operands swapped, a
+transpose dropped, a slice or an index off by one, another axis, a factor forgotten, a sign changed,
+a comparison shifted. Each such mutant goes through the checks as a learner's answer would. It
+should be refused. A mutant that is let through is either *equivalent* (on all that the checks tried
+it gives what the reference gives) or a *survivor*: a hole in the checks, printed below."""
 
 import ast
 import copy
@@ -21,7 +21,14 @@ from tests.exercises import checking
 
 GOAL = 0.95
 checking.SECONDS = 5  # a mutated loop may never end
-SWAPPED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+SWAPPED = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+}
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add}
 
 
@@ -34,22 +41,40 @@ def variants(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield "factor forgotten", node.left
         if type(node.op) in OPPOSITE:
             yield "sign changed", ast.BinOp(node.left, OPPOSITE[type(node.op)](), node.right)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and not isinstance(node.operand, ast.Constant):
+    elif (
+        isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and not isinstance(node.operand, ast.Constant)
+    ):
         yield "sign changed", node.operand
     elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
         yield "transpose dropped", node.value
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "transpose":
+    elif (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "transpose"
+    ):
         yield "transpose dropped", node.func.value
     elif isinstance(node, ast.Constant) and type(node.value) is int:
         yield "off by one", ast.Constant(node.value + 1)
         yield "off by one", ast.Constant(node.value - 1)
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "einsum":
-        yield "operands swapped", ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
+    elif (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "einsum"
+    ):
+        yield (
+            "operands swapped",
+            ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords),
+        )
     elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPPED:
-        yield "comparison shifted", ast.Compare(node.left, [SWAPPED[type(node.ops[0])]()], node.comparators)
+        yield (
+            "comparison shifted",
+            ast.Compare(node.left, [SWAPPED[type(node.ops[0])]()], node.comparators),
+        )
 
 
-def answer_nodes(function: ast.FunctionDef, first_line: int) -> list[tuple[ast.AST, str, int | None]]:
+def answer_nodes(
+    function: ast.FunctionDef, first_line: int
+) -> list[tuple[ast.AST, str, int | None]]:
     """Every place below the YOUR CODE mark: (parent, field, index in the field if it is a list)."""
     places = []
     for parent in ast.walk(function):
@@ -64,7 +89,14 @@ def mutants(chapter: str, name: str) -> Iterator[tuple[str, object]]:
     """All mutants of an exercise's reference answer: (description, function)."""
     text = stubs.solution_path(chapter).read_text()
     original = stubs.functions(text)[name]
-    mark = next(n for n in range(original.lineno, original.end_lineno) if stubs.MARK.match(text.splitlines()[n])) + 1
+    mark = (
+        next(
+            n
+            for n in range(original.lineno, original.end_lineno)
+            if stubs.MARK.match(text.splitlines()[n])
+        )
+        + 1
+    )
     module = importlib.import_module(f"solutions.{chapter}")
     for number in range(len(answer_nodes(original, mark))):
         for which in range(3):  # no node has more than three variants
@@ -85,7 +117,9 @@ def mutants(chapter: str, name: str) -> Iterator[tuple[str, object]]:
 
 
 def is_refused(checks: list, mutant) -> bool | None:
-    """True if some check refuses the mutant; None if it is equivalent on all that the checks tried; False: a survivor."""
+    """True if some check refuses the mutant; None if it is equivalent on all that the checks tried;
+    False: a survivor.
+    """
     different = False
     for test, reference in checks:
         guarded = Guarded(mutant, stubs.ROOT)
@@ -99,7 +133,9 @@ def is_refused(checks: list, mutant) -> bool | None:
 
 
 def judge(chapter: str, name: str) -> tuple[int, int, int]:
-    """(mutants that change something, those refused, equivalent ones) of one exercise; survivors are printed."""
+    """(mutants that change something, those refused, equivalent ones) of one exercise; survivors
+    are printed.
+    """
     tests = vars(importlib.import_module(f"tests.exercises.test_{chapter}")).values()
     reference = getattr(importlib.import_module(f"solutions.{chapter}"), name)
     checks = [(test, reference) for test in tests if getattr(test, "exercise", None) == name]
@@ -120,10 +156,15 @@ def main(wanted: list[str]) -> None:
             if not wanted or chapter in wanted or name in wanted:
                 row = judge(chapter, name)
                 total += torch.tensor(row)
-                print(f"{chapter} {name:34} refused {row[1]:3} of {row[0]:3}, equivalent {row[2]}", flush=True)
+                print(
+                    f"{chapter} {name:34} refused {row[1]:3} of {row[0]:3}, equivalent {row[2]}",
+                    flush=True,
+                )
     counted, refused, equivalent = total.tolist()
     share = refused / max(1, counted)
-    print(f"\n{refused} of {counted} mutants refused: {share:.1%} (goal {GOAL:.0%}); {equivalent} equivalent")
+    print(
+        f"\n{refused} of {counted} mutants refused: {share:.1%} (goal {GOAL:.0%}); {equivalent} equivalent"
+    )
 
 
 if __name__ == "__main__":

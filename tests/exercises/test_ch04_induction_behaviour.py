@@ -1,4 +1,6 @@
-"""Checks of chapter 4. The oracles: definitions in loops, synthetic curves, and models planted by hand."""
+"""Checks of chapter 4. The oracles: definitions in loops, synthetic curves, and models planted by
+hand.
+"""
 
 import math
 
@@ -38,16 +40,28 @@ def naive_losses(logits, tokens):
 
 
 LOSS_MISTAKES = {
-    "compared with the token just read; position i predicts token i + 1": lambda *x: losses_by_loops(*x, shift=0).mean(0),
-    "compared with the token at i - 1": lambda x, tokens: losses_by_loops(x.flip(1), tokens.flip(1)).mean(0).flip(0),
-    "the sign is missing: the loss is minus the log-probability": lambda *x: -losses_by_loops(*x).mean(0),
+    "compared with the token just read; position i predicts token i + 1": lambda *x: (
+        losses_by_loops(*x, shift=0).mean(0)
+    ),
+    "compared with the token at i - 1": lambda x, tokens: (
+        losses_by_loops(x.flip(1), tokens.flip(1)).mean(0).flip(0)
+    ),
+    "the sign is missing: the loss is minus the log-probability": lambda *x: (
+        -losses_by_loops(*x).mean(0)
+    ),
     "the losses were added up over the batch; take the mean": lambda *x: losses_by_loops(*x).sum(0),
-    "the mean ran over the positions; average over the batch": lambda *x: losses_by_loops(*x).mean(1),
-    "probabilities were averaged; average the losses": lambda *x: -(-losses_by_loops(*x)).exp().mean(0).log(),
+    "the mean ran over the positions; average over the batch": lambda *x: losses_by_loops(*x).mean(
+        1
+    ),
+    "probabilities were averaged; average the losses": lambda *x: (
+        -(-losses_by_loops(*x)).exp().mean(0).log()
+    ),
     "the logits were used as log-probabilities: the log_softmax is missing": (
         lambda x, tokens: -x[:, :-1].gather(2, tokens[:, 1:, None])[..., 0].mean(0)
     ),
-    "the loss is in bits; use the natural logarithm": lambda *x: losses_by_loops(*x).mean(0) / math.log(2),
+    "the loss is in bits; use the natural logarithm": lambda *x: (
+        losses_by_loops(*x).mean(0) / math.log(2)
+    ),
 }
 
 
@@ -57,10 +71,15 @@ def test_loss_is_its_definition(loss_by_position):
     expect_close(loss_by_position(LOGITS, TOKENS), truth, "pos", "the mean of -log p(next token)")
 
 
-@checks("loss_by_position", mistakes={"log(softmax) is -inf for large logits; log_softmax is not": naive_losses})
+@checks(
+    "loss_by_position",
+    mistakes={"log(softmax) is -inf for large logits; log_softmax is not": naive_losses},
+)
 def test_large_logits_stay_finite(loss_by_position):
     truth = losses_by_loops(1000 * LOGITS, TOKENS).mean(0)
-    expect_close(loss_by_position(1000 * LOGITS, TOKENS), truth, "pos", "logits a thousand times larger")
+    expect_close(
+        loss_by_position(1000 * LOGITS, TOKENS), truth, "pos", "logits a thousand times larger"
+    )
 
 
 @checks("loss_by_position")
@@ -78,26 +97,52 @@ CURVE = 4.0 - 0.1 * torch.arange(12.0, dtype=torch.float64) ** 1.5
 @checks(
     "icl_score",
     mistakes={
-        "the sign is turned round; it is late minus early": lambda x, early, late: (x[early] - x[late]).item(),
-        "positions were counted from 1; position 0 is BOS": lambda x, early, late: (x[late - 1] - x[early - 1]).item(),
+        "the sign is turned round; it is late minus early": lambda x, early, late: (
+            x[early] - x[late]
+        ).item(),
+        "positions were counted from 1; position 0 is BOS": lambda x, early, late: (
+            x[late - 1] - x[early - 1]
+        ).item(),
         "one position was asked for, not the mean from `late` on": lambda x, early, late: (
             x[late:].mean() - x[early]
         ).item(),
-        "this is a ratio; take the difference, in nats": lambda x, early, late: (x[late] / x[early]).item(),
+        "this is a ratio; take the difference, in nats": lambda x, early, late: (
+            x[late] / x[early]
+        ).item(),
     },
 )
 def test_icl_score_on_known_curves(icl_score):
     for early, late in ((4, 9), (0, 11)):  # the second pair: the widest there is
         truth = 0.1 * (early**1.5 - late**1.5)
-        expect_close(icl_score(CURVE, early, late), truth, "", f"losses 4 - 0.1 i^1.5, early {early}, late {late}")
-    expect_close(icl_score(-CURVE, 4, 9), 0.1 * (9**1.5 - 4**1.5), "", "a curve that rises: context hurts, score > 0")
-    expect_close(icl_score(torch.full((6,), 2.0), 1, 5), 0.0, "", "a flat curve: nothing is learnt in context")
+        expect_close(
+            icl_score(CURVE, early, late),
+            truth,
+            "",
+            f"losses 4 - 0.1 i^1.5, early {early}, late {late}",
+        )
+    expect_close(
+        icl_score(-CURVE, 4, 9),
+        0.1 * (9**1.5 - 4**1.5),
+        "",
+        "a curve that rises: context hurts, score > 0",
+    )
+    expect_close(
+        icl_score(torch.full((6,), 2.0), 1, 5),
+        0.0,
+        "",
+        "a flat curve: nothing is learnt in context",
+    )
 
 
-@checks("icl_score", mistakes={"the positions are not checked": lambda x, early, late: (x[late] - x[early]).item()})
+@checks(
+    "icl_score",
+    mistakes={"the positions are not checked": lambda x, early, late: (x[late] - x[early]).item()},
+)
 def test_icl_score_refuses_impossible_positions(icl_score):
     for early, late in ((9, 4), (3, 3), (-1, 5), (1, 12)):
-        expect_value_error(icl_score, (CURVE, early, late), f"early {early}, late {late} of 12 losses")
+        expect_value_error(
+            icl_score, (CURVE, early, late), f"early {early}, late {late} of 12 losses"
+        )
 
 
 # induction_accuracy
@@ -131,8 +176,12 @@ def mean_of_rows(model, tokens, predictable):
 
 
 ACCURACY_MISTAKES = {
-    "each guess was compared with the token just read; position i predicts token i + 1": pooled(shift=0),
-    "the mask is one position off: predictable[:, i] is about the prediction made at i": pooled(mask_shift=1),
+    "each guess was compared with the token just read; position i predicts token i + 1": pooled(
+        shift=0
+    ),
+    "the mask is one position off: predictable[:, i] is about the prediction made at i": pooled(
+        mask_shift=1
+    ),
     "all positions were counted, also those that nobody could predict": pooled(everywhere=True),
     "the rows were averaged first; every marked position counts the same": mean_of_rows,
 }
@@ -141,14 +190,25 @@ ACCURACY_MISTAKES = {
 @checks("induction_accuracy", mistakes=ACCURACY_MISTAKES)
 def test_accuracy_is_its_definition(induction_accuracy):
     truth = pooled()(TINY, GUESSED, MARKED)
-    expect_close(induction_accuracy(TINY, GUESSED, MARKED), truth, "", "the share of right guesses where it counts")
+    expect_close(
+        induction_accuracy(TINY, GUESSED, MARKED),
+        truth,
+        "",
+        "the share of right guesses where it counts",
+    )
 
 
-@checks("induction_accuracy", mistakes={"nothing to count was not refused": lambda *x: float("nan")})
+@checks(
+    "induction_accuracy", mistakes={"nothing to count was not refused": lambda *x: float("nan")}
+)
 def test_nothing_predictable_is_an_error(induction_accuracy):
     only_last = torch.zeros_like(MARKED)
     only_last[:, -1] = True
-    expect_value_error(induction_accuracy, (TINY, GUESSED, only_last), "only last positions are marked, none can be checked")
+    expect_value_error(
+        induction_accuracy,
+        (TINY, GUESSED, only_last),
+        "only last positions are marked, none can be checked",
+    )
 
 
 @checks("induction_accuracy")
@@ -159,9 +219,16 @@ def test_accuracy_on_the_controls(induction_accuracy):
 
     def expect_at(model, period, low, high, sentence):
         got = at_period(model, period)
-        expect(low <= got <= high, f"period {period}: {sentence}; expected {low:g} to {high:g}, got {got:.3g}")
+        expect(
+            low <= got <= high,
+            f"period {period}: {sentence}; expected {low:g} to {high:g}, got {got:.3g}",
+        )
 
-    handmade, impostor, untrained = induction_model(65, 32), load("impostor"), Transformer(ModelConfig(), seed=0)
+    handmade, impostor, untrained = (
+        induction_model(65, 32),
+        load("impostor"),
+        Transformer(ModelConfig(), seed=0),
+    )
     for period in (3, 13, 24):
         expect_at(handmade, period, 1.0, 1.0, "the handmade induction model is always right")
         expect_at(untrained, period, 0.0, 0.1, "random weights cannot do induction")
@@ -173,27 +240,55 @@ def test_accuracy_on_the_controls(induction_accuracy):
 
 
 def expect_rows(tokens, pos, batch, distinct):
-    """The properties of every builder: shape, BOS first, how many tokens differ within a row, rows drawn separately."""
-    expect(tokens.shape == (batch, pos), f"expected tokens [batch, pos] = [{batch}, {pos}], got {list(tokens.shape)}")
-    expect(tokens.dtype == torch.long, f"tokens must be whole numbers (torch.long), not {tokens.dtype}")
+    """The properties of every builder: shape, BOS first, how many tokens differ within a row, rows
+    drawn separately.
+    """
+    expect(
+        tokens.shape == (batch, pos),
+        f"expected tokens [batch, pos] = [{batch}, {pos}], got {list(tokens.shape)}",
+    )
+    expect(
+        tokens.dtype == torch.long, f"tokens must be whole numbers (torch.long), not {tokens.dtype}"
+    )
     expect((tokens[:, 0] == BOS).all(), "every row must begin with BOS")
     expect((tokens[:, 1:] != BOS).all(), "BOS stands at position 0 only")
     for row in tokens[:, 1:].tolist():
         different = len(set(row))
-        expect(different == distinct, f"a row must hold {distinct} different tokens besides BOS, got {different}: {row}")
+        expect(
+            different == distinct,
+            f"a row must hold {distinct} different tokens besides BOS, got {different}: {row}",
+        )
     expect(len(tokens.unique(dim=0)) > 1, "all rows are the same; draw each row separately")
 
 
 def expect_given_generator(build, *arguments):
-    rows, again, generator = build(*arguments, seeded(9))[0], build(*arguments, seeded(9))[0], seeded(9)
+    rows, again, generator = (
+        build(*arguments, seeded(9))[0],
+        build(*arguments, seeded(9))[0],
+        seeded(9),
+    )
     expect(torch.equal(rows, again), "two generators with the same seed must give the same rows")
     calls = [build(*arguments, generator)[0] for _ in range(2)]
     expect(not torch.equal(*calls), "two calls drew the same rows: use the generator that is given")
 
 
-def partial(length, part, gap, batch, d_vocab, generator, shift=0, mark=(0, -1), bos=True, gap_first=True, draws=1):
+def partial(
+    length,
+    part,
+    gap,
+    batch,
+    d_vocab,
+    generator,
+    shift=0,
+    mark=(0, -1),
+    bos=True,
+    gap_first=True,
+    draws=1,
+):
     """partial_repeat_tokens with one thing changed; the defaults are right."""
-    order = [torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1 for _ in range(draws)]
+    order = [
+        torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1 for _ in range(draws)
+    ]
     drawn = torch.cat([order[0][:, :length], order[-1][:, length * (draws == 1) :][:, :gap]], dim=1)
     again = drawn[:, max(part[0] + shift, 0) : part[1] + shift]
     pieces = [drawn, again] if gap_first else [drawn[:, :length], again, drawn[:, length:]]
@@ -205,19 +300,33 @@ def partial(length, part, gap, batch, d_vocab, generator, shift=0, mark=(0, -1),
 
 PARTIAL_MISTAKES = {
     "BOS is missing": lambda *x: partial(*x, bos=False),
-    "part was counted with BOS: the repeat is shifted by one token": lambda *x: partial(*x, shift=-1),
-    "the gap stands after the repeat; it belongs before it": lambda *x: partial(*x, gap_first=False),
-    "predictable begins too early: nobody can know that the part is about to begin": lambda *x: partial(*x, mark=(-1, -1)),
-    "predictable begins too late: one token read again is enough": lambda *x: partial(*x, mark=(1, -1)),
+    "part was counted with BOS: the repeat is shifted by one token": lambda *x: partial(
+        *x, shift=-1
+    ),
+    "the gap stands after the repeat; it belongs before it": lambda *x: partial(
+        *x, gap_first=False
+    ),
+    "predictable begins too early: nobody can know that the part is about to begin": lambda *x: (
+        partial(*x, mark=(-1, -1))
+    ),
+    "predictable begins too late: one token read again is enough": lambda *x: partial(
+        *x, mark=(1, -1)
+    ),
     "the last position is marked, and no token follows it": lambda *x: partial(*x, mark=(0, 0)),
     "sentence and gap were drawn separately and may share tokens": lambda *x: partial(*x, draws=2),
 }
 
 
 def predictable_by_loops(tokens):
-    """True at i if the token at i was read before, and the same token followed it then as does now."""
+    """True at i if the token at i was read before, and the same token followed it then as does
+    now.
+    """
     rows, n = tokens.tolist(), tokens.shape[1]
-    known = [[any((r[j], r[j + 1]) == (r[i], r[i + 1]) for j in range(i)) for i in range(n - 1)] + [False] for r in rows]
+    known = [
+        [any((r[j], r[j + 1]) == (r[i], r[i + 1]) for j in range(i)) for i in range(n - 1)]
+        + [False]
+        for r in rows
+    ]
     return torch.tensor(known)
 
 
@@ -227,24 +336,51 @@ def test_partial_repeat(partial_repeat_tokens):
         tokens, predictable = partial_repeat_tokens(length, (start, stop), gap, 8, V, seeded(6))
         expect_rows(tokens, 1 + length + gap + stop - start, 8, length + gap)
         again, first = tokens[:, 1 + length + gap :], tokens[:, 1 + start : 1 + stop]
-        expect(torch.equal(again, first), f"the row must end in tokens {start} to {stop - 1} of the sentence (BOS apart)")
-        expect(predictable.dtype == torch.bool, f"predictable must be bool, not {predictable.dtype}")
+        expect(
+            torch.equal(again, first),
+            f"the row must end in tokens {start} to {stop - 1} of the sentence (BOS apart)",
+        )
+        expect(
+            predictable.dtype == torch.bool, f"predictable must be bool, not {predictable.dtype}"
+        )
         truth = predictable_by_loops(tokens).double()
-        expect_close(predictable.double(), truth, "batch pos", "predictable: read before, and followed by the same token")
+        expect_close(
+            predictable.double(),
+            truth,
+            "batch pos",
+            "predictable: read before, and followed by the same token",
+        )
     expect_given_generator(partial_repeat_tokens, 7, (1, 4), 2, 8, V)
 
 
 @checks("partial_repeat_tokens", mistakes={"part is not checked": partial})
 def test_partial_repeat_refuses_an_impossible_part(partial_repeat_tokens):
     for part in ((3, 3), (-1, 2), (2, 8)):
-        expect_value_error(partial_repeat_tokens, (7, part, 2, 4, V, seeded()), f"part {part} of 7 tokens")
+        expect_value_error(
+            partial_repeat_tokens, (7, part, 2, 4, V, seeded()), f"part {part} of 7 tokens"
+        )
 
 
-def distract(followers, gap, batch, d_vocab, generator, bos=True, ask=True, new_each_time=False, same_gap=False, last=False):
+def distract(
+    followers,
+    gap,
+    batch,
+    d_vocab,
+    generator,
+    bos=True,
+    ask=True,
+    new_each_time=False,
+    same_gap=False,
+    last=False,
+):
     """distractor_tokens with one thing changed; the defaults are right."""
     kinds = list(range(len(followers))) if new_each_time else list(dict.fromkeys(followers))
     drawn = torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1
-    asked, candidates, others = drawn[:, :1], drawn[:, 1 : 1 + len(kinds)], drawn[:, 1 + len(kinds) :]
+    asked, candidates, others = (
+        drawn[:, :1],
+        drawn[:, 1 : 1 + len(kinds)],
+        drawn[:, 1 + len(kinds) :],
+    )
     pieces = [torch.full((batch, 1), BOS)] * bos
     for turn, letter in enumerate(followers):
         kind = turn if new_each_time else kinds.index(letter)
@@ -255,10 +391,18 @@ def distract(followers, gap, batch, d_vocab, generator, bos=True, ask=True, new_
 
 DISTRACTOR_MISTAKES = {
     "BOS is missing": lambda *x: distract(*x, bos=False),
-    "the row must end in A: that is where the question is asked": lambda *x: distract(*x, ask=False),
-    "every turn got a new follower; the same letter means the same token": lambda *x: distract(*x, new_each_time=True),
-    "the same gap tokens stand in every gap, so they repeat too": lambda *x: distract(*x, same_gap=True),
-    "the candidates are in the wrong order: the letter that appears first comes first": lambda *x: distract(*x, last=True),
+    "the row must end in A: that is where the question is asked": lambda *x: distract(
+        *x, ask=False
+    ),
+    "every turn got a new follower; the same letter means the same token": lambda *x: distract(
+        *x, new_each_time=True
+    ),
+    "the same gap tokens stand in every gap, so they repeat too": lambda *x: distract(
+        *x, same_gap=True
+    ),
+    "the candidates are in the wrong order: the letter that appears first comes first": lambda *x: (
+        distract(*x, last=True)
+    ),
 }
 
 
@@ -267,16 +411,24 @@ def test_distractors(distractor_tokens):
     for followers, gap in (("BC", 2), ("CBBC", 1), ("BBB", 3)):
         kinds = list(dict.fromkeys(followers))
         tokens, candidates = distractor_tokens(followers, gap, 8, V, seeded(7))
-        expect_rows(tokens, 2 + len(followers) * (2 + gap), 8, 1 + len(kinds) + gap * len(followers))
+        expect_rows(
+            tokens, 2 + len(followers) * (2 + gap), 8, 1 + len(kinds) + gap * len(followers)
+        )
         shape = list(candidates.shape)
-        expect(shape == [8, len(kinds)], f'"{followers}": expected candidates [8, {len(kinds)}], got {shape}')
+        expect(
+            shape == [8, len(kinds)],
+            f'"{followers}": expected candidates [8, {len(kinds)}], got {shape}',
+        )
         turns = tokens[:, 1:-1].unflatten(1, (len(followers), 2 + gap))  # batch turn place
         asked = turns[:, :, 0] == tokens[:, -1:]
         expect(asked.all(), f'"{followers}", gap {gap}: A must begin every turn and end the row')
         for turn, letter in enumerate(followers):
             kind = kinds.index(letter)
             right = turns[:, turn, 1] == candidates[:, kind]
-            expect(right.all(), f'"{followers}": the follower in turn {turn} must be candidate {kind}, {letter}')
+            expect(
+                right.all(),
+                f'"{followers}": the follower in turn {turn} must be candidate {kind}, {letter}',
+            )
     expect_given_generator(distractor_tokens, "BC", 2, 8, V)
 
 
@@ -285,14 +437,25 @@ WRONG_ORDER = [label for label in DISTRACTOR_MISTAKES if "order" in label or "ev
 
 @checks("distractor_tokens", mistakes={label: DISTRACTOR_MISTAKES[label] for label in WRONG_ORDER})
 def test_planted_models_answer_as_they_must(distractor_tokens):
-    """Sharing: exp(s * share of the votes) each. Pointing at the first occurrence: exp(s) for its follower alone."""
-    for followers, votes in (("BBC", (2 / 3, 1 / 3)), ("BCC", (1 / 3, 2 / 3)), ("BC", (1 / 2, 1 / 2))):
+    """Sharing: exp(s * share of the votes) each. Pointing at the first occurrence: exp(s) for its
+    follower alone.
+    """
+    for followers, votes in (
+        ("BBC", (2 / 3, 1 / 3)),
+        ("BCC", (1 / 3, 2 / 3)),
+        ("BC", (1 / 2, 1 / 2)),
+    ):
         tokens, candidates = distractor_tokens(followers, 2, 4, V, seeded(8))
         for model, shares in ((PLANTED, votes), (POINTER, (1.0, 0.0))):
             weights = torch.tensor([math.exp(S * share) for share in shares], dtype=torch.float64)
             truth = (weights / (weights.sum() + V - 2)).expand(4, 2)
             got = model(tokens)[:, -1].softmax(-1).gather(1, candidates).detach()
-            expect_close(got, truth, "batch kind", f'"{followers}": what a handmade model gives the candidates')
+            expect_close(
+                got,
+                truth,
+                "batch kind",
+                f'"{followers}": what a handmade model gives the candidates',
+            )
 
 
 @checks("distractor_tokens", mistakes={"no follower at all was not refused": distract})

@@ -1,4 +1,6 @@
-"""Checks of chapter 6. The oracles: the definition in loops, exact sums, zeroing a head and running, planted models."""
+"""Checks of chapter 6. The oracles: the definition in loops, exact sums, zeroing a head and
+running, planted models.
+"""
 
 import functools
 
@@ -10,10 +12,13 @@ from tests.exercises.checking import checks, expect, expect_close
 
 CONFIG = {"n_heads": 3, "d_model": 8, "d_head": 4, "d_vocab": 11, "n_ctx": 6}
 MODEL = Transformer(ModelConfig(**CONFIG), seed=3).double()
-DEEPER = Transformer(ModelConfig(**{**CONFIG, "n_layers": 3}, positional_embedding_type="standard"), seed=4).double()
+DEEPER = Transformer(
+    ModelConfig(**{**CONFIG, "n_layers": 3}, positional_embedding_type="standard"), seed=4
+).double()
 TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
 RIGHT, WRONG = TOKENS.flip(1), (TOKENS * 3 + 1) % 11
-SHIFT = torch.randn(8, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))  # one vector, for every column
+# one vector, for every column
+SHIFT = torch.randn(8, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 @functools.cache
@@ -24,9 +29,13 @@ def ran(model):
 
 
 def on_repeats(model):
-    """A model on repeats of period 10: cache, W_U, the next tokens [batch, pos] and where they can be known [batch, pos]."""
+    """A model on repeats of period 10: cache, W_U, the next tokens [batch, pos] and where they can
+    be known [batch, pos].
+    """
     cfg, generator = model.cfg, torch.Generator().manual_seed(7)
-    repeats = repeated_tokens(16, min(cfg.n_ctx, cfg.d_vocab, 32), cfg.d_vocab, (10, 10), generator, prefix=2)
+    repeats = repeated_tokens(
+        16, min(cfg.n_ctx, cfg.d_vocab, 32), cfg.d_vocab, (10, 10), generator, prefix=2
+    )
     _, cache = model.run_with_cache(repeats.tokens)
     known = repeats.predictable.clone()
     known[:, -1] = False  # what comes after the last token is not in the batch
@@ -34,7 +43,9 @@ def on_repeats(model):
 
 
 def parts_from_weights():
-    """[component, batch, pos, d_model] of MODEL, from its weights: the embedding, then z W_O head by head."""
+    """[component, batch, pos, d_model] of MODEL, from its weights: the embedding, then z W_O head
+    by head.
+    """
     _, _, cache = ran(MODEL)
     parts = [MODEL.W_E[TOKENS]]
     for layer in range(2):
@@ -53,7 +64,9 @@ def loop_attribution(tokens):
 
 def any_parts(cache):
     layers = [name for name in cache if name.endswith("hook_result")]
-    return torch.stack([cache["blocks.0.hook_resid_pre"], *(x for name in layers for x in cache[name].unbind(2))])
+    return torch.stack(
+        [cache["blocks.0.hook_resid_pre"], *(x for name in layers for x in cache[name].unbind(2))]
+    )
 
 
 def attribution(parts=lambda x: x, logits=lambda x: x, tokens=lambda x: x, result=lambda x: x):
@@ -68,8 +81,14 @@ def attribution(parts=lambda x: x, logits=lambda x: x, tokens=lambda x: x, resul
 
 
 def some(mistakes, *words):
-    """Those mistakes whose label contains one of the words: what a check on a special case can notice."""
-    return {label: function for label, function in mistakes.items() if any(word in label for word in words)}
+    """Those mistakes whose label contains one of the words: what a check on a special case can
+    notice.
+    """
+    return {
+        label: function
+        for label, function in mistakes.items()
+        if any(word in label for word in words)
+    }
 
 
 def centred(x, dim=-1):
@@ -86,11 +105,15 @@ DLA_MISTAKES = {
     "the tokens were shifted by one; ask about exactly the tokens given": SHIFTED,
     "every part was scaled to length 1; how long it is counts": NORMED,
     "the mean logit was subtracted; the parts must add up to the logit itself": CENTRED,
-    "a log-softmax was taken of every part; only the raw logits add up": attribution(logits=lambda x: x.log_softmax(-1)),
+    "a log-softmax was taken of every part; only the raw logits add up": attribution(
+        logits=lambda x: x.log_softmax(-1)
+    ),
 }
 SHAPE_MISTAKES = {
     "the embedding is missing: it is in the stream too": NO_EMBED,
-    "the batch was averaged away; return every position of every sequence": attribution(result=lambda x: x.mean(1)),
+    "the batch was averaged away; return every position of every sequence": attribution(
+        result=lambda x: x.mean(1)
+    ),
 }
 
 
@@ -98,18 +121,30 @@ SHAPE_MISTAKES = {
 def test_attribution_is_a_dot_product(direct_logit_attribution):
     W_U, _, cache = ran(MODEL)
     got = direct_logit_attribution(cache, W_U, RIGHT)
-    expect_close(got, loop_attribution(RIGHT), "component batch pos", "each part times the token's column of W_U")
+    expect_close(
+        got,
+        loop_attribution(RIGHT),
+        "component batch pos",
+        "each part times the token's column of W_U",
+    )
 
 
 @checks("direct_logit_attribution", mistakes=DLA_MISTAKES)
 def test_attribution_sums_to_every_logit(direct_logit_attribution):
-    """Whatever token is asked about, right or wrong, and with positions in the stream and three layers too."""
+    """Whatever token is asked about, right or wrong, and with positions in the stream and three
+    layers too.
+    """
     for model in (MODEL, DEEPER):
         W_U, logits, cache = ran(model)
         for asked in ((RIGHT + offset) % 11 for offset in range(11)):
             total = direct_logit_attribution(cache, W_U, asked).sum(dim=0)
             truth = logits.gather(-1, asked[..., None])[..., 0]
-            expect_close(total, truth, "batch pos", f"the sum over the parts, in a model of {model.cfg.n_layers} layers")
+            expect_close(
+                total,
+                truth,
+                "batch pos",
+                f"the sum over the parts, in a model of {model.cfg.n_layers} layers",
+            )
 
 
 @checks("direct_logit_attribution", mistakes=DLA_MISTAKES)
@@ -120,7 +155,9 @@ def test_zeroing_a_last_head_takes_its_attribution_away(direct_logit_attribution
     for head in range(3):
         without = zero_head(MODEL, 1, head, TOKENS)
         lost = (logits - without).gather(-1, RIGHT[..., None])[..., 0]
-        expect_close(got[4 + head], lost, "batch pos", f"what the logit loses when head 1.{head} is zeroed")
+        expect_close(
+            got[4 + head], lost, "batch pos", f"what the logit loses when head 1.{head} is zeroed"
+        )
 
 
 def zero_head(model, layer, head, tokens):
@@ -133,12 +170,21 @@ def zero_head(model, layer, head, tokens):
 
 @checks("direct_logit_attribution", mistakes=some(DLA_MISTAKES, "shifted"))
 def test_attribution_of_the_planted_circuit(direct_logit_attribution):
-    """Positive control: the induction head writes all 10 logits, the previous-token head none, although it is needed."""
+    """Positive control: the induction head writes all 10 logits, the previous-token head none,
+    although it is needed.
+    """
     cache, W_U, following, known = on_repeats(induction_model().double())
     got = direct_logit_attribution(cache, W_U, following)[:, known]
-    truth = torch.tensor([0.0, 0.0, 10.0]).double()[:, None].expand(got.shape if got.ndim == 2 else (3, int(known.sum())))
+    truth = (
+        torch.tensor([0.0, 0.0, 10.0])
+        .double()[:, None]
+        .expand(got.shape if got.ndim == 2 else (3, int(known.sum())))
+    )
     expect_close(
-        got, truth, "component position", "hand-built model: embed 0, previous-token head 0.0 0, induction head 1.0 10"
+        got,
+        truth,
+        "component position",
+        "hand-built model: embed 0, previous-token head 0.0 0, induction head 1.0 10",
     )
 
 
@@ -154,11 +200,19 @@ def against_mean(cache, W_U, right, wrong):
 
 
 DIFFERENCE_MISTAKES = {
-    "only the right token was asked about": lambda c, W_U, right, wrong: attribution()(c, W_U, right),
-    "the sign is turned round: right minus wrong": lambda c, W_U, right, wrong: difference()(c, W_U, wrong, right),
+    "only the right token was asked about": lambda c, W_U, right, wrong: attribution()(
+        c, W_U, right
+    ),
+    "the sign is turned round: right minus wrong": lambda c, W_U, right, wrong: difference()(
+        c, W_U, wrong, right
+    ),
     "the right token was compared with the mean of all tokens, not with `wrong`": against_mean,
-    "probabilities were subtracted: they do not add up, logits do": difference(logits=lambda x: x.softmax(-1)),
-    "the stream after each part was unembedded, not the part itself": difference(parts=lambda x: x.cumsum(0)),
+    "probabilities were subtracted: they do not add up, logits do": difference(
+        logits=lambda x: x.softmax(-1)
+    ),
+    "the stream after each part was unembedded, not the part itself": difference(
+        parts=lambda x: x.cumsum(0)
+    ),
 }
 
 
@@ -167,22 +221,35 @@ def test_differences_are_log_probability_differences(logit_difference_attributio
     W_U, logits, cache = ran(MODEL)
     got = logit_difference_attribution(cache, W_U, RIGHT, WRONG)
     truth = loop_attribution(RIGHT) - loop_attribution(WRONG)
-    expect_close(got, truth, "component batch pos", "each part times (column of right - column of wrong)")
+    expect_close(
+        got, truth, "component batch pos", "each part times (column of right - column of wrong)"
+    )
     log_p = logits.log_softmax(dim=-1)
     log_ratio = (log_p.gather(-1, RIGHT[..., None]) - log_p.gather(-1, WRONG[..., None]))[..., 0]
-    expect_close(got.sum(dim=0), log_ratio, "batch pos", "summed over the parts: log p(right) - log p(wrong)")
+    expect_close(
+        got.sum(dim=0), log_ratio, "batch pos", "summed over the parts: log p(right) - log p(wrong)"
+    )
 
 
 @checks("logit_difference_attribution", mistakes=some(DIFFERENCE_MISTAKES, "only the right"))
 def test_a_shift_of_all_logits_changes_no_difference(logit_difference_attribution):
     W_U, _, cache = ran(MODEL)
-    before, after = (logit_difference_attribution(cache, W, RIGHT, WRONG) for W in (W_U, W_U + SHIFT))
-    expect_close(after, before, "component batch pos", "one vector was added to every column of W_U: no probability changed")
+    before, after = (
+        logit_difference_attribution(cache, W, RIGHT, WRONG) for W in (W_U, W_U + SHIFT)
+    )
+    expect_close(
+        after,
+        before,
+        "component batch pos",
+        "one vector was added to every column of W_U: no probability changed",
+    )
 
 
 @checks("logit_difference_attribution", mistakes=some(DIFFERENCE_MISTAKES, "sign", "probabilities"))
 def test_the_negative_head_is_seen(logit_difference_attribution):
-    """Positive control: 1.0 adds 16, 1.1 takes 6 off; the probability stays above .999 with and without 1.1."""
+    """Positive control: 1.0 adds 16, 1.1 takes 6 off; the probability stays above .999 with and
+    without 1.1.
+    """
     cache, W_U, following, known = on_repeats(negative_head_model().double())
     wrong = following % 19 + 1  # another token, never BOS
     got = logit_difference_attribution(cache, W_U, following, wrong)[:, known].mean(dim=1)
@@ -191,7 +258,10 @@ def test_the_negative_head_is_seen(logit_difference_attribution):
 
 
 def lens(
-    names=lambda n: [f"blocks.{i}.hook_resid_pre" for i in range(n)] + [f"blocks.{n - 1}.hook_resid_post"], end=lambda x: x
+    names=lambda n: (
+        [f"blocks.{i}.hook_resid_pre" for i in range(n)] + [f"blocks.{n - 1}.hook_resid_post"]
+    ),
+    end=lambda x: x,
 ):
     """logit_lens with one thing changed."""
 
@@ -224,10 +294,16 @@ def test_the_lens_is_what_shorter_models_answer(logit_lens):
     for model in (MODEL, DEEPER):
         W_U, logits, cache = ran(model)
         names = [f"blocks.{layer}.hook_attn_out" for layer in range(model.cfg.n_layers)]
-        cut = [model.run_with_hooks(TOKENS, [(name, silence) for name in names[depth:]]) for depth in range(len(names) + 1)]
+        cut = [
+            model.run_with_hooks(TOKENS, [(name, silence) for name in names[depth:]])
+            for depth in range(len(names) + 1)
+        ]
         got = logit_lens(cache, W_U)
         expect_close(
-            got, torch.stack(cut).detach(), "depth batch pos vocab", "depth L: the answer without layers L and later"
+            got,
+            torch.stack(cut).detach(),
+            "depth batch pos vocab",
+            "depth L: the answer without layers L and later",
         )
         expect_close(got[-1], logits, "batch pos vocab", "the last depth: the model's logits")
 
@@ -238,7 +314,9 @@ def silence(out, hook):
 
 @checks("logit_lens", mistakes=some(LENS_MISTAKES, "missing", "order"))
 def test_the_lens_tells_induction_from_the_impostor(logit_lens):
-    """Where the answer appears: after layer 1 in the real models, after layer 0 in the one that counts 10 back."""
+    """Where the answer appears: after layer 1 in the real models, after layer 0 in the one that
+    counts 10 back.
+    """
     for name, model, depth in (
         ("hand-built", induction_model(), 2),
         ("trained", load("induction"), 2),
@@ -249,8 +327,14 @@ def test_the_lens_tells_induction_from_the_impostor(logit_lens):
         got = logit_lens(cache, W_U)
         expect(got.shape[0] == 3, f"two layers have three depths, got {got.shape[0]}")
         share = (got.argmax(dim=-1) == following)[:, known].float().mean(dim=1)
-        there, truth = [d for d in range(3) if share[d] > 0.9], [] if depth is None else list(range(depth, 3))
-        expect(there == truth, f"{name} model: the answer can be read at the depths {truth}; yours: {there}")
+        there, truth = (
+            [d for d in range(3) if share[d] > 0.9],
+            [] if depth is None else list(range(depth, 3)),
+        )
+        expect(
+            there == truth,
+            f"{name} model: the answer can be read at the depths {truth}; yours: {there}",
+        )
 
 
 def unembedded(end=centred, parts=lambda x: x):
@@ -259,14 +343,24 @@ def unembedded(end=centred, parts=lambda x: x):
 
 COMPONENT_MISTAKES = {
     "the mean over the vocabulary was not subtracted": unembedded(end=lambda x: x),
-    "the mean over the positions was subtracted; the mean over the vocabulary is meant": unembedded(lambda x: centred(x, 2)),
+    "the mean over the positions was subtracted; the mean over the vocabulary is meant": unembedded(
+        lambda x: centred(x, 2)
+    ),
     "the mean over the components was subtracted; the mean over the vocabulary is meant": unembedded(
         lambda x: centred(x, 0)
     ),
-    "one mean over everything was subtracted; each vocabulary row has its own": unembedded(lambda x: x - x.mean()),
-    "the parts were centred over d_model instead of their logits over the vocabulary": unembedded(lambda x: x, centred),
-    "a log-softmax was taken; subtract the mean, or the parts do not add up": unembedded(lambda x: x.log_softmax(-1)),
-    "the stream after each part was unembedded, not the part itself": unembedded(parts=lambda x: x.cumsum(0)),
+    "one mean over everything was subtracted; each vocabulary row has its own": unembedded(
+        lambda x: x - x.mean()
+    ),
+    "the parts were centred over d_model instead of their logits over the vocabulary": unembedded(
+        lambda x: x, centred
+    ),
+    "a log-softmax was taken; subtract the mean, or the parts do not add up": unembedded(
+        lambda x: x.log_softmax(-1)
+    ),
+    "the stream after each part was unembedded, not the part itself": unembedded(
+        parts=lambda x: x.cumsum(0)
+    ),
 }
 
 
@@ -278,12 +372,24 @@ def test_components_relative_to_the_mean(component_lens):
         for other in range(11):
             truth[..., v] += (parts @ (W_U[:, v] - W_U[:, other])) / 11
     got = component_lens(cache, W_U)
-    expect_close(got, truth, "component batch pos vocab", "the mean, over all other tokens, of the logit difference to it")
-    expect_close(got.sum(dim=0).softmax(-1), logits.softmax(-1), "batch pos vocab", "softmax of the sum: the probabilities")
+    expect_close(
+        got,
+        truth,
+        "component batch pos vocab",
+        "the mean, over all other tokens, of the logit difference to it",
+    )
+    expect_close(
+        got.sum(dim=0).softmax(-1),
+        logits.softmax(-1),
+        "batch pos vocab",
+        "softmax of the sum: the probabilities",
+    )
 
 
 @checks("component_lens", mistakes=some(COMPONENT_MISTAKES, "over the vocabulary was not"))
 def test_a_shift_of_all_logits_changes_no_component(component_lens):
     W_U, _, cache = ran(DEEPER)
     before, after = (component_lens(cache, W) for W in (W_U, W_U + SHIFT))
-    expect_close(after, before, "component batch pos vocab", "one vector was added to every column of W_U")
+    expect_close(
+        after, before, "component batch pos vocab", "one vector was added to every column of W_U"
+    )

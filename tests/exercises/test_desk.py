@@ -1,4 +1,6 @@
-"""The desk itself: whatever a learner writes, the answer is one short message about their own line."""
+"""The desk itself: whatever a learner writes, the answer is one short message about their own
+line.
+"""
 
 import textwrap
 from pathlib import Path
@@ -21,7 +23,9 @@ return (scores / math.sqrt(q.shape[-1])).masked_fill(later, -math.inf).softmax(d
 @pytest.fixture
 def attempt(tmp_path, monkeypatch):
     """Replace attention_pattern's stub in a copy of chapter 1's exercise file by `body`."""
-    (tmp_path / f"{CHAPTER}.py").write_text(stubs.stub_text(stubs.solution_path(CHAPTER).read_text()))
+    (tmp_path / f"{CHAPTER}.py").write_text(
+        stubs.stub_text(stubs.solution_path(CHAPTER).read_text())
+    )
     monkeypatch.setattr(stubs, "exercise_path", lambda chapter: tmp_path / f"{chapter}.py")
     monkeypatch.setattr(stubs, "chapters", lambda: [CHAPTER])
     monkeypatch.setattr(checking, "SECONDS", 0.5)
@@ -50,11 +54,19 @@ def test_an_untouched_file_is_not_attempted(attempt):
 
 BROKEN = {
     "a syntax error": ("return q +", "cannot be read", "return q +"),
-    "an endless recursion": ("return attention_pattern(q, k)", "RecursionError", "return attention_pattern(q, k)"),
+    "an endless recursion": (
+        "return attention_pattern(q, k)",
+        "RecursionError",
+        "return attention_pattern(q, k)",
+    ),
     "an endless loop": ("while True:\n    pass", "never ends", ""),
     "no return": ("q @ q.transpose(-1, -2)", "returned None", ""),
     "a wrong shape": ("return q", "expected the shape [batch, head, query, key]", ""),
-    "a wrong dtype": (RIGHT.replace(".softmax(dim=-1)", ".softmax(dim=-1).long()"), "expected numbers of type", ""),
+    "a wrong dtype": (
+        RIGHT.replace(".softmax(dim=-1)", ".softmax(dim=-1).long()"),
+        "expected numbers of type",
+        "",
+    ),
     "not a tensor": ("return 'pattern'", "str", ""),
     "an edited argument": ("q *= 2\n" + RIGHT, "changed one of its arguments in place", ""),
     "an exception": ("scores = q @ k\nreturn scores", "RuntimeError", "scores = q @ k"),
@@ -65,7 +77,11 @@ BROKEN = {
         'raise NotImplementedError("attention_pattern")',
     ),
     "a bare assert": ("assert q is k\nreturn q", "AssertionError", "assert q is k"),
-    "another stub": ("return forward({}, q)", "it calls forward, which is not written yet", "return forward({}, q)"),
+    "another stub": (
+        "return forward({}, q)",
+        "it calls forward, which is not written yet",
+        "return forward({}, q)",
+    ),
 }
 
 
@@ -76,8 +92,15 @@ def test_what_learners_break(attempt, kind):
     found = messages()
     assert found and all(sentence in message for message in found), found
     for message in found:
-        assert len(message.splitlines()) <= 6 and "Traceback" not in message and "checking.py" not in message
-        assert f"exercises/{CHAPTER}.py" in message and "python -m exercises hint attention_pattern" in message
+        assert (
+            len(message.splitlines()) <= 6
+            and "Traceback" not in message
+            and "checking.py" not in message
+        )
+        assert (
+            f"exercises/{CHAPTER}.py" in message
+            and "python -m exercises hint attention_pattern" in message
+        )
         assert not line or f"your line: {line}" in message, message
 
 
@@ -90,7 +113,10 @@ def test_a_broken_function_does_not_stop_the_others(attempt):
 
 def test_a_named_mistake_is_named(attempt):
     attempt(RIGHT.replace(" / math.sqrt(q.shape[-1])", ""))
-    assert any("likely:    the scores were not divided by sqrt(d_head)" in message for message in messages())
+    assert any(
+        "likely:    the scores were not divided by sqrt(d_head)" in message
+        for message in messages()
+    )
 
 
 def test_progress_check_and_hint_say_what_is_next(attempt, capsys):
@@ -115,7 +141,10 @@ def test_an_unreadable_file_is_said_once(attempt, capsys):
     assert desk.main(["check"]) == 1
     out = capsys.readouterr().out
     assert out.count("cannot be read") == 1 and f"exercises/{CHAPTER}.py, line" in out
-    assert course.main(["1", "--mine"]) == 2 and f"exercises/{CHAPTER}.py, line" in capsys.readouterr().err
+    assert (
+        course.main(["1", "--mine"]) == 2
+        and f"exercises/{CHAPTER}.py, line" in capsys.readouterr().err
+    )
 
 
 def test_two_checks_that_say_the_same_say_it_once(attempt, capsys):
@@ -138,14 +167,18 @@ def test_a_missing_function_is_said_to_be_missing(attempt, capsys, gone):
 
 def test_lines_of_the_chapter_s_own_classes_are_not_blamed(tmp_path):
     path = tmp_path / "file.py"
-    path.write_text("class Given:\n    def __init__(self):\n        raise ValueError\n\n\ndef mine():\n    return Given()\n")
+    path.write_text(
+        "class Given:\n    def __init__(self):\n        raise ValueError\n\n\ndef mine():\n    return Given()\n"
+    )
     with pytest.raises(attempts.Wrong) as caught:
         attempts.Guarded(attempts.load_file(path).mine, path)()
     assert caught.value.line == 7
 
 
 def test_what_was_right_so_far_is_not_called_a_mistake():
-    """Fails at the second call; the first was right, and a listed mistake would have been right there as well."""
+    """Fails at the second call; the first was right, and a listed mistake would have been right
+    there as well.
+    """
 
     def check(f):
         checking.expect(f(1) == 1 and f(2) == 2, "wrong")
@@ -158,11 +191,20 @@ def test_what_was_right_so_far_is_not_called_a_mistake():
     assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) is None
     guarded = attempts.Guarded(lambda n: 1, Path(__file__))
     assert checking.verdict(check, guarded)
-    assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) == "always one"
+    assert (
+        checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) == "always one"
+    )
 
 
 @pytest.mark.parametrize(
-    "words", [["check", "nonsense"], ["hint", "forward", "99"], ["reset", "77"], ["reset", "forward"], ["hint", "forwrd"]]
+    "words",
+    [
+        ["check", "nonsense"],
+        ["hint", "forward", "99"],
+        ["reset", "77"],
+        ["reset", "forward"],
+        ["hint", "forwrd"],
+    ],
 )
 def test_bad_words_get_a_sentence(words, capsys):
     assert desk.main(words) == 2
@@ -176,13 +218,17 @@ def test_reset_keeps_the_old_file(attempt, capsys):
     for number in (1, 2):
         path.write_text(mine)
         assert desk.main(["reset", "1"]) == 0
-        assert path.with_name(f"{CHAPTER}.{number}.old").read_text() == mine and stubs.attempted(CHAPTER) == []
+        assert (
+            path.with_name(f"{CHAPTER}.{number}.old").read_text() == mine
+            and stubs.attempted(CHAPTER) == []
+        )
 
 
 def test_mine_puts_the_learner_into_the_chapter(attempt, capsys, monkeypatch):
     import solutions.ch01_transformer as reference
 
-    for name in stubs.exercise_names(CHAPTER):  # so that monkeypatch puts the reference back afterwards
+    # so that monkeypatch puts the reference back afterwards
+    for name in stubs.exercise_names(CHAPTER):
         monkeypatch.setattr(reference, name, getattr(reference, name))
     attempt("print('mine was called')\n" + RIGHT)
     course.use_mine()
@@ -203,11 +249,19 @@ def test_a_chapter_stopped_by_the_learner_says_where(attempt, capsys, monkeypatc
     attempt("return q @ torch.ones(3)")
     assert course.main(["1", "--mine"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"exercises/{CHAPTER}.py, line ") and "RuntimeError" in said and said.count("\n") == 1
+    assert (
+        said.startswith(f"exercises/{CHAPTER}.py, line ")
+        and "RuntimeError" in said
+        and said.count("\n") == 1
+    )
 
 
 def test_a_model_in_which_nothing_is_found_gets_a_sentence(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert course.main(["7", "--model", "one-layer"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("course/ch07_qk_ov_circuits.py, line ") and "need two layers" in said and said.count("\n") == 1
+    assert (
+        said.startswith("course/ch07_qk_ov_circuits.py, line ")
+        and "need two layers" in said
+        and said.count("\n") == 1
+    )

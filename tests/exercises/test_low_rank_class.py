@@ -1,4 +1,6 @@
-"""The class LowRank, which chapter 7 gives to its reader: everything it does equals its dense matrix, whatever the shape."""
+"""The class LowRank, which chapter 7 gives to its reader: everything it does equals its dense
+matrix, whatever the shape.
+"""
 
 import pytest
 import torch
@@ -10,7 +12,13 @@ from tests.exercises.oracles.ch07 import draw
 @pytest.mark.parametrize("batch", [(), (2,)])
 @pytest.mark.parametrize("m, r, n", [(5, 2, 7), (6, 3, 6), (1, 1, 4), (3, 5, 2)])
 def test_it_is_its_dense_matrix(m, r, n, batch):
-    M, v, w, X, Y = LowRank(draw(*batch, m, r), draw(*batch, r, n, seed=2)), draw(n), draw(m), draw(n, 3), draw(4, m)
+    M, v, w, X, Y = (
+        LowRank(draw(*batch, m, r), draw(*batch, r, n, seed=2)),
+        draw(n),
+        draw(m),
+        draw(n, 3),
+        draw(4, m),
+    )
     full, square = M.A @ M.B, M @ M.T
     pairs = {
         "T": (M.T.dense, full.mT),
@@ -42,4 +50,6 @@ def test_factors_that_do_not_fit_are_refused():
 
 def test_gradients_are_left_behind():
     A = draw(3, 2).requires_grad_()
-    assert not (torch.eye(3, dtype=A.dtype, requires_grad=True) @ LowRank(A, A.T)).dense.requires_grad
+    assert not (
+        torch.eye(3, dtype=A.dtype, requires_grad=True) @ LowRank(A, A.T)
+    ).dense.requires_grad

@@ -89,7 +89,10 @@ RESUMING = commands(
     ("train --resume training-number", "the training state in training-number/model.pt"),
     ("train --resume training-empty", "the training state in training-empty/model.pt"),
     ("train --resume training-no-json", "the training state in training-no-json/model.pt"),
-    ("train --resume training-no-optimizer", "the training state in training-no-optimizer/model.pt"),
+    (
+        "train --resume training-no-optimizer",
+        "the training state in training-no-optimizer/model.pt",
+    ),
     ("train --resume training-no-dice", "the training state in training-no-dice/model.pt"),
     ("train --resume training-no-step", "the training state in training-no-step/model.pt"),
     ("train --resume training-other-task", "the task digits needs d_vocab = 14"),
@@ -111,12 +114,24 @@ COURSE = [
         ("1 --model nowhere", "there is no model at 'nowhere'"),
         ("1 --model induction --model one-layer", "both stand in for the model 'induction'"),
     ),
-    *commands("course", ("1", "figures: "), ("notebook 1", "ipynb exists already"), folder="in-the-way"),
+    *commands(
+        "course", ("1", "figures: "), ("notebook 1", "ipynb exists already"), folder="in-the-way"
+    ),
     Case("python -m course 1 --mine", "line 23", attempt="a bracket left open"),
     Case("python -m course 1 --mine", "it is not UTF-8 text", attempt="latin-1"),
-    Case("python -m course 1 --mine", "No module named 'no_such_module'", attempt="an unknown import"),
-    Case("python -m course 1 --mine", "line 23: NameError: name 'undefined'", attempt="a print that stops"),
-    Case("python -m course 1 --mine", "Did a function of yours return what it should?", attempt="no return"),
+    Case(
+        "python -m course 1 --mine", "No module named 'no_such_module'", attempt="an unknown import"
+    ),
+    Case(
+        "python -m course 1 --mine",
+        "line 23: NameError: name 'undefined'",
+        attempt="a print that stops",
+    ),
+    Case(
+        "python -m course 1 --mine",
+        "Did a function of yours return what it should?",
+        attempt="no return",
+    ),
 ]
 
 EXERCISES = [
@@ -148,7 +163,10 @@ EXERCISES = [
     ),
     *(
         Case(
-            "python -m exercises check attention_pattern", "is not in exercises/ch01_transformer.py", code=0, attempt=attempt
+            "python -m exercises check attention_pattern",
+            "is not in exercises/ch01_transformer.py",
+            code=0,
+            attempt=attempt,
         )
         for attempt in ("no file", "an empty file", "a renamed function")
     ),
@@ -184,7 +202,10 @@ CONFIGS = [
     Case("checkpoint.save('a-file/model.pt', model)", "cannot write a-file/model.pt"),
     Case("planted.gate_model('xor')", "not 'xor'"),
     Case("desk.the_model('nonsense')", "no model at 'nonsense'"),
-    Case("cells.write_notebook(Path('ch01_transformer.py'), Path('in-the-way'))", "ipynb exists already"),
+    Case(
+        "cells.write_notebook(Path('ch01_transformer.py'), Path('in-the-way'))",
+        "ipynb exists already",
+    ),
 ]
 
 MODEL = [
@@ -195,44 +216,100 @@ MODEL = [
     Case("model(torch.zeros(1, 7, dtype=torch.long))", "the sequence has 7 tokens"),
     Case("model(tokens + 5)", "tokens run from 5 to 11"),
     Case("model(tokens - 1)", "tokens run from -1 to 5"),
-    Case("model.run_with_hooks(tokens, [('hook_embd', fails)])", "no hook called 'hook_embd'. Near it: hook_embed"),
-    Case("model.run_with_hooks(tokens, [(lambda name: 'mlp' in name, fails)])", "picks none of the 22 hook names"),
+    Case(
+        "model.run_with_hooks(tokens, [('hook_embd', fails)])",
+        "no hook called 'hook_embd'. Near it: hook_embed",
+    ),
+    Case(
+        "model.run_with_hooks(tokens, [(lambda name: 'mlp' in name, fails)])",
+        "picks none of the 22 hook names",
+    ),
     Case("model.run_with_hooks(tokens, ('hook_embed', fails))", "'hook_embed' is none", TypeError),
-    Case("model.run_with_hooks(tokens, {'hook_embed': print})", "{'hook_embed': <built-in function print>}", TypeError),
-    Case("model.run_with_hooks(tokens, [('hook_embed', 'zero')])", "('hook_embed', 'zero') is none", TypeError),
+    Case(
+        "model.run_with_hooks(tokens, {'hook_embed': print})",
+        "{'hook_embed': <built-in function print>}",
+        TypeError,
+    ),
+    Case(
+        "model.run_with_hooks(tokens, [('hook_embed', 'zero')])",
+        "('hook_embed', 'zero') is none",
+        TypeError,
+    ),
     Case("model.run_with_hooks(tokens, [(3, fails)])", "not 3", TypeError),
-    Case("model.run_with_hooks(tokens, [('hook_embed', lambda x: x)])", "fn(activation, hook)", TypeError),
-    Case("model.run_with_hooks(tokens, [('hook_embed', lambda x, hook: x[:1])])", "returned torch.float32 [1, 4, 8]"),
-    Case("model.run_with_hooks(tokens, [('hook_embed', lambda x, hook: x.double())])", "returned torch.float64"),
-    Case("model.run_with_hooks(tokens, [('hook_embed', lambda x, hook: 0)])", "hook_embed returned int", TypeError),
-    Case("model.run_with_hooks(tokens, [('hook_embed', fails)])", "a hook's own mistake", RuntimeError),
+    Case(
+        "model.run_with_hooks(tokens, [('hook_embed', lambda x: x)])",
+        "fn(activation, hook)",
+        TypeError,
+    ),
+    Case(
+        "model.run_with_hooks(tokens, [('hook_embed', lambda x, hook: x[:1])])",
+        "returned torch.float32 [1, 4, 8]",
+    ),
+    Case(
+        "model.run_with_hooks(tokens, [('hook_embed', lambda x, hook: x.double())])",
+        "returned torch.float64",
+    ),
+    Case(
+        "model.run_with_hooks(tokens, [('hook_embed', lambda x, hook: 0)])",
+        "hook_embed returned int",
+        TypeError,
+    ),
+    Case(
+        "model.run_with_hooks(tokens, [('hook_embed', fails)])",
+        "a hook's own mistake",
+        RuntimeError,
+    ),
     Case("model.run_with_cache(tokens, 'blocks.2.attn.hook_z')", "Near it: blocks.1.attn.hook_z"),
     Case("model.run_with_cache(tokens, 3)", "not 3", TypeError),
-    Case("model.run_with_cache(tokens, 'hook_embed')[1]['hook_z']", "no activation called 'hook_z' was cached", KeyError),
+    Case(
+        "model.run_with_cache(tokens, 'hook_embed')[1]['hook_z']",
+        "no activation called 'hook_z' was cached",
+        KeyError,
+    ),
 ]
 
 DATA = [
     Case("repeated_tokens(4, 12, 20, (5, 4), generator)", "5 to 4"),
     Case("repeated_tokens(4, 12, 20, (1, 10), generator)", "length - 3 = 9: 1 to 10"),
     Case("repeated_tokens(4, 12, 20, (1, 9), generator, prefix=1)", "1 to 10"),
-    Case("repeated_tokens(4, 12, 20, (1, 9), generator, prefix=-1)", "prefix must be a whole number of at least 0, not -1"),
+    Case(
+        "repeated_tokens(4, 12, 20, (1, 9), generator, prefix=-1)",
+        "prefix must be a whole number of at least 0, not -1",
+    ),
     Case("repeated_tokens(4, 12, 11, (1, 9), generator)", "need d_vocab >= 12, not 11"),
     Case("repeated_tokens(4, 3, 20, (1, 1), generator)", "sequences of 3"),
     Case("repeated_tokens(4, 12, 20, 5, generator)", "not 5"),
     Case("repeated_tokens(4, 12, 20, (1.5, 2), generator)", "not 1.5"),
-    Case("repeated_tokens(-4, 12, 20, (1, 4), generator)", "batch must be a whole number of at least 1, not -4"),
-    Case("repeated_tokens(4, 12, 20, (1, 4), 0)", "torch.Generator().manual_seed(0), not 0", TypeError),
-    Case("data.random_tokens(4, 12, 1, generator)", "d_vocab must be a whole number of at least 2, not 1"),
+    Case(
+        "repeated_tokens(-4, 12, 20, (1, 4), generator)",
+        "batch must be a whole number of at least 1, not -4",
+    ),
+    Case(
+        "repeated_tokens(4, 12, 20, (1, 4), 0)",
+        "torch.Generator().manual_seed(0), not 0",
+        TypeError,
+    ),
+    Case(
+        "data.random_tokens(4, 12, 1, generator)",
+        "d_vocab must be a whole number of at least 2, not 1",
+    ),
     Case("arithmetic.problems('roman')", "no problems called 'roman'"),
     Case("arithmetic.problems('arithmetic').encode('12 + VII =')", "no token stands for VII"),
     Case("arithmetic.problems('arithmetic').encode('12 + 34 =', '5 =')", "these have [4, 2]"),
-    Case("arithmetic.problems('arithmetic').decode(tokens)", "not [2, 4]; one of a batch: tokens[0]"),
-    Case("arithmetic.problems('arithmetic').decode(torch.tensor([153]))", "0 to 152; these are [153]"),
+    Case(
+        "arithmetic.problems('arithmetic').decode(tokens)", "not [2, 4]; one of a batch: tokens[0]"
+    ),
+    Case(
+        "arithmetic.problems('arithmetic').decode(torch.tensor([153]))", "0 to 152; these are [153]"
+    ),
     Case("tasks.task_called('sorting')", "no task called 'sorting'"),
 ]
 
 SOLUTIONS = [
-    Case("forward_with_hooks(dict(model.named_parameters()), tokens, [('stream.3', fails)])", "'stream.3'"),
+    Case(
+        "forward_with_hooks(dict(model.named_parameters()), tokens, [('stream.3', fails)])",
+        "'stream.3'",
+    ),
     Case("rotate_head(*[torch.zeros(3, 3)] * 5)", "singular", torch.linalg.LinAlgError),
     Case("chance_loss(5, seen=5)", "not 5"),
     Case("crossing_step([1, 2], [3.0, 3.0])", "at 3.0"),
@@ -247,18 +324,43 @@ SOLUTIONS = [
     Case("effective_ov(model, [])", "not []"),
     Case("corrupt_pairs(torch.arange(14)[None], 3, 9, 'letter')", "cannot swap 'letter'"),
     Case("corrupt_pairs(torch.arange(14)[None], 3, 4, 'key')", "A at 3 and C at 4 in 14 tokens"),
-    Case("normalised_metric(torch.ones(4), torch.ones(4), torch.ones(4))", "clean and corrupt have the same mean"),
+    Case(
+        "normalised_metric(torch.ones(4), torch.ones(4), torch.ones(4))",
+        "clean and corrupt have the same mean",
+    ),
     Case("held_out_accuracy(torch.ones(5, 2, 3), torch.full((5, 2), -1), 4)", "they have 0 and 0"),
     Case("run_circuit(model, tokens, [(2, 0)])", "no head (2, 0)"),
-    Case("faithfulness(model, repeats, [], lambda logits, repeats: logits.sum() * 0)", "no better than no heads at all"),
-    Case("orthogonal_subspaces(8, {'token': 5, 'position': 4}, generator)", "9 orthogonal directions"),
-    Case("relative_importance(torch.tensor([0.5, -0.5]), torch.tensor([True, False]))", "no positive effect"),
     Case(
-        "arithmetic_faithfulness(neurons, tokens, [], means, lambda logits, right: logits[..., 0] * 0)", "nothing to explain"
+        "faithfulness(model, repeats, [], lambda logits, repeats: logits.sum() * 0)",
+        "no better than no heads at all",
+    ),
+    Case(
+        "orthogonal_subspaces(8, {'token': 5, 'position': 4}, generator)", "9 orthogonal directions"
+    ),
+    Case(
+        "relative_importance(torch.tensor([0.5, -0.5]), torch.tensor([True, False]))",
+        "no positive effect",
+    ),
+    Case(
+        "arithmetic_faithfulness(neurons, tokens, [], means, lambda logits, right: logits[..., 0] * 0)",
+        "nothing to explain",
     ),
     Case("auroc(torch.tensor([]), torch.tensor([1.0, 2.0]))", "they have 0 and 2"),
-    Case("at_equal_results(torch.ones(2), torch.arange(2), torch.arange(2) == 0, torch.arange(2) == 1)", "none of the 1"),
+    Case(
+        "at_equal_results(torch.ones(2), torch.arange(2), torch.arange(2) == 0, torch.arange(2) == 1)",
+        "none of the 1",
+    ),
     Case("missing_and_weak(0, 1.0, 2, 3.0)", "not (0, 1.0, 2, 3.0)"),
 ]
 
-CASES = [*OPTIONS, *CHECKPOINTS, *RESUMING, *COURSE, *EXERCISES, *CONFIGS, *MODEL, *DATA, *SOLUTIONS]
+CASES = [
+    *OPTIONS,
+    *CHECKPOINTS,
+    *RESUMING,
+    *COURSE,
+    *EXERCISES,
+    *CONFIGS,
+    *MODEL,
+    *DATA,
+    *SOLUTIONS,
+]

@@ -1,4 +1,6 @@
-"""What the cases of bad_input.py work on: a folder full of broken files, and the names that their expressions use."""
+"""What the cases of bad_input.py work on: a folder full of broken files, and the names that their
+expressions use.
+"""
 
 import functools
 import importlib
@@ -31,7 +33,8 @@ CHAPTER = "ch01_transformer"
 SMALL = {"n_heads": 2, "d_model": 8, "d_head": 4, "d_vocab": 9, "n_ctx": 6}
 TRAINING = TrainConfig(steps=3, batch_size=2, periods=(1, 3), eval_every=1)
 
-# What a learner's chapter 1 may look like: a body of attention_pattern, or what is done to the whole file.
+# What a learner's chapter 1 may look like: a body of attention_pattern, or what is done to the
+# whole file.
 BODIES = {
     "a bracket left open": "return (",
     "no return": "q @ k.transpose(-1, -2)",
@@ -42,8 +45,12 @@ FILES: dict[str, Callable[[bytes], bytes]] = {
     "a null byte": lambda stub: stub + b"\x00",
     "an unknown import": lambda stub: answered(stub, "return q") + b"import no_such_module\n",
     "an empty file": lambda stub: b"",
-    "a renamed function": lambda stub: answered(stub, "return q").replace(b"def attention_pattern", b"def pattern"),
-    "one argument": lambda stub: answered(stub, "return q").replace(b"(q: Tensor, k: Tensor)", b"(q)"),
+    "a renamed function": lambda stub: answered(stub, "return q").replace(
+        b"def attention_pattern", b"def pattern"
+    ),
+    "one argument": lambda stub: answered(stub, "return q").replace(
+        b"(q: Tensor, k: Tensor)", b"(q)"
+    ),
 }
 
 
@@ -73,12 +80,17 @@ def small_model(**changes) -> Transformer:
 def write_run(folder: Path) -> None:
     """A finished training, far too short to learn anything, with its record."""
     run = train.train(ModelConfig(**SMALL), TRAINING, folder=folder)
-    checkpoint.write_json(folder / "model.json", train.provenance(run, "python -m minitransformer train"))
+    checkpoint.write_json(
+        folder / "model.json", train.provenance(run, "python -m minitransformer train")
+    )
 
 
 def write_checkpoints(folder: Path) -> None:
     """A file for each way in which a checkpoint can be useless."""
-    whole, content = (folder / "run/model.pt").read_bytes(), torch.load(folder / "run/model.pt", weights_only=True)
+    whole, content = (
+        (folder / "run/model.pt").read_bytes(),
+        torch.load(folder / "run/model.pt", weights_only=True),
+    )
     for name, broken in {
         "half": whole[: len(whole) // 2],
         "empty": b"",
@@ -92,8 +104,15 @@ def write_checkpoints(folder: Path) -> None:
         "newer": {"rotary": True},
         "no-heads": {"n_heads": 0},
     }
-    changes = {name: {"config": json.dumps(asdict(ModelConfig(**SMALL)) | change)} for name, change in configs.items()}
-    changes |= {"no-config": {"config": "{"}, "list-config": {"config": "[2, 4]"}, "no-weights": {"weights": {}}}
+    changes = {
+        name: {"config": json.dumps(asdict(ModelConfig(**SMALL)) | change)}
+        for name, change in configs.items()
+    }
+    changes |= {
+        "no-config": {"config": "{"},
+        "list-config": {"config": "[2, 4]"},
+        "no-weights": {"weights": {}},
+    }
     changes |= {
         "words": {"weights": {"W_E": "a word"}},
         "older": {"format": "minitransformer 0"},
@@ -109,9 +128,15 @@ def write_checkpoints(folder: Path) -> None:
 def write_records(folder: Path) -> None:
     """Runs with a model.json that is none, or that belongs to another model."""
     record = json.loads((folder / "run/model.json").read_text())
-    other = {"train": record["train"] | {"task": "sorting"}}, {"model": record["model"] | {"n_ctx": 7}}
+    other = (
+        {"train": record["train"] | {"task": "sorting"}},
+        {"model": record["model"] | {"n_ctx": 7}},
+    )
     texts = {"no-json": b"{", "binary": b"\xff\xfe{", "list": b"[]"}
-    texts |= {name: json.dumps(record | change).encode() for name, change in zip(("other-task", "other-model"), other)}
+    texts |= {
+        name: json.dumps(record | change).encode()
+        for name, change in zip(("other-task", "other-model"), other)
+    }
     texts |= {"no-history": json.dumps(record | {"history": [{"step": 1}]}).encode()}
     texts |= {"a-typo": json.dumps(record | {"train": {"learning_rat": 1}}).encode()}
     for name, text in texts.items():
@@ -121,12 +146,20 @@ def write_records(folder: Path) -> None:
 
 
 def write_trainings(folder: Path) -> None:
-    """Runs that cannot be resumed: their training state, or one of their snapshots, is not what it was."""
+    """Runs that cannot be resumed: their training state, or one of their snapshots, is not what it
+    was.
+    """
     content = torch.load(folder / "run/model.pt", weights_only=True)
     state = content["training"]
     changes = {"none": None, "number": 5, "empty": {}, "no-optimizer": state | {"optimizer": {}}}
-    changes |= {"no-json": state | {"config": "{"}, "no-dice": state | {"generator": torch.zeros(3)}}
-    changes |= {"no-step": state | {"step": "last"}, "other-task": state | {"config": json.dumps({"task": "digits"})}}
+    changes |= {
+        "no-json": state | {"config": "{"},
+        "no-dice": state | {"generator": torch.zeros(3)},
+    }
+    changes |= {
+        "no-step": state | {"step": "last"},
+        "other-task": state | {"config": json.dumps({"task": "digits"})},
+    }
     for name, training in changes.items():
         (folder / f"training-{name}").mkdir()
         torch.save(content | {"training": training}, folder / f"training-{name}" / "model.pt")
@@ -160,8 +193,12 @@ def fails(activation, hook):
 
 @functools.cache
 def names() -> dict:
-    """What an expression may use: the package, all solutions, and a few small things to hand to them."""
-    found = {name: value for name, value in vars(minitransformer).items() if not name.startswith("_")}
+    """What an expression may use: the package, all solutions, and a few small things to hand to
+    them.
+    """
+    found = {
+        name: value for name, value in vars(minitransformer).items() if not name.startswith("_")
+    }
     for chapter in stubs.chapters():
         found |= vars(importlib.import_module(f"solutions.{chapter}"))
     for module in (arithmetic, checkpoint, config, data, planted, tasks, train, cells, desk):

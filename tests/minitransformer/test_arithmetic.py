@@ -1,4 +1,6 @@
-"""Arithmetic: the problems against their definition, the tasks that train on them, the shipped models."""
+"""Arithmetic: the problems against their definition, the tasks that train on them, the shipped
+models.
+"""
 
 import math
 
@@ -6,7 +8,17 @@ import pytest
 import torch
 
 from minitransformer import ModelConfig, TrainConfig, Transformer, arithmetic, checkpoint, train
-from minitransformer.arithmetic import KINDS, MINUS, OPERATORS, PAIRS, REGION, TIMES, TRAIN, draw_problems, problems
+from minitransformer.arithmetic import (
+    KINDS,
+    MINUS,
+    OPERATORS,
+    PAIRS,
+    REGION,
+    TIMES,
+    TRAIN,
+    draw_problems,
+    problems,
+)
 from minitransformer.config import PRESETS
 from minitransformer.evaluate import answered, problem_scores, wrong_answers
 from minitransformer.report import kinds_of_mistakes, right_by_operands, task_of
@@ -54,7 +66,12 @@ def test_every_row_is_its_problem_worked_out(kind):
 def test_every_problem_is_there_once(kind):
     listed = problems(kind)
     number = torch.zeros(len(listed.tokens), dtype=torch.long)
-    for column in (listed.operator, listed.a, listed.b, listed.tokens[:, 8] if kind == "two-step" else listed.a):
+    for column in (
+        listed.operator,
+        listed.a,
+        listed.b,
+        listed.tokens[:, 8] if kind == "two-step" else listed.a,
+    ):
         number = 1000 * number + column
     assert len(number.unique()) == len(number)
     every = {"arithmetic": 3 * 50 * 50, "digits": 100 * 100 + 100 * 101 // 2, "two-step": 2 * 50**3}
@@ -63,7 +80,9 @@ def test_every_problem_is_there_once(kind):
 
 def test_every_word_is_used_and_no_other(kind):
     listed = problems(kind)
-    assert listed.tokens.unique().tolist() == list(range(len(listed.words))) and len({*listed.words}) == len(listed.words)
+    assert listed.tokens.unique().tolist() == list(range(len(listed.words))) and len(
+        {*listed.words}
+    ) == len(listed.words)
     with pytest.raises(ValueError, match="no token stands for x1, zero"):
         listed.encode("zero + x1 =")
 
@@ -72,13 +91,18 @@ def test_predictable_positions_come_before_the_answers(kind):
     listed = problems(kind)
     words = listed.decode(listed.tokens[0]).split()
     for position, predictable in enumerate(listed.predictable.tolist()):
-        after_equals = "=" in words[: position + 1] and (kind == "digits" or words[position] in ("=", ";"))
+        after_equals = "=" in words[: position + 1] and (
+            kind == "digits" or words[position] in ("=", ";")
+        )
         assert predictable == (after_equals and position + 1 < len(words))
 
 
 def test_the_first_answer_is_read_back(kind):
     listed, rows = some_rows(kind, 200)
-    expected = [COMPUTE[OPERATORS[listed.operator[row]]](listed.a[row].item(), listed.b[row].item()) for row in rows]
+    expected = [
+        COMPUTE[OPERATORS[listed.operator[row]]](listed.a[row].item(), listed.b[row].item())
+        for row in rows
+    ]
     assert listed.first_answer(listed.tokens[rows]) == expected
     broken = listed.tokens[rows[:1]].clone()
     broken[0, listed.predictable.nonzero()[0] + 1] = listed.words.index("=")
@@ -87,7 +111,9 @@ def test_the_first_answer_is_read_back(kind):
 
 def test_the_worked_rows_are_problems(kind):
     lines = [line.split() for line in arithmetic.__doc__.splitlines()]
-    worked = [words[words.index("token") + 1 :] for words in lines if "token" in words and "=" in words]
+    worked = [
+        words[words.index("token") + 1 :] for words in lines if "token" in words and "=" in words
+    ]
     (text,) = [" ".join(words) for words in worked if len(words) == len(problems(kind).predictable)]
     assert (problems(kind).tokens == problems(kind).encode(text)).all(dim=1).any()
 
@@ -105,9 +131,12 @@ def test_the_region_is_all_differences_of_large_numbers_and_nothing_else(kind):
 def test_held_out_is_a_tenth_in_both_orders_or_with_x_in_one(kind):
     listed = problems(kind)
     split = {}
-    for key, where in zip(zip(listed.operator.tolist(), listed.a.tolist(), listed.b.tolist()), listed.split.tolist()):
+    for key, where in zip(
+        zip(listed.operator.tolist(), listed.a.tolist(), listed.b.tolist()), listed.split.tolist()
+    ):
         split.setdefault(key, set()).add(where)
-    sides = {key: TRAIN in where for key, where in split.items() if REGION not in where}  # is this first step trained?
+    # is this first step trained?
+    sides = {key: TRAIN in where for key, where in split.items() if REGION not in where}
     kept = [sum(not trained for key, trained in sides.items() if key[0] == i) for i in range(3)]
     total = [sum(key[0] == i for key in sides) for i in range(3)]
     assert all(0.08 < k / t < 0.12 for k, t in zip(kept, total) if t)
@@ -128,7 +157,9 @@ def test_second_steps_are_held_out_too():
 
 
 def test_the_split_is_the_same_on_every_machine():
-    """The first held-out problems, written down: whoever trains elsewhere holds out the same ones."""
+    """The first held-out problems, written down: whoever trains elsewhere holds out the same
+    ones.
+    """
     listed = problems("arithmetic")
     first = [listed.decode(listed.tokens[row]) for row in listed.rows(PAIRS)[:4]]
     assert first == FIRST_HELD_OUT
@@ -153,7 +184,12 @@ def test_batches_are_training_problems_and_the_generator_decides_them(kind):
 
 def small_model(kind, **config):
     listed = problems(kind)
-    shape = {"d_vocab": len(listed.words), "n_ctx": listed.tokens.shape[1], "d_mlp": 12, "layer_norm": True}
+    shape = {
+        "d_vocab": len(listed.words),
+        "n_ctx": listed.tokens.shape[1],
+        "d_mlp": 12,
+        "layer_norm": True,
+    }
     return Transformer(ModelConfig(**shape | {"n_heads": 2, "d_model": 8, "d_head": 4} | config))
 
 
@@ -164,14 +200,21 @@ def test_every_preset_fits_its_task_and_a_model_without_a_record_is_recognised(k
     assert task_that_fits(ModelConfig()) == "repeats"
     with pytest.raises(ValueError, match=f"the task {kind} needs d_vocab = {preset.model.d_vocab}"):
         train.start(ModelConfig(), TrainConfig(kind))
-    with pytest.raises(ValueError, match="no task called 'dance'; the tasks are repeats, arithmetic"):
+    with pytest.raises(
+        ValueError, match="no task called 'dance'; the tasks are repeats, arithmetic"
+    ):
         train.start(ModelConfig(), TrainConfig("dance"))
 
 
 def test_the_target_is_about_held_out_problems():
-    config = TrainConfig("arithmetic", steps=200, batch_size=256, elsewhere=0.0, eval_every=2, target=0.02)
+    config = TrainConfig(
+        "arithmetic", steps=200, batch_size=256, elsewhere=0.0, eval_every=2, target=0.02
+    )
     run = train.train(small_model("arithmetic").cfg, config)
-    assert run.stopped == "target" and min(row["held_out_accuracy"] for row in run.history[-2:]) >= 0.02
+    assert (
+        run.stopped == "target"
+        and min(row["held_out_accuracy"] for row in run.history[-2:]) >= 0.02
+    )
 
 
 def test_a_run_stopped_and_resumed_goes_on_bit_for_bit(kind, tmp_path):
@@ -195,18 +238,27 @@ def test_scores_count_a_problem_as_right_only_if_its_whole_answer_is(kind):
         answer = [listed.tokens[row, position + 1] for position in known]
         total = -sum(log_probs[i, position, token].item() for position, token in zip(known, answer))
         assert losses[i].item() == pytest.approx(total / len(known), rel=1e-4)
-        assert right[i] == all(log_probs[i, position].argmax() == token for position, token in zip(known, answer))
+        assert right[i] == all(
+            log_probs[i, position].argmax() == token for position, token in zip(known, answer)
+        )
 
 
 def test_a_model_that_writes_its_own_answers_is_right_about_the_same_problems(kind):
     name = kind if kind in SHIPPED else None
     model = checkpoint.load(name) if name else small_model(kind)
-    listed, rows = problems(kind), torch.cat([problems(kind).rows(split)[:150] for split in (PAIRS, REGION)])
+    listed, rows = (
+        problems(kind),
+        torch.cat([problems(kind).rows(split)[:150] for split in (PAIRS, REGION)]),
+    )
     written = answered(model, listed, rows)
     same = (written == listed.tokens[rows]).all(dim=1)
     assert torch.equal(same, problem_scores(model, listed, rows).correct)
     changed = (written != listed.tokens[rows]).any(dim=0).tolist()
-    assert not any(changed[position] for position in range(len(changed)) if not listed.predictable[position - 1])
+    assert not any(
+        changed[position]
+        for position in range(len(changed))
+        if not listed.predictable[position - 1]
+    )
 
 
 def test_mistakes_are_counted_by_what_they_are():
@@ -214,11 +266,18 @@ def test_mistakes_are_counted_by_what_they_are():
     assert {OPERATORS[MINUS]} == {OPERATORS[i] for i in listed.operator[rows].unique()}
     model = plus_instead(listed)
     wrong = wrong_answers(model, listed, rows)
-    assert {(each.a, each.b) for each in wrong} == {(a, b) for a in range(35, 50) for b in range(1, 50)}
+    assert {(each.a, each.b) for each in wrong} == {
+        (a, b) for a in range(35, 50) for b in range(1, 50)
+    }
     kinds = kinds_of_mistakes(wrong)
     assert len(kinds["a + b"]) == len(wrong) and "no number" not in kinds
     assert len(kinds["a multiple of ten away"]) == 15 * 9  # 2b is, for b = 5, 10, ..., 45
-    assert all(each.said - each.right == int(kind) for kind in ("+2", "+4") if kind in kinds for each in kinds[kind])
+    assert all(
+        each.said - each.right == int(kind)
+        for kind in ("+2", "+4")
+        if kind in kinds
+        for each in kinds[kind]
+    )
     assert len([kind for kind in kinds if kind[0] == "+"]) == 5
 
 
@@ -241,7 +300,9 @@ def plus_instead(listed):
 
 @pytest.mark.parametrize("position", ["shortformer", "standard"])
 def test_with_frozen_scales_the_logits_are_a_sum_over_embedding_heads_neurons_and_biases(position):
-    """Exactly: each part is run through the final LayerNorm by itself, with the scale of the whole."""
+    """Exactly: each part is run through the final LayerNorm by itself, with the scale of the
+    whole.
+    """
     model = small_model("arithmetic", positional_embedding_type=position).double()
     with torch.no_grad():
         for weights in model.parameters():
@@ -255,13 +316,18 @@ def test_with_frozen_scales_the_logits_are_a_sum_over_embedding_heads_neurons_an
         parts += [neurons[..., n, None] * model.W_out[layer, n] for n in range(model.cfg.d_mlp)]
         parts.append(model.b_out[layer])
     scale = cache["ln_final.hook_scale"]
-    through = [(part - part.mean(dim=-1, keepdim=True)) / scale * model.ln_final_w @ model.W_U for part in parts]
+    through = [
+        (part - part.mean(dim=-1, keepdim=True)) / scale * model.ln_final_w @ model.W_U
+        for part in parts
+    ]
     total = sum(through) + model.ln_final_b @ model.W_U
     assert torch.allclose(total, logits, rtol=0, atol=1e-12)
 
 
 def test_freezing_the_scales_makes_removing_a_part_do_exactly_what_its_share_says():
-    """Frozen, taking a head of the last layer away moves the logits by its share; free, the scale moves too."""
+    """Frozen, taking a head of the last layer away moves the logits by its share; free, the scale
+    moves too.
+    """
     model = small_model("arithmetic", d_mlp=0).double()
     tokens = problems("arithmetic").tokens[::777]
     logits, cache = model.run_with_cache(tokens)
@@ -272,8 +338,14 @@ def test_freezing_the_scales_makes_removing_a_part_do_exactly_what_its_share_say
     def remove(activation, hook):
         activation[:, :, 0] = 0
 
-    frozen = [(name, lambda _, hook: cache[hook.name]) for name in model.hook_names if name.endswith("hook_scale")]
-    assert torch.allclose(logits - model.run_with_hooks(tokens, [(at, remove), *frozen]), share, rtol=0, atol=1e-12)
+    frozen = [
+        (name, lambda _, hook: cache[hook.name])
+        for name in model.hook_names
+        if name.endswith("hook_scale")
+    ]
+    assert torch.allclose(
+        logits - model.run_with_hooks(tokens, [(at, remove), *frozen]), share, rtol=0, atol=1e-12
+    )
     assert (logits - model.run_with_hooks(tokens, [(at, remove)]) - share).abs().max() > 1e-3
 
 
@@ -283,8 +355,14 @@ def test_freezing_the_scales_makes_removing_a_part_do_exactly_what_its_share_say
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_generalises_to_pairs_and_not_to_the_region(name):
     model = checkpoint.load(name)
-    scores = task_called(task_of(name, model)).scores(model, task_called(name).sample(model, PRESETS[name].train))
-    assert scores["train_accuracy"] > 0.98 and scores["held_out_accuracy"] > 0.95 and scores["region_accuracy"] < 0.5
+    scores = task_called(task_of(name, model)).scores(
+        model, task_called(name).sample(model, PRESETS[name].train)
+    )
+    assert (
+        scores["train_accuracy"] > 0.98
+        and scores["held_out_accuracy"] > 0.95
+        and scores["region_accuracy"] < 0.5
+    )
     assert (checkpoint.PRETRAINED / f"{name}.pt").stat().st_size < 700_000
 
 
@@ -295,4 +373,6 @@ def test_the_map_of_right_answers_is_the_share_of_right_problems():
     right = problem_scores(model, task.problems, rows).correct
     for row, ok in list(zip(rows.tolist(), right.tolist()))[::97]:
         assert share[task.problems.a[row], task.problems.b[row]] == float(ok)
-    assert share.shape == (50, 50) and math.isclose(share.sum().item(), right.sum().item(), abs_tol=1e-3)
+    assert share.shape == (50, 50) and math.isclose(
+        share.sum().item(), right.sum().item(), abs_tol=1e-3
+    )

@@ -43,7 +43,9 @@ def test_a_wrong_input_gets_a_sentence_and_harms_nothing(case, home, before):
 def test_programs_answer_alike_and_no_file_has_changed(home, started, before):
     for case, process in started.items():
         got = bad_input.answer_of(process)
-        assert not bad_input.faults(case, got) and got.message == bad_input.answer(case, home).message
+        assert (
+            not bad_input.faults(case, got) and got.message == bad_input.answer(case, home).message
+        )
     assert bad_input.fingerprint(home) == before[1]
 
 
@@ -51,5 +53,7 @@ def test_every_error_that_a_solution_promises_is_tried():
     promised = set()
     for chapter in stubs.chapters():
         nodes = stubs.functions(stubs.solution_path(chapter).read_text())
-        promised |= {name for name, node in nodes.items() if "Raises" in (ast.get_docstring(node) or "")}
+        promised |= {
+            name for name, node in nodes.items() if "Raises" in (ast.get_docstring(node) or "")
+        }
     assert promised <= {case.given.partition("(")[0] for case in SOLUTIONS}

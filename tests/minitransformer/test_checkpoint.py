@@ -1,4 +1,6 @@
-"""A checkpoint is whole or not there, holds numbers only, and is refused with a sentence if anything is wrong with it."""
+"""A checkpoint is whole or not there, holds numbers only, and is refused with a sentence if
+anything is wrong with it.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ def rewritten(path, **changes):
 
 def same_weights(first, second) -> bool:
     first, second = first.state_dict(), second.state_dict()
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 # ---- what comes back
@@ -52,7 +56,9 @@ def test_a_model_comes_back_as_it_was(model, tmp_path, tokens):
 
 def test_saving_again_replaces_the_old_one_and_leaves_nothing_else(path):
     checkpoint.save(path, Transformer(SMALL, seed=4))
-    assert same_weights(load(path), Transformer(SMALL, seed=4)) and os.listdir(path.parent) == ["model.pt"]
+    assert same_weights(load(path), Transformer(SMALL, seed=4)) and os.listdir(path.parent) == [
+        "model.pt"
+    ]
 
 
 @pytest.mark.parametrize("name", checkpoint.pretrained_names())
@@ -83,7 +89,10 @@ def test_a_file_cut_one_byte_short_is_refused(path):
     refuses(path, "damaged")
 
 
-@pytest.mark.parametrize("foreign", [{"model": torch.zeros(3)}, [1, 2], torch.zeros(3), {"format": "minitransformer 0"}, 7])
+@pytest.mark.parametrize(
+    "foreign",
+    [{"model": torch.zeros(3)}, [1, 2], torch.zeros(3), {"format": "minitransformer 0"}, 7],
+)
 def test_a_file_of_some_other_project_is_refused(path, foreign):
     torch.save(foreign, path)
     refuses(path, "not written by this project")
@@ -118,7 +127,12 @@ def test_code_in_a_file_is_refused_and_not_run(path, tmp_path):
 
 def test_weights_that_are_not_tensors_are_refused(path):
     weights = torch.load(path, weights_only=True)["weights"]
-    for bad in (weights | {"W_E": [1.0, 2.0]}, weights | {"W_E": "W_E"}, list(weights.values()), None):
+    for bad in (
+        weights | {"W_E": [1.0, 2.0]},
+        weights | {"W_E": "W_E"},
+        list(weights.values()),
+        None,
+    ):
         rewritten(path, weights=bad)
         refuses(path, "not written by this project")
 
@@ -156,13 +170,17 @@ def test_a_config_that_cannot_be_built_is_refused(path, config, words):
 
 def test_a_folder_that_cannot_be_is_refused(path):
     for where in (path / "model.pt", path / "deeper" / "model.pt"):  # `path` is a file
-        with pytest.raises(CheckpointError, match=r"cannot write .*model.pt: .*Choose another folder with --out"):
+        with pytest.raises(
+            CheckpointError, match=r"cannot write .*model.pt: .*Choose another folder with --out"
+        ):
             checkpoint.save(where, Transformer(SMALL))
 
 
 @pytest.mark.parametrize("broken", ["torch.save", "os.fsync", "os.replace"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failure_while_writing_keeps_the_old_file_and_leaves_no_other(path, monkeypatch, broken, error):
+def test_a_failure_while_writing_keeps_the_old_file_and_leaves_no_other(
+    path, monkeypatch, broken, error
+):
     def fail(*_):
         raise error
 
@@ -171,7 +189,9 @@ def test_a_failure_while_writing_keeps_the_old_file_and_leaves_no_other(path, mo
     with pytest.raises((CheckpointError, OSError, KeyboardInterrupt)) as caught:
         checkpoint.save(path, Transformer(SMALL, seed=4))
     if isinstance(error, OSError) and broken != "torch.save":
-        assert isinstance(caught.value, CheckpointError) and "No space left on device" in str(caught.value)
+        assert isinstance(caught.value, CheckpointError) and "No space left on device" in str(
+            caught.value
+        )
     assert path.read_bytes() == before and os.listdir(path.parent) == ["model.pt"]
 
 
@@ -190,6 +210,8 @@ except CheckpointError as error:
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes there")
 def test_a_disk_that_is_full_half_way_keeps_the_old_file(path):
     before = path.read_bytes()
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True
+    )
     assert done.stdout.startswith(f"cannot write {path}: File too large"), done.stderr
     assert path.read_bytes() == before and os.listdir(path.parent) == ["model.pt"]

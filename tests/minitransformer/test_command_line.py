@@ -1,4 +1,6 @@
-"""python -m minitransformer: what a learner types, and what they are told when it cannot be done."""
+"""python -m minitransformer: what a learner types, and what they are told when it cannot be
+done.
+"""
 
 import contextlib
 import io
@@ -39,7 +41,9 @@ def refuses(capsys, words, *arguments):
     """Exit code 2, one sentence on stderr with these words in it, no traceback."""
     assert main([str(argument) for argument in arguments]) == EXIT_BAD_INPUT
     said = capsys.readouterr().err
-    assert words in said and "Traceback" not in said and said.count("\n") == 1 and said.endswith(".\n")
+    assert (
+        words in said and "Traceback" not in said and said.count("\n") == 1 and said.endswith(".\n")
+    )
 
 
 # ---- what works
@@ -57,7 +61,8 @@ def test_train_says_what_it_does_what_it_reached_and_what_to_expect(trained):
         *PICTURES,
     ):
         assert words in printed
-    assert isinstance(load(folder), Transformer) and len(train.load_snapshots(folder)) == 12  # 0 to 11
+    # 0 to 11
+    assert isinstance(load(folder), Transformer) and len(train.load_snapshots(folder)) == 12
     assert is_picture(folder / "figures", PICTURES)
     record = json.loads((folder / "model.json").read_text())
     assert record["train"]["seed"] == 3 and record["steps"] == 12
@@ -65,7 +70,8 @@ def test_train_says_what_it_does_what_it_reached_and_what_to_expect(trained):
 
 def is_picture(folder, names) -> bool:
     return {path.name for path in folder.iterdir()} == names and all(
-        path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 10_000 for path in folder.iterdir()
+        path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size > 10_000
+        for path in folder.iterdir()
     )
 
 
@@ -81,7 +87,11 @@ def test_evaluate_prints_every_period_every_position_and_every_head(trained, cap
     printed = capsys.readouterr().out
     assert "  1* " in printed and " 16* " in printed and " 17  " in printed and " 29  " in printed
     assert all(f"head {layer}.{head}" in printed for layer in range(2) for head in range(4))
-    assert "loss by position" in printed and "induction_accuracy" in printed and "held out" not in printed
+    assert (
+        "loss by position" in printed
+        and "induction_accuracy" in printed
+        and "held out" not in printed
+    )
 
 
 def test_a_model_without_layers_or_record_can_be_evaluated_and_looked_at(tmp_path, capsys):
@@ -93,16 +103,30 @@ def test_a_model_without_layers_or_record_can_be_evaluated_and_looked_at(tmp_pat
 
 @pytest.mark.parametrize("preset", ["arithmetic", "digits"])
 def test_arithmetic_models_get_their_own_tables_and_pictures(preset, tmp_path, capsys):
-    arguments = ["train", "--preset", preset, "--steps", "2", "--device", "cpu", "--out", str(tmp_path / "run")]
+    arguments = [
+        "train",
+        "--preset",
+        preset,
+        "--steps",
+        "2",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main(arguments) == 0
     pictures = {"run_training.png", "run_right_answers.png"}
     assert is_picture(tmp_path / "run" / "figures", pictures)
     printed = capsys.readouterr().out
     assert "reached: right answers: train" in printed and "induction" not in printed
-    for where in (tmp_path / "run", tmp_path / "run" / "snapshots" / "00002.pt"):  # a snapshot has no record beside it
+    # a snapshot has no record beside it
+    for where in (tmp_path / "run", tmp_path / "run" / "snapshots" / "00002.pt"):
         assert main(["evaluate", str(where)]) == 0
         printed = capsys.readouterr().out
-        assert "right answers      train   held out     region" in printed and "induction" not in printed
+        assert (
+            "right answers      train   held out     region" in printed
+            and "induction" not in printed
+        )
         assert ("  x  " in printed) == (preset == "arithmetic")
 
 
@@ -129,7 +153,10 @@ def test_ctrl_c_saves_says_how_to_go_on_and_that_works(tmp_path, capsys, monkeyp
 def test_the_device_is_chosen_with_a_reason(monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    assert choose_device("auto") == "cpu" and "cpu (no cuda and no mps here)" in capsys.readouterr().out
+    assert (
+        choose_device("auto") == "cpu"
+        and "cpu (no cuda and no mps here)" in capsys.readouterr().out
+    )
     with pytest.raises(ValueError, match="--device cuda: .* has no cuda. It has: cpu"):
         choose_device("cuda")
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
@@ -145,7 +172,9 @@ def test_numbers_that_make_no_sense_are_refused(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["train", "--preset", "x"], ["train", "--steps", "x"], ["look"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["train", "--preset", "x"], ["train", "--steps", "x"], ["look"]]
+)
 def test_options_that_do_not_exist_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -154,7 +183,9 @@ def test_options_that_do_not_exist_are_refused(arguments, capsys):
 
 def test_an_existing_run_is_refused_and_untouched(folder, capsys):
     before = {path: path.read_bytes() for path in folder.rglob("*.*")}
-    refuses(capsys, f"already holds a run. Continue it with --resume {folder}", "train", "--out", folder)
+    refuses(
+        capsys, f"already holds a run. Continue it with --resume {folder}", "train", "--out", folder
+    )
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
 
 
@@ -180,7 +211,9 @@ def test_a_model_that_is_not_there_or_is_broken_is_refused(command, folder, tmp_
 
 def test_what_cannot_be_resumed_is_refused(folder, tmp_path, capsys):
     refuses(capsys, "there is no folder", "train", "--resume", tmp_path / "nothing")
-    refuses(capsys, "leave out all options but --device", "train", "--resume", folder, "--steps", "50")
+    refuses(
+        capsys, "leave out all options but --device", "train", "--resume", folder, "--steps", "50"
+    )
     (folder / "model.pt").write_bytes(b"")
     refuses(capsys, "is damaged", "train", "--resume", folder)
 
@@ -200,7 +233,10 @@ sys.exit(main(["evaluate", "no-such-model"]))
 def test_a_fresh_process_loads_no_plotting_and_answers_bad_input_with_one_sentence():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == EXIT_BAD_INPUT and done.stdout == "[]\n"
-    assert done.stderr.startswith("error: there is no model at 'no-such-model'") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("error: there is no model at 'no-such-model'")
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_every_preset_says_what_it_is_for_and_what_to_expect(capsys):

@@ -1,4 +1,6 @@
-"""An impossible model or training is refused when it is written down, with the field and its value in the sentence."""
+"""An impossible model or training is refused when it is written down, with the field and its value
+in the sentence.
+"""
 
 import dataclasses
 
@@ -11,7 +13,9 @@ from minitransformer.config import PRESETS, from_dict
 @pytest.mark.parametrize("name", ["n_heads", "d_model", "d_head", "d_vocab", "n_ctx"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "4", True, None])
 def test_sizes_are_whole_and_positive(name, value):
-    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, not {value!r}"):
+    with pytest.raises(
+        ValueError, match=f"{name} must be a whole number of at least 1, not {value!r}"
+    ):
         ModelConfig(**{name: value})
 
 
@@ -71,7 +75,8 @@ def test_a_config_comes_back_from_a_dictionary_and_an_unknown_field_is_named():
     for preset in PRESETS.values():
         for config in (preset.model, preset.train):
             values = dataclasses.asdict(config)
-            listed = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}  # as JSON keeps it
+            # as JSON keeps it
+            listed = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
             assert from_dict(type(config), listed) == config
     with pytest.raises(ValueError, match="ModelConfig has no field called n_head, rope"):
         from_dict(ModelConfig, {"rope": 1, "n_head": 2})

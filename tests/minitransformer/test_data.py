@@ -27,7 +27,8 @@ def test_every_row_is_bos_prefix_and_one_block_of_distinct_tokens_repeated_to_th
     for tokens, _, prefix, period in rows(many):
         assert len(tokens) == LENGTH and tokens[0] == BOS and BOS not in tokens[1:]
         block = tokens[1 + prefix : 1 + prefix + period]
-        assert len({*tokens[1 : 1 + prefix], *block}) == prefix + period  # distinct, and apart from each other
+        # distinct, and apart from each other
+        assert len({*tokens[1 : 1 + prefix], *block}) == prefix + period
         for position in range(1 + prefix, LENGTH):
             assert tokens[position] == block[(position - 1 - prefix) % period]
         assert all(0 < token < VOCAB for token in tokens[1:])
@@ -37,7 +38,9 @@ def test_predictable_means_that_the_token_was_read_before_in_the_block(many):
     for tokens, predictable, prefix, _ in rows(many):
         for position in range(LENGTH):
             in_the_block = position >= 1 + prefix
-            assert predictable[position] == (in_the_block and tokens[position] in tokens[1 + prefix : position])
+            assert predictable[position] == (
+                in_the_block and tokens[position] in tokens[1 + prefix : position]
+            )
 
 
 def test_at_predictable_positions_and_only_there_copying_is_always_right(many):
@@ -61,13 +64,16 @@ def test_periods_and_prefixes_cover_their_range_with_both_ends(many):
 
 def test_periods_are_log_uniform():
     period = repeated_tokens(20_000, 40, 64, (1, 15), seeded(0)).period
-    for first in (1, 2, 4, 8):  # [1], [2, 3], [4 .. 7], [8 .. 15]: each a doubling, so each a quarter
+    # [1], [2, 3], [4 .. 7], [8 .. 15]: each a doubling, so each a quarter
+    for first in (1, 2, 4, 8):
         share = ((first <= period) & (period < 2 * first)).float().mean().item()
         assert share == pytest.approx(0.25, abs=0.015)
 
 
 def test_each_token_is_as_likely_as_any_other_first():
-    """A token that came up more often in some place would be a hint; 5 standard deviations are allowed."""
+    """A token that came up more often in some place would be a hint; 5 standard deviations are
+    allowed.
+    """
     firsts = repeated_tokens(20_000, 8, 11, (1, 5), seeded(0)).tokens[:, 1]
     shares = torch.bincount(firsts, minlength=11)[1:] / 20_000
     assert (shares - 0.1).abs().max() < 5 * (0.1 * 0.9 / 20_000) ** 0.5
@@ -79,16 +85,24 @@ def test_there_is_always_something_to_predict(many):
 
 def test_the_seed_of_the_generator_decides_the_batch_and_the_global_random_state_is_left_alone():
     state = torch.get_rng_state()
-    first, again, other = (repeated_tokens(256, LENGTH, VOCAB, PERIODS, seeded(s)) for s in (1, 1, 2))
+    first, again, other = (
+        repeated_tokens(256, LENGTH, VOCAB, PERIODS, seeded(s)) for s in (1, 1, 2)
+    )
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert torch.equal(torch.get_rng_state(), state)
-    shared = {tuple(row) for row in first.tokens.tolist()} & {tuple(row) for row in other.tokens.tolist()}
+    shared = {tuple(row) for row in first.tokens.tolist()} & {
+        tuple(row) for row in other.tokens.tolist()
+    }
     assert not shared
 
 
 def test_a_generator_goes_on_and_never_gives_the_same_rows_twice():
     generator = seeded(1)
-    seen = [tuple(row) for _ in range(8) for row in repeated_tokens(64, LENGTH, VOCAB, PERIODS, generator).tokens.tolist()]
+    seen = [
+        tuple(row)
+        for _ in range(8)
+        for row in repeated_tokens(64, LENGTH, VOCAB, PERIODS, generator).tokens.tolist()
+    ]
     assert len(set(seen)) == len(seen)
 
 
@@ -130,8 +144,11 @@ def test_random_tokens_are_bos_and_then_uniform():
     assert (tokens[:, 0] == BOS).all() and tokens.shape == (4000, 10)
     shares = torch.bincount(tokens[:, 1:].flatten(), minlength=11) / (4000 * 9)
     assert shares[0] == 0 and (shares[1:] - 0.1).abs().max() < 5 * (0.1 * 0.9 / 36_000) ** 0.5
-    pairs = torch.bincount(11 * tokens[:, 1] + tokens[:, 2], minlength=121).view(11, 11)[1:, 1:] / 4000
-    assert (pairs - 0.01).abs().max() < 5 * (0.01 / 4000) ** 0.5  # the second does not depend on the first
+    pairs = (
+        torch.bincount(11 * tokens[:, 1] + tokens[:, 2], minlength=121).view(11, 11)[1:, 1:] / 4000
+    )
+    # the second does not depend on the first
+    assert (pairs - 0.01).abs().max() < 5 * (0.01 / 4000) ** 0.5
 
 
 # ---- the worked row in the module's docstring
@@ -143,19 +160,31 @@ def line_of(start):
 
 
 def test_the_worked_row_is_what_the_code_makes(monkeypatch):
-    position_line, token_line, x_line = (line_of(start) for start in ("position  ", "token", "predictable?"))
+    position_line, token_line, x_line = (
+        line_of(start) for start in ("position  ", "token", "predictable?")
+    )
     tokens = [BOS if word == "BOS" else int(word) for word in token_line.split()[1:]]
-    assert [int(word) for word in position_line.split()[1:]] == list(range(12)) and len(tokens) == 12
+    assert [int(word) for word in position_line.split()[1:]] == list(range(12)) and len(
+        tokens
+    ) == 12
     shuffle = [int(word) for word in data.__doc__.split("begins")[1].split("...")[0].split()]
     rest = [token for token in range(1, 65) if token not in shuffle]
     order = torch.tensor([shuffle + rest])
-    monkeypatch.setattr(torch, "rand", lambda *shape, **_: ranks(order - 1) if len(shape) == 2 else torch.zeros(shape))
+    monkeypatch.setattr(
+        torch,
+        "rand",
+        lambda *shape, **_: ranks(order - 1) if len(shape) == 2 else torch.zeros(shape),
+    )
     made = repeated_tokens(1, 12, 65, (4, 4), seeded(0), prefix=3)
     assert made.tokens.tolist() == [tokens]
     columns = [int(word) for word in line_of("column of").replace("|", " ").split()[4:15]]
     assert tokens[1:] == [shuffle[column] for column in columns]
     # an x stands under the last digit of its position
-    ends = [i for i, letter in enumerate(position_line) if letter.isdigit() and not position_line[i + 1 : i + 2].isdigit()]
+    ends = [
+        i
+        for i, letter in enumerate(position_line)
+        if letter.isdigit() and not position_line[i + 1 : i + 2].isdigit()
+    ]
     assert [x_line[end : end + 1] == "x" for end in ends] == made.predictable[0].tolist()
 
 

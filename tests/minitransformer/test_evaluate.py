@@ -8,7 +8,13 @@ import torch
 from minitransformer import ModelConfig, Repeats, TrainConfig, Transformer, checkpoint, evaluate
 from minitransformer.config import from_dict
 from minitransformer.data import random_tokens, repeated_tokens
-from minitransformer.evaluate import follows_earlier_copy, head_scores, held_out, predict, repeat_scores
+from minitransformer.evaluate import (
+    follows_earlier_copy,
+    head_scores,
+    held_out,
+    predict,
+    repeat_scores,
+)
 from minitransformer.planted import induction_model
 from minitransformer.report import provenance_of
 from minitransformer.tasks import task_called
@@ -49,8 +55,12 @@ def test_head_scores_are_their_definitions():
                     if repeats.predictable[row, query]:
                         keys = [key for key in range(12) if slow_follows(tokens, query, key)]
                         induction.append(sum(pattern[row, query, key].item() for key in keys))
-            assert scores.previous_token[layer, head].item() == pytest.approx(sum(previous) / len(previous), abs=1e-6)
-            assert scores.induction[layer, head].item() == pytest.approx(sum(induction) / len(induction), abs=1e-6)
+            assert scores.previous_token[layer, head].item() == pytest.approx(
+                sum(previous) / len(previous), abs=1e-6
+            )
+            assert scores.induction[layer, head].item() == pytest.approx(
+                sum(induction) / len(induction), abs=1e-6
+            )
 
 
 @torch.no_grad()
@@ -94,7 +104,9 @@ def test_a_model_that_knows_nothing_pays_ln_of_the_vocabulary():
 
 
 def test_no_model_beats_ln_of_the_vocabulary_on_random_tokens_by_more_than_luck():
-    """The best guess there is costs ln 15 (BOS never comes back), and a planted expert on repeats pays no less."""
+    """The best guess there is costs ln 15 (BOS never comes back), and a planted expert on repeats
+    pays no less.
+    """
     tokens = random_tokens(4000, 20, 20, torch.Generator().manual_seed(0))
     assert predict(induction_model(), tokens).losses.mean().item() > math.log(19) - 0.02
 
@@ -109,12 +121,16 @@ def test_planted_heads_get_full_marks():
 
 
 def test_patterns_set_by_hand_get_the_marks_they_deserve(monkeypatch):
-    """Attention to itself earns nothing, to the previous token 1, to everything evenly what chance gives."""
+    """Attention to itself earns nothing, to the previous token 1, to everything evenly what chance
+    gives.
+    """
     repeats, n = batch(periods=(4, 4)), 12
     on_self, on_previous = torch.eye(n), torch.eye(n).roll(-1, dims=1)
     on_previous[0] = torch.eye(n)[0]
     evenly = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]
-    pattern = torch.stack([on_self, on_previous, evenly])[None, None].expand(1, len(repeats.tokens), -1, -1, -1)
+    pattern = torch.stack([on_self, on_previous, evenly])[None, None].expand(
+        1, len(repeats.tokens), -1, -1, -1
+    )
     monkeypatch.setattr(evaluate, "attention", lambda model, tokens: pattern)
     scores = head_scores(Transformer(ModelConfig(n_layers=1, n_heads=3, d_vocab=16)), repeats)
     chance = sum(1 / query for query in range(2, n + 1)) / (n - 1)
@@ -148,6 +164,8 @@ def test_the_recorded_scores_of_shipped_models_follow_from_their_weights(name):
     model = checkpoint.load(name)
     record = provenance_of(name, model)
     config = from_dict(TrainConfig, record["train"])
-    assert task_called(config.task).summary(model, config) == pytest.approx(record["scores"], abs=1e-3)
+    assert task_called(config.task).summary(model, config) == pytest.approx(
+        record["scores"], abs=1e-3
+    )
     for field in ("command", "model", "train", "versions", "steps", "seconds", "history"):
         assert record[field], field

@@ -22,11 +22,16 @@ def weights_of(model):
 
 
 def equal(first: dict, second: dict) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def test_a_hook_is_told_where_it_is(small, tokens):
-    small.run_with_hooks(tokens, [("hook_embed", lambda activation, hook: assert_equal(hook, HookPoint("hook_embed")))])
+    small.run_with_hooks(
+        tokens,
+        [("hook_embed", lambda activation, hook: assert_equal(hook, HookPoint("hook_embed")))],
+    )
 
 
 def assert_equal(value, expected):
@@ -53,18 +58,25 @@ def test_an_edit_works_at_every_name_for_that_run_only(model, tokens, edit_in_pl
 
 
 def test_an_edit_in_place_may_touch_one_sequence_alone(small, tokens):
-    """hook_pos_embed is one table for the whole batch; a hook must still get a row of its own per sequence."""
+    """hook_pos_embed is one table for the whole batch; a hook must still get a row of its own per
+    sequence.
+    """
 
     def zero_first(activation, hook):
         activation[0] = 0.0
 
     logits = small.run_with_hooks(tokens, [("hook_pos_embed", zero_first)])
-    assert torch.equal(logits[1], small(tokens)[1]) and not torch.allclose(logits[0], small(tokens)[0])
+    assert torch.equal(logits[1], small(tokens)[1]) and not torch.allclose(
+        logits[0], small(tokens)[0]
+    )
 
 
 def test_hooks_on_one_name_run_in_order_each_on_what_the_one_before_left(small, tokens):
     add = lambda activation, hook: activation + 1  # noqa: E731
-    for fns, expected in (([double, add], lambda x: 2 * x + 1), ([add, double], lambda x: 2 * (x + 1))):
+    for fns, expected in (
+        ([double, add], lambda x: 2 * x + 1),
+        ([add, double], lambda x: 2 * (x + 1)),
+    ):
         _, cache = small.run_with_cache(tokens, "hook_embed", [("hook_embed", fn) for fn in fns])
         assert_close(cache["hook_embed"], expected(small.W_E[tokens]), **EXACT)
 
@@ -74,7 +86,9 @@ def test_caching_and_editing_in_one_run_shows_the_edited_values(small, tokens):
     plain = small.run_with_cache(tokens)[1]
     logits, cache = small.run_with_cache(tokens, fwd_hooks=[(at, double)])
     assert torch.equal(cache[at], 2 * plain[at])
-    assert torch.equal(cache["blocks.0.attn.hook_attn_scores"], plain["blocks.0.attn.hook_attn_scores"])
+    assert torch.equal(
+        cache["blocks.0.attn.hook_attn_scores"], plain["blocks.0.attn.hook_attn_scores"]
+    )
     assert_close(cache["blocks.0.attn.hook_z"], 2 * plain["blocks.0.attn.hook_z"], **EXACT)
     assert torch.equal(logits, small.run_with_hooks(tokens, [(at, double)]))
 
@@ -88,7 +102,8 @@ def test_zeroing_a_head_by_its_result_is_zeroing_its_z(model, tokens, layer, hea
         activation[:, :, head] = 0.0
 
     by_result, by_z = (
-        model.run_with_hooks(tokens, [(f"blocks.{layer}.attn.hook_{name}", zero)]) for name in ("result", "z")
+        model.run_with_hooks(tokens, [(f"blocks.{layer}.attn.hook_{name}", zero)])
+        for name in ("result", "z")
     )
     assert_close(by_result, by_z, **EXACT)
     assert not torch.allclose(by_z, model(tokens))
@@ -105,9 +120,17 @@ def test_a_run_patched_with_its_own_values_is_the_same_run(model, tokens):
 def test_a_run_patched_with_another_s_stream_becomes_that_run(model, tokens):
     other = (tokens + 3) % model.cfg.d_vocab
     logits, cache = model.run_with_cache(other)
-    names = ["hook_embed"] if model.cfg.n_layers == 0 else [f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"]
+    names = (
+        ["hook_embed"]
+        if model.cfg.n_layers == 0
+        else [f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"]
+    )
     for name in names:
-        assert_close(model.run_with_hooks(tokens, [(name, lambda *_, name=name: cache[name])]), logits, **EXACT)
+        assert_close(
+            model.run_with_hooks(tokens, [(name, lambda *_, name=name: cache[name])]),
+            logits,
+            **EXACT,
+        )
 
 
 # ---- nothing aliases anything, nothing is left behind
@@ -168,7 +191,9 @@ def test_a_hook_may_run_the_model_itself(small, tokens):
 
 
 def test_gradients_flow_through_hooks(model, tokens):
-    """d output / d scale, for an activation multiplied by `scale`, against a difference quotient, at every name."""
+    """d output / d scale, for an activation multiplied by `scale`, against a difference quotient,
+    at every name.
+    """
 
     def output(name, scale):
         def stretch(x, hook):
@@ -188,12 +213,18 @@ def test_gradients_flow_through_hooks(model, tokens):
 
 def test_weights_get_the_same_gradient_whether_or_not_somebody_looks(model, tokens):
     def gradients(logits):
-        names = [name for name, _ in model.named_parameters() if name != "W_pos" or model.cfg.n_layers]
+        names = [
+            name for name, _ in model.named_parameters() if name != "W_pos" or model.cfg.n_layers
+        ]
         weights = [model.get_parameter(name) for name in names]
-        return dict(zip(names, torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)))
+        return dict(
+            zip(names, torch.autograd.grad(logits.square().sum(), weights, allow_unused=True))
+        )
 
     plain, cached = gradients(model(tokens)), gradients(model.run_with_cache(tokens)[0])
-    hooked = gradients(model.run_with_hooks(tokens, [(lambda name: True, lambda activation, hook: None)]))
+    hooked = gradients(
+        model.run_with_hooks(tokens, [(lambda name: True, lambda activation, hook: None)])
+    )
     for name, gradient in plain.items():
         if gradient is not None:
             assert_close(cached[name], gradient, **EXACT)
@@ -207,7 +238,11 @@ def test_editing_the_cache_does_not_reach_the_gradients(model, tokens):
             for value in cache.values():
                 value.fill_(7.0)
         logits.square().sum().backward()
-        found = {name: weights.grad for name, weights in model.named_parameters() if weights.grad is not None}
+        found = {
+            name: weights.grad
+            for name, weights in model.named_parameters()
+            if weights.grad is not None
+        }
         model.zero_grad()
         return found
 
@@ -217,14 +252,18 @@ def test_editing_the_cache_does_not_reach_the_gradients(model, tokens):
 # ---- mistakes
 
 
-@pytest.mark.parametrize("wrong", ["blocks.1.attn.hook_patern", "blocks.1.hook_pattern", "blocks.7.attn.hook_pattern"])
+@pytest.mark.parametrize(
+    "wrong", ["blocks.1.attn.hook_patern", "blocks.1.hook_pattern", "blocks.7.attn.hook_pattern"]
+)
 def test_an_unknown_name_is_an_error_that_lists_the_near_ones(small, tokens, wrong):
     for call in (
         lambda: small.run_with_hooks(tokens, [(wrong, double)]),
         lambda: small.run_with_cache(tokens, wrong),
         lambda: small.run_with_cache(tokens, [wrong]),
     ):
-        with pytest.raises(ValueError, match=f"no hook called '{wrong}'.*Near it: .*blocks.1.attn.hook_pattern"):
+        with pytest.raises(
+            ValueError, match=f"no hook called '{wrong}'.*Near it: .*blocks.1.attn.hook_pattern"
+        ):
             call()
 
 
@@ -242,22 +281,33 @@ def test_a_predicate_that_picks_nothing_is_an_error(small, tokens):
 
 def test_an_activation_that_was_not_cached_is_an_error_that_lists_the_near_ones(small, tokens):
     _, cache = small.run_with_cache(tokens, "blocks.0.attn.hook_pattern")
-    with pytest.raises(KeyError, match="blocks.1.attn.hook_pattern.*Near it: blocks.0.attn.hook_pattern"):
+    with pytest.raises(
+        KeyError, match="blocks.1.attn.hook_pattern.*Near it: blocks.0.attn.hook_pattern"
+    ):
         cache["blocks.1.attn.hook_pattern"]
-    assert "blocks.1.attn.hook_pattern" not in cache and cache.get("blocks.1.attn.hook_pattern") is None
+    assert (
+        "blocks.1.attn.hook_pattern" not in cache
+        and cache.get("blocks.1.attn.hook_pattern") is None
+    )
 
 
 @pytest.mark.parametrize(
     "returned, error, words",
     [
-        (lambda x: x[:, :1], ValueError, r"returned torch.float64 \[2, 1, 3, 5\].*\[2, 8, 3, 5\], and must stay so"),
+        (
+            lambda x: x[:, :1],
+            ValueError,
+            r"returned torch.float64 \[2, 1, 3, 5\].*\[2, 8, 3, 5\], and must stay so",
+        ),
         (lambda x: x.float(), ValueError, "returned torch.float32 .*torch.float64"),
         (lambda x: 0.0, TypeError, "returned float; return a tensor, or None"),
         (lambda x: x.tolist(), TypeError, "returned list"),
         (lambda x: (x, x), TypeError, "returned tuple"),
     ],
 )
-def test_a_hook_that_returns_something_else_is_refused_by_name(small, tokens, returned, error, words):
+def test_a_hook_that_returns_something_else_is_refused_by_name(
+    small, tokens, returned, error, words
+):
     name = "blocks.1.attn.hook_z"
     with pytest.raises(error, match=f"the hook on {name} {words}"):
         small.run_with_hooks(tokens, [(name, lambda activation, hook: returned(activation))])

@@ -1,4 +1,6 @@
-"""The forward pass against its definition in loops, and against the symmetries that every transformer has."""
+"""The forward pass against its definition in loops, and against the symmetries that every
+transformer has.
+"""
 
 import math
 
@@ -21,7 +23,9 @@ def slow_logits(model, row):
     places = [model.W_pos[i] for i in range(len(row))]
     stream = [model.W_E[token] + (places[i] if standard else 0.0) for i, token in enumerate(row)]
     for layer in range(cfg.n_layers):
-        written = slow_attention(model, layer, stream, [0.0 * p for p in places] if standard else places)
+        written = slow_attention(
+            model, layer, stream, [0.0 * p for p in places] if standard else places
+        )
         stream = [x + dx for x, dx in zip(stream, written)]
         if cfg.d_mlp:
             stream = [x + slow_mlp(model, layer, x) for x in stream]
@@ -41,7 +45,9 @@ def slow_attention(model, layer, stream, places):
         keys = [(x + p) @ W_K for x, p in zip(stream, places)]
         if cfg.smeared_keys:
             share = 1 / (1 + math.exp(-model.smear_alpha[layer, head]))
-            keys = [keys[0]] + [share * keys[j] + (1 - share) * keys[j - 1] for j in range(1, len(keys))]
+            keys = [keys[0]] + [
+                share * keys[j] + (1 - share) * keys[j - 1] for j in range(1, len(keys))
+            ]
         for i, query in enumerate(queries):
             weights = [math.exp(query @ keys[j] / math.sqrt(cfg.d_head)) for j in range(i + 1)]
             for j in range(i + 1):
@@ -100,7 +106,9 @@ def test_a_sequence_does_not_notice_the_others_nor_what_would_follow(model, toke
 
 def test_positions_stay_out_of_a_shortformer_stream(tokens):
     for positions in ("shortformer", "standard"):
-        model = Transformer(ModelConfig(n_layers=0, d_vocab=11, positional_embedding_type=positions))
+        model = Transformer(
+            ModelConfig(n_layers=0, d_vocab=11, positional_embedding_type=positions)
+        )
         assert (model(torch.full((1, 8), 3)).std(dim=1).max() > 1e-3) == (positions == "standard")
 
 
@@ -118,9 +126,13 @@ def test_the_order_of_the_heads_means_nothing(model, tokens):
 
 @torch.no_grad()
 def test_a_head_has_no_preferred_basis_inside(model, tokens):
-    """q M and k M^-T give the same scores, v M and M^-1 W_O the same output, for any invertible M."""
+    """q M and k M^-T give the same scores, v M and M^-1 W_O the same output, for any invertible
+    M.
+    """
     before, d_head = model(tokens), model.cfg.d_head
-    M = torch.randn(2, d_head, d_head, generator=torch.Generator().manual_seed(3)).double() + 3 * torch.eye(d_head)
+    M = torch.randn(
+        2, d_head, d_head, generator=torch.Generator().manual_seed(3)
+    ).double() + 3 * torch.eye(d_head)
     model.W_Q.copy_(model.W_Q @ M[0])
     model.W_K.copy_(model.W_K @ M[0].inverse().T)
     model.W_V.copy_(model.W_V @ M[1])
@@ -142,7 +154,9 @@ def test_doubling_what_is_added_doubles_what_a_linear_path_adds(tokens):
 
 
 def test_weights_have_the_literature_s_names_and_shapes():
-    cfg = ModelConfig(n_layers=3, n_heads=2, d_model=6, d_head=4, d_vocab=7, n_ctx=5, d_mlp=9, smeared_keys=True)
+    cfg = ModelConfig(
+        n_layers=3, n_heads=2, d_model=6, d_head=4, d_vocab=7, n_ctx=5, d_mlp=9, smeared_keys=True
+    )
     shapes = {name: tuple(weights.shape) for name, weights in Transformer(cfg).named_parameters()}
     assert shapes == {
         "W_E": (7, 6),
@@ -160,7 +174,9 @@ def test_weights_have_the_literature_s_names_and_shapes():
 
 def test_the_seed_decides_the_weights_and_the_global_random_state_is_left_alone():
     state = torch.get_rng_state()
-    first, again, other = (Transformer(ModelConfig(layer_norm=True), seed).state_dict() for seed in (4, 4, 5))
+    first, again, other = (
+        Transformer(ModelConfig(layer_norm=True), seed).state_dict() for seed in (4, 4, 5)
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert all(torch.equal(first[name], other[name]) == name.startswith("ln") for name in first)
@@ -172,7 +188,9 @@ def test_first_weights_have_the_spread_that_the_table_promises():
     for name, _, std in parameter_table(cfg):
         weights = model.get_parameter(name)
         assert weights.std().item() == pytest.approx(std, rel=0.1)
-        assert weights.mean().item() == pytest.approx(1.0 if name.endswith("_w") else 0.0, abs=0.2 * std)
+        assert weights.mean().item() == pytest.approx(
+            1.0 if name.endswith("_w") else 0.0, abs=0.2 * std
+        )
 
 
 # ---- tokens

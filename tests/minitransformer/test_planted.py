@@ -30,12 +30,15 @@ def rows(periods=(1, 17), batch=64, n_ctx=V):
 
 def twice(length, bos):
     """[block][block] of distinct tokens, with or without BOS first."""
-    block = torch.arange(1, V)[torch.randperm(V - 1, generator=torch.Generator().manual_seed(1))][:length]
+    block = torch.arange(1, V)[torch.randperm(V - 1, generator=torch.Generator().manual_seed(1))][
+        :length
+    ]
     return torch.cat([torch.full((int(bos),), BOS), block, block])[None]
 
 
 def pattern(model, tokens, layer, head):
-    return model.run_with_cache(tokens)[1][f"blocks.{layer}.attn.hook_pattern"][:, head]  # batch query key
+    # batch query key
+    return model.run_with_cache(tokens)[1][f"blocks.{layer}.attn.hook_pattern"][:, head]
 
 
 def without(model, tokens, *heads):
@@ -64,10 +67,14 @@ def right_logits(logits, data):
 
 
 def prefix_scores(model, tokens, predictable, head=0):
-    """For each predictable position, the attention on every key that follows an earlier copy of its token."""
+    """For each predictable position, the attention on every key that follows an earlier copy of its
+    token.
+    """
     A, rows_ = pattern(model, tokens, 1, head).tolist(), tokens.tolist()
     steps = predictable.nonzero().tolist()
-    return [sum(A[b][i][j] for j in range(1, i + 1) if rows_[b][j - 1] == rows_[b][i]) for b, i in steps]
+    return [
+        sum(A[b][i][j] for j in range(1, i + 1) if rows_[b][j - 1] == rows_[b][i]) for b, i in steps
+    ]
 
 
 def composition(model, kind, h1, h2):
@@ -80,7 +87,13 @@ def composition(model, kind, h1, h2):
 
 
 def test_weights_are_float32_by_default_and_still_trainable():
-    models = [induction_model(), pointer_model(), duplicated_heads_model(), negative_head_model(), three_composers()]
+    models = [
+        induction_model(),
+        pointer_model(),
+        duplicated_heads_model(),
+        negative_head_model(),
+        three_composers(),
+    ]
     for model in [*models, gate_model("and").model]:
         assert all(p.dtype == torch.float32 and p.requires_grad for p in model.parameters())
 
@@ -129,7 +142,9 @@ def test_induction_head_shares_attention_among_all_followers():
     A = pattern(induction_model().double(), data.tokens, 1, 0)
     for b, i in data.predictable.nonzero().tolist():
         followers = [j for j in range(1, i + 1) if data.tokens[b, j - 1] == data.tokens[b, i]]
-        assert A[b, i, followers].tolist() == pytest.approx([1 / len(followers)] * len(followers), abs=1e-12)
+        assert A[b, i, followers].tolist() == pytest.approx(
+            [1 / len(followers)] * len(followers), abs=1e-12
+        )
 
 
 def test_duplicate_token_head_and_pointer_choose_the_first_occurrence():
@@ -163,7 +178,9 @@ def test_without_bos_only_k_composition_has_a_tie_at_the_first_token(build, lost
 def test_composition_of_the_pair(build, kind, d_vocab, n_ctx):
     model, score = build(d_vocab, n_ctx).double(), {"K": d_vocab, "Q": n_ctx}[kind] ** -0.5
     for k in "QKV":
-        assert composition(model, k, 0, 0) == (pytest.approx(score, abs=1e-12) if k == kind else 0.0)
+        assert composition(model, k, 0, 0) == (
+            pytest.approx(score, abs=1e-12) if k == kind else 0.0
+        )
 
 
 # Redundant and negative heads
@@ -182,7 +199,10 @@ def test_duplicated_heads_loss_after_removing_any_k(copies):
 
 def test_duplicated_heads_numbers_of_the_docstring():
     model, data = duplicated_heads_model().double(), rows(batch=8)
-    measured = [losses(without(model, data.tokens, *gone), data).mean().item() for gone in ((), (0,), (1,), (0, 1))]
+    measured = [
+        losses(without(model, data.tokens, *gone), data).mean().item()
+        for gone in ((), (0,), (1,), (0, 1))
+    ]
     assert measured == pytest.approx([3.916e-8, 8.622e-4, 8.622e-4, 2.996], rel=2e-4)
 
 
@@ -191,7 +211,9 @@ def test_idle_heads_attend_evenly_and_have_no_composition_score():
     even = torch.ones(V, V, dtype=torch.float64).tril() / torch.arange(1, V + 1)[:, None]
     assert (pattern(model, data.tokens, 0, 1) - even).abs().max() < 1e-12
     assert all(math.isnan(composition(model, kind, 1, h)) for kind in "QKV" for h in (0, 1))
-    assert [composition(model, "K", 0, h) for h in (0, 1)] == pytest.approx([V**-0.5] * 2, abs=1e-12)
+    assert [composition(model, "K", 0, h) for h in (0, 1)] == pytest.approx(
+        [V**-0.5] * 2, abs=1e-12
+    )
 
 
 def test_negative_head_moves_the_logit_difference_but_not_the_probability():
@@ -203,7 +225,8 @@ def test_negative_head_moves_the_logit_difference_but_not_the_probability():
         p = torch.exp(-losses(logits, data))
         assert (p - 1 / (1 + (V - 1) * math.exp(-logit))).abs().max() < 1e-12
         assert probability is None or (p - probability).abs().max() < 5e-7
-    for head in (0, 1):  # the attention of the two is the same: only the sign of what they write differs
+    # the attention of the two is the same: only the sign of what they write differs
+    for head in (0, 1):
         assert min(prefix_scores(model, data.tokens, data.predictable, head)) > 1 - 1e-12
 
 
@@ -216,7 +239,9 @@ def test_three_composers_score_is_in_exactly_three_places():
     for kind, h1, h2 in product("QKV", range(3), range(3)):
         score = composition(model, kind, h1, h2)
         if (kind, h1, h2) in composing:
-            assert score == pytest.approx(math.sqrt(82 / 140), abs=1e-12) and round(score, 4) == 0.7653
+            assert (
+                score == pytest.approx(math.sqrt(82 / 140), abs=1e-12) and round(score, 4) == 0.7653
+            )
         else:
             assert score == 0.0
 
@@ -229,17 +254,24 @@ def test_three_composers_make_transposition_mistakes_visible():
     model = three_composers().double()
     OV1, QK2 = model.W_V[0] @ model.W_O[0], model.W_Q[1] @ model.W_K[1].mT  # head d_model d_model
     OV2 = model.W_V[1] @ model.W_O[1]
-    assert ratio(OV1[1] @ QK2[1], OV1[1], QK2[1]) == 0.0  # K without the transpose misses the K pair
+    # K without the transpose misses the K pair
+    assert ratio(OV1[1] @ QK2[1], OV1[1], QK2[1]) == 0.0
     assert ratio(OV1[0] @ QK2[0], OV1[0], QK2[0]) > 0.7  # and finds the Q pair instead
     assert ratio(OV1[1] @ QK2[1].T, OV1[1], QK2[1]) > 0.7  # Q with a transpose finds the K pair
-    for B, own in ((QK2[0], 0), (QK2[1].T, 1), (OV2[2], 2)):  # order reversed: pairs that share nothing light up
-        assert all(ratio(B @ OV1[h], B, OV1[h]) == pytest.approx(math.sqrt(37 / 140)) for h in range(3) if h != own)
+    # order reversed: pairs that share nothing light up
+    for B, own in ((QK2[0], 0), (QK2[1].T, 1), (OV2[2], 2)):
+        assert all(
+            ratio(B @ OV1[h], B, OV1[h]) == pytest.approx(math.sqrt(37 / 140))
+            for h in range(3)
+            if h != own
+        )
 
 
 def test_three_composers_make_the_cyclic_norm_mistake_visible():
     model = three_composers().double()
     V1, O1, Q, K = model.W_V[0], model.W_O[0], model.W_Q[1], model.W_K[1]
-    factors = [(Q[0], K[0].T), (K[1], Q[1].T), (model.W_V[1, 2], model.W_O[1, 2])]  # B = left @ right
+    # B = left @ right
+    factors = [(Q[0], K[0].T), (K[1], Q[1].T), (model.W_V[1, 2], model.W_O[1, 2])]
     for h, (left, right) in enumerate(factors):
         wrong = ratio(right @ V1[h] @ O1[h] @ left, V1[h] @ O1[h], left @ right)  # d_head d_head
         assert wrong == pytest.approx(math.sqrt(37 / 140), abs=1e-12) and round(wrong, 4) == 0.5141
@@ -262,7 +294,9 @@ def difference(gate, logits):
 
 
 def patched(gate, base, donor, *heads):
-    """The logit difference of `base` when these heads have their value in `donor`, at the last position."""
+    """The logit difference of `base` when these heads have their value in `donor`, at the last
+    position.
+    """
     _, cache = gate.model.run_with_cache(donor)
 
     def swap(z, hook):
@@ -272,7 +306,9 @@ def patched(gate, base, donor, *heads):
     return difference(gate, gate.model.run_with_hooks(base, [(gate.hook, swap)]))
 
 
-@pytest.mark.parametrize("kind, truth", [("and", lambda a, b: a and b), ("or", lambda a, b: a or b)])
+@pytest.mark.parametrize(
+    "kind, truth", [("and", lambda a, b: a and b), ("or", lambda a, b: a or b)]
+)
 def test_gate_truth_table_attention_and_bits(kind, truth):
     gate = gate_model(kind)
     for a, b in product((False, True), repeat=2):
@@ -287,7 +323,10 @@ def test_gate_truth_table_attention_and_bits(kind, truth):
 @pytest.mark.parametrize("kind, one_restored, one_corrupted", [("and", -S, -S), ("or", S, S)])
 def test_gate_asymmetry_of_denoising_and_noising(kind, one_restored, one_corrupted):
     gate = gate_model(kind)
-    assert difference(gate, gate.model(gate.clean)) == S and difference(gate, gate.model(gate.corrupt)) == -S
+    assert (
+        difference(gate, gate.model(gate.clean)) == S
+        and difference(gate, gate.model(gate.corrupt)) == -S
+    )
     for head in gate.heads:
         assert patched(gate, gate.corrupt, gate.clean, head) == one_restored
         assert patched(gate, gate.clean, gate.corrupt, head) == one_corrupted

@@ -1,4 +1,6 @@
-"""Training: it learns, it can be stopped at any moment, and it goes on as if nothing had happened."""
+"""Training: it learns, it can be stopped at any moment, and it goes on as if nothing had
+happened.
+"""
 
 import math
 import os
@@ -10,7 +12,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from minitransformer import CheckpointError, ModelConfig, TrainConfig, Transformer, checkpoint, load, train
+from minitransformer import (
+    CheckpointError,
+    ModelConfig,
+    TrainConfig,
+    Transformer,
+    checkpoint,
+    load,
+    train,
+)
 from minitransformer.config import PRESETS
 from minitransformer.data import repeated_tokens
 from minitransformer.train import is_snapshot_step, loss_of, schedule
@@ -20,14 +30,20 @@ SHORT = TrainConfig(steps=60, batch_size=8, periods=(1, 4), eval_every=7, save_e
 
 
 def same_run(first, second) -> bool:
-    """Bit for bit: weights, optimizer, generator, history, snapshots (everything but the seconds)."""
+    """Bit for bit: weights, optimizer, generator, history, snapshots (everything but the
+    seconds).
+    """
     states = [{run.step: run.model.state_dict()} | run.snapshots for run in (first, second)]
     weights = states[0].keys() == states[1].keys() and all(
-        torch.equal(states[0][step][name], states[1][step][name]) for step in states[0] for name in states[0][step]
+        torch.equal(states[0][step][name], states[1][step][name])
+        for step in states[0]
+        for name in states[0][step]
     )
     moments = [run.optimizer.state_dict()["state"] for run in (first, second)]
     optimizer = moments[0].keys() == moments[1].keys() and all(
-        torch.equal(moments[0][i][name], moments[1][i][name]) for i in moments[0] for name in moments[0][i]
+        torch.equal(moments[0][i][name], moments[1][i][name])
+        for i in moments[0]
+        for name in moments[0][i]
     )
     generator = torch.equal(first.generator.get_state(), second.generator.get_state())
     return weights and optimizer and generator and first.history == second.history
@@ -43,7 +59,9 @@ def whole():
 
 
 def interrupt_at(step, monkeypatch):
-    """Press Ctrl-C in the middle of this step, after the batch is drawn and before the weights move."""
+    """Press Ctrl-C in the middle of this step, after the batch is drawn and before the weights
+    move.
+    """
     real = train.loss_of
 
     def loss_of(model, repeats, elsewhere):
@@ -62,7 +80,8 @@ def test_a_run_interrupted_in_mid_step_goes_on_bit_for_bit(step, whole, tmp_path
     interrupt_at(step, monkeypatch)
     first = train.train(SMALL, SHORT, folder=tmp_path)
     assert first.stopped == ("steps" if step == 59 else "interrupted") and first.step == step + 1
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # Ctrl-C means what it meant
+    # Ctrl-C means what it meant
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     rest = train.resume(tmp_path)
     assert rest.stopped == "steps" and rest.step == 60 and same_run(rest, whole)
     assert same_run(train.load_run(tmp_path), whole)
@@ -119,7 +138,9 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
         found = train.load_run(folder)
         assert isinstance(load(folder), Transformer) and found.step < 10**6
         train.keep_snapshot(found, folder)  # the first thing that going on does
-        assert set(found.snapshots) == {step for step in range(found.step + 1) if is_snapshot_step(step)}
+        assert set(found.snapshots) == {
+            step for step in range(found.step + 1) if is_snapshot_step(step)
+        }
         train.training_step(found)
     assert len({train.load_run(folder).step for folder in folders}) > 3  # the moments did differ
 
@@ -129,7 +150,9 @@ def test_a_folder_that_holds_a_run_is_refused_and_untouched(tmp_path):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.pt")}
     with pytest.raises(CheckpointError, match=f"already holds a run.*--resume {tmp_path}.*--out"):
         train.train(SMALL, SHORT.changed(seed=1), folder=tmp_path)
-    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.pt")} == before
+    assert {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.pt")
+    } == before
 
 
 def test_what_cannot_be_resumed_is_refused(tmp_path):
@@ -155,20 +178,54 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_pa
 def test_snapshots_are_spaced_by_doubling_and_load(whole, tmp_path):
     run = train.train(SMALL, SHORT, folder=tmp_path)
     on_disk = train.load_snapshots(tmp_path)
-    expected = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, 20, 23, 25, 29, 32, 36, 40, 45, 51, 57]
+    expected = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+        11,
+        13,
+        14,
+        16,
+        18,
+        20,
+        23,
+        25,
+        29,
+        32,
+        36,
+        40,
+        45,
+        51,
+        57,
+    ]
     assert sorted(run.snapshots) == list(on_disk) == expected
     for step in expected:
-        assert all(torch.equal(on_disk[step][name], whole.snapshots[step][name]) for name in on_disk[step])
+        assert all(
+            torch.equal(on_disk[step][name], whole.snapshots[step][name]) for name in on_disk[step]
+        )
     first = Transformer(SMALL, seed=SHORT.seed).state_dict()
     assert all(torch.equal(first[name], on_disk[0][name]) for name in first)
-    assert not torch.equal(on_disk[57]["W_E"], on_disk[0]["W_E"])  # snapshots are copies, not views of the last weights
+    # snapshots are copies, not views of the last weights
+    assert not torch.equal(on_disk[57]["W_E"], on_disk[0]["W_E"])
     assert isinstance(load(tmp_path / "snapshots" / "00032.pt"), Transformer)
 
 
 def test_the_history_has_every_measurement(whole):
     assert [row["step"] for row in whole.history] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
     for row in whole.history:
-        assert 0 <= row["induction_accuracy"] <= 1 and row["loss_predictable"] > 0 and row["loss_elsewhere"] > 0
+        assert (
+            0 <= row["induction_accuracy"] <= 1
+            and row["loss_predictable"] > 0
+            and row["loss_elsewhere"] > 0
+        )
 
 
 def test_the_seed_decides_the_run_and_the_global_random_state_is_left_alone(whole):
@@ -208,7 +265,9 @@ def test_the_learning_rate_rises_once_falls_once_and_is_never_0(warmup, decay):
     rates = [schedule(step, config) for step in range(200)]
     assert all(0 < rate <= 1 for rate in rates)
     top = rates.index(max(rates))
-    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(
+        rates[top:], reverse=True
+    )
     if warmup + decay * 200 <= 200:
         flat = range(warmup, int(200 - decay * 200) + 1)
         assert all(rates[step] == 1 for step in flat if step < 200)
@@ -236,7 +295,9 @@ def test_gradients_of_the_loss_are_right():
             losses.append(loss_of(model, repeats, 0.1).item())
         weights.data.add_(1e-5 * direction)
         slope = (losses[0] - losses[1]) / 2e-5
-        assert (weights.grad * direction).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-8), name
+        assert (weights.grad * direction).sum().item() == pytest.approx(
+            slope, rel=1e-5, abs=1e-8
+        ), name
 
 
 # ---- it learns
@@ -277,7 +338,11 @@ def test_threads_are_chosen_by_width():
 
 def test_the_record_of_a_run_says_how_it_was_made_and_what_it_scores(whole):
     record = train.provenance(whole, "the command")
-    assert record["command"] == "the command" and record["steps"] == 60 and record["stopped"] == "steps"
+    assert (
+        record["command"] == "the command"
+        and record["steps"] == 60
+        and record["stopped"] == "steps"
+    )
     assert record["model"]["d_vocab"] == 12 and record["train"]["periods"] == (1, 4)
     assert record["versions"]["torch"] == torch.__version__ and Path(sys.executable).exists()
     assert 0 <= record["scores"]["best_previous_token_score"] <= 1

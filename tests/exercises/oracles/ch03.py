@@ -1,4 +1,6 @@
-"""What the checks of chapter 3 compare with: loops, logits written out, models of known habits; each can be made wrong."""
+"""What the checks of chapter 3 compare with: loops, logits written out, models of known habits;
+each can be made wrong.
+"""
 
 import math
 
@@ -13,7 +15,16 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def rows(longest=True, per_row=True, prefix=True, replacement=False, first=1, last=True, own=True, bos=True):
+def rows(
+    longest=True,
+    per_row=True,
+    prefix=True,
+    replacement=False,
+    first=1,
+    last=True,
+    own=True,
+    bos=True,
+):
     """make_repeated_tokens with one thing changed; with the defaults it is right."""
 
     def make(batch, length, d_vocab, periods, generator):
@@ -21,8 +32,14 @@ def rows(longest=True, per_row=True, prefix=True, replacement=False, first=1, la
         tokens, n = torch.full((batch, length), BOS), length - 1 if bos else length
         for row in range(batch):
             if row == 0 or per_row:
-                period = int(torch.randint(periods[0], periods[1] + longest, (1,), generator=generator))
-            before = int(torch.randint(0, length - 2 - period, (1,), generator=generator)) if prefix else 0
+                period = int(
+                    torch.randint(periods[0], periods[1] + longest, (1,), generator=generator)
+                )
+            before = (
+                int(torch.randint(0, length - 2 - period, (1,), generator=generator))
+                if prefix
+                else 0
+            )
             drawn = torch.randperm(d_vocab - first - (not last), generator=generator) + first
             if replacement:
                 drawn = torch.randint(1, d_vocab, (d_vocab,), generator=generator)
@@ -34,7 +51,9 @@ def rows(longest=True, per_row=True, prefix=True, replacement=False, first=1, la
 
 
 def period_and_prefix(row):
-    """How a row was made: its first token that comes a second time says it. (None, None) if there is none."""
+    """How a row was made: its first token that comes a second time says it. (None, None) if there
+    is none.
+    """
     for i, token in enumerate(row):
         if token in row[:i]:
             return i - row.index(token), row.index(token) - 1
@@ -42,14 +61,18 @@ def period_and_prefix(row):
 
 
 def read_before(earlier=lambda i, j: j < i, at=lambda i: i):
-    """predictable_mask in loops: is the token at `at(i)` the same as one that counts as `earlier`?"""
+    """predictable_mask in loops: is the token at `at(i)` the same as one that counts as
+    `earlier`?
+    """
 
     def mask(tokens):
         hit = torch.zeros(tokens.shape, dtype=torch.bool)
         n = tokens.shape[1]
         for b, row in enumerate(tokens.tolist()):
             for i in range(n):
-                hit[b, i] = 0 <= at(i) < n and any(row[at(i)] == row[j] for j in range(n) if earlier(at(i), j))
+                hit[b, i] = 0 <= at(i) < n and any(
+                    row[at(i)] == row[j] for j in range(n) if earlier(at(i), j)
+                )
         return hit
 
     return mask
@@ -95,7 +118,10 @@ def crossing(from_zero=False, between="line", last=False, rising=False):
 
     def cross(steps, values, share=0.5):
         start = 0.0 if from_zero else values[0]
-        level, sign = start + share * (values[-1] - start), 1 if rising or values[-1] > values[0] else -1
+        level, sign = (
+            start + share * (values[-1] - start),
+            1 if rising or values[-1] > values[0] else -1,
+        )
         there = [i for i in range(1, len(values)) if sign * values[i] >= sign * level]
         if last:
             there = [i for i in there if sign * values[i - 1] < sign * level][::-1]
@@ -109,7 +135,9 @@ def crossing(from_zero=False, between="line", last=False, rising=False):
 
 
 def looks_back(distance, n=12):
-    """A model with one habit: it predicts the token that stands `distance` before the one to come, whatever it is."""
+    """A model with one habit: it predicts the token that stands `distance` before the one to come,
+    whatever it is.
+    """
     space = planted.subspaces(token=n, position=n)
     model = planted.blank_model(n_layers=1, n_heads=1, d_model=2 * n, d_head=n, d_vocab=n, n_ctx=n)
     with torch.no_grad():
@@ -122,7 +150,9 @@ def looks_back(distance, n=12):
 
 
 def verdict_from(judge, periods=lambda n: range(1, n - 2), everywhere=False):
-    """diagnose with another judge of the accuracies, other periods, or all positions counted instead of the predictable."""
+    """diagnose with another judge of the accuracies, other periods, or all positions counted
+    instead of the predictable.
+    """
 
     def diagnosis(model):
         n, right = min(model.cfg.n_ctx, model.cfg.d_vocab), []

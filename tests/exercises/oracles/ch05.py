@@ -1,4 +1,6 @@
-"""What chapter 5 is checked against: scores by loops, patterns of perfect heads, models whose heads have a fixed offset."""
+"""What chapter 5 is checked against: scores by loops, patterns of perfect heads, models whose heads
+have a fixed offset.
+"""
 
 import torch
 from torch.nn.functional import one_hot
@@ -9,8 +11,13 @@ from minitransformer.evaluate import attention
 
 
 def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False):
-    """The definition: attention on the wanted keys j of row i, mean over the queries that have one (or over everyone)."""
-    total, count = torch.zeros(tokens.shape[0], pattern.shape[1]).to(pattern), torch.zeros(len(tokens), 1)
+    """The definition: attention on the wanted keys j of row i, mean over the queries that have one
+    (or over everyone).
+    """
+    total, count = (
+        torch.zeros(tokens.shape[0], pattern.shape[1]).to(pattern),
+        torch.zeros(len(tokens), 1),
+    )
     for b, row in enumerate(tokens.tolist()):
         for i in range(len(row)):
             keys = [j for j in wanted(row, i) if 0 <= j <= i]
@@ -20,11 +27,15 @@ def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False):
 
 
 def by_definition(wanted, flip=False, **options):
-    """A score (pattern, tokens) or (pattern): `wanted(row, i)` lists the keys that query i ought to look at."""
+    """A score (pattern, tokens) or (pattern): `wanted(row, i)` lists the keys that query i ought to
+    look at.
+    """
 
     def score(pattern, tokens=None):
         tokens = torch.zeros(pattern.shape[0], pattern.shape[-1]) if tokens is None else tokens
-        return counted_by_loops(pattern.transpose(-1, -2) if flip else pattern, tokens, wanted, **options)
+        return counted_by_loops(
+            pattern.transpose(-1, -2) if flip else pattern, tokens, wanted, **options
+        )
 
     return score
 
@@ -41,13 +52,19 @@ def followers(row, i):
     return [j + 1 for j in copies(row, i)]
 
 
-PREVIOUS, CURRENT, FIRST = by_definition(at(1)), by_definition(at(0)), by_definition(lambda row, i: [0] if i else [])
+PREVIOUS, CURRENT, FIRST = (
+    by_definition(at(1)),
+    by_definition(at(0)),
+    by_definition(lambda row, i: [0] if i else []),
+)
 DUPLICATE, MATCHING = by_definition(copies), by_definition(followers)
 
 
 def with_later(pattern, tokens, shift):
     """The attention is right, but queries that have only a later copy are counted too."""
-    same = (tokens[:, :, None] == tokens[:, None, :]) & ~torch.eye(tokens.shape[1], dtype=torch.bool)
+    same = (tokens[:, :, None] == tokens[:, None, :]) & ~torch.eye(
+        tokens.shape[1], dtype=torch.bool
+    )
     on_keys = (pattern * same.roll(shift, -1)[:, None].tril()).sum(dim=(0, 2, 3))
     return on_keys / same.any(dim=-1).sum()
 
@@ -70,7 +87,9 @@ MIXED = torch.cat(  # the first sequence has period 10: that is the one which fo
 
 
 def perfect_head(wanted, rest=0, strength=1.0):
-    """[batch, query, key]: looks evenly at the wanted keys with `strength`, at the key `rest` otherwise."""
+    """[batch, query, key]: looks evenly at the wanted keys with `strength`, at the key `rest`
+    otherwise.
+    """
     pattern = torch.zeros(*MIXED.shape, MIXED.shape[1]).double()
     for b, row in enumerate(MIXED.tolist()):
         for i in range(len(row)):
@@ -80,7 +99,15 @@ def perfect_head(wanted, rest=0, strength=1.0):
     return pattern
 
 
-HEADS = ["previous token", "current token", "first token", "duplicate token", "induction", "offset 9", "offset 9, .93"]
+HEADS = [
+    "previous token",
+    "current token",
+    "first token",
+    "duplicate token",
+    "induction",
+    "offset 9",
+    "offset 9, .93",
+]
 WANTED = [at(1), at(0), lambda row, i: [0], copies, followers, at(9, 9)]
 LINE_UP = torch.stack([*map(perfect_head, WANTED), perfect_head(at(9, 9), strength=0.93)], dim=1)
 
@@ -89,20 +116,25 @@ LINE_UP = torch.stack([*map(perfect_head, WANTED), perfect_head(at(9, 9), streng
 
 
 def lengths_key_by_key(model, tokens):
-    """The long way: let only one key through, run the model, and measure what each head then writes."""
+    """The long way: let only one key through, run the model, and measure what each head then
+    writes.
+    """
     columns = []
     for key in range(tokens.shape[1]):
         only = one_hot(torch.tensor(key), tokens.shape[1]).double()
         hook = ("blocks.0.attn.hook_pattern", lambda pattern, hook, only=only: pattern * only)
         _, cache = model.run_with_cache(tokens, fwd_hooks=[hook])
-        columns.append(cache["blocks.0.attn.hook_result"].norm(dim=-1).transpose(1, 2))  # batch head query
+        # batch head query
+        columns.append(cache["blocks.0.attn.hook_result"].norm(dim=-1).transpose(1, 2))
     return torch.stack(columns, dim=-1)
 
 
 ROLES = ("previous_token", "current_token", "first_token", "duplicate_token", "induction")
 
 
-def detector(periods=lambda n: (n // 4, n // 2), length=min, order=-1, best_only=False, threshold=0.5, flip=1):
+def detector(
+    periods=lambda n: (n // 4, n // 2), length=min, order=-1, best_only=False, threshold=0.5, flip=1
+):
     """find_heads with one thing changed, by loops over heads and the scores of this file."""
 
     def find(model):
@@ -113,18 +145,29 @@ def detector(periods=lambda n: (n // 4, n // 2), length=min, order=-1, best_only
         for layer, pattern in enumerate(attention(model, tokens)):
             for role, score in zip(ROLES, (PREVIOUS, CURRENT, FIRST, DUPLICATE, MATCHING)):
                 found[role] += [
-                    (s, (layer, head)) for head, s in enumerate(score(pattern, tokens).tolist()) if s > threshold
+                    (s, (layer, head))
+                    for head, s in enumerate(score(pattern, tokens).tolist())
+                    if s > threshold
                 ]
-        ranked = {role: sorted(heads, key=lambda pair: order * pair[0]) for role, heads in found.items()}
-        return {role: [at[::flip] for _, at in heads[: 1 if best_only else None]] for role, heads in ranked.items()}
+        ranked = {
+            role: sorted(heads, key=lambda pair: order * pair[0]) for role, heads in found.items()
+        }
+        return {
+            role: [at[::flip] for _, at in heads[: 1 if best_only else None]]
+            for role, heads in ranked.items()
+        }
 
     return find
 
 
 def offset_model(*heads, n_ctx=28):
-    """One layer; each head is a pair (offset, sharpness): how far back it looks, and by how much that beats all else."""
+    """One layer; each head is a pair (offset, sharpness): how far back it looks, and by how much
+    that beats all else.
+    """
     space = planted.subspaces(token=n_ctx, position=n_ctx)
-    model = planted.blank_model(n_layers=1, n_heads=len(heads), d_model=2 * n_ctx, d_head=n_ctx, d_vocab=n_ctx, n_ctx=n_ctx)
+    model = planted.blank_model(
+        n_layers=1, n_heads=len(heads), d_model=2 * n_ctx, d_head=n_ctx, d_vocab=n_ctx, n_ctx=n_ctx
+    )
     with torch.no_grad():
         model.W_E.copy_(space.token.T)
         model.W_pos.copy_(space.position.T)

@@ -1,4 +1,6 @@
-"""Chapter 8 the slow way: what its checks compare with, and the usual mistakes, as variants with one thing changed."""
+"""Chapter 8 the slow way: what its checks compare with, and the usual mistakes, as variants with
+one thing changed.
+"""
 
 import math
 from functools import partial
@@ -23,13 +25,18 @@ def score(A, B):
 
 
 def table(reads, writes=lambda V, out: V @ out, score=score, flip=False):
-    """composition_table by loops, with one thing changed. reads: kind -> what the layer-1 head reads with."""
+    """composition_table by loops, with one thing changed. reads: kind -> what the layer-1 head
+    reads with.
+    """
 
     def of(model, kind):
         W_Q, W_K, W_V, W_O = (w.detach() for w in (model.W_Q, model.W_K, model.W_V, model.W_O))
         heads = range(model.cfg.n_heads)
         parts = [(W_Q[1, h] @ W_K[1, h].T, W_V[1, h] @ W_O[1, h]) for h in heads]
-        made = [[score(writes(W_V[0, g], W_O[0, g]), reads[kind](*parts[h])) for h in heads] for g in heads]
+        made = [
+            [score(writes(W_V[0, g], W_O[0, g]), reads[kind](*parts[h])) for h in heads]
+            for g in heads
+        ]
         made = torch.tensor(made, dtype=W_Q.dtype)
         return made.T if flip else made
 
@@ -45,12 +52,18 @@ def cyclic(A_and_factors, B):
 
 
 TABLE_MISTAKES = {
-    "for K, W_QK must be transposed: the key is what stands on its right": table({**RIGHT, "K": RIGHT["Q"]}),
-    "for Q, W_QK must not be transposed: the query stands on its left": table({**RIGHT, "Q": RIGHT["K"]}),
+    "for K, W_QK must be transposed: the key is what stands on its right": table(
+        {**RIGHT, "K": RIGHT["Q"]}
+    ),
+    "for Q, W_QK must not be transposed: the query stands on its left": table(
+        {**RIGHT, "Q": RIGHT["K"]}
+    ),
     "Q and K are exchanged": table({**RIGHT, "Q": RIGHT["K"], "K": RIGHT["Q"]}),
     "W_OV of the layer-1 head is transposed": table({**RIGHT, "V": lambda QK, OV: OV.T}),
     "W_OV of the layer-0 head is transposed": table(RIGHT, lambda V, out: (V @ out).T),
-    "the order is reversed: the layer-0 head comes first": table(RIGHT, score=lambda A, B: score(B, A)),
+    "the order is reversed: the layer-0 head comes first": table(
+        RIGHT, score=lambda A, B: score(B, A)
+    ),
     "the factors were moved around the circle; a trace allows that, the Frobenius norm does not": (
         table(RIGHT, lambda V, out: (V, out), cyclic)
     ),
@@ -65,7 +78,9 @@ def chance(d_model, d_head, samples, generator, draw=torch.randn, full=False, re
     def head():
         if full:
             return draw(d_model, d_model, generator=generator)
-        return draw(d_model, d_head, generator=generator) @ draw(d_head, d_model, generator=generator)
+        return draw(d_model, d_head, generator=generator) @ draw(
+            d_head, d_model, generator=generator
+        )
 
     values = [score(head(), head()) for _ in range(1 if repeat else samples)]
     return torch.tensor(values * (samples if repeat else 1))
@@ -112,14 +127,17 @@ def terms(parts, W_Q, W_K, scale=5**0.5, flip=False, diagonal=False):
 
 
 def circuit(model, mover, looker, ov=lambda V, out: V @ out, qk=lambda Q, K: Q @ K.T, flip=False):
-    """k_composition_circuit with one thing changed. W_V, W_O are taken from `mover`, W_Q, W_K from `looker`."""
+    """k_composition_circuit with one thing changed. W_V, W_O are taken from `mover`, W_Q, W_K from
+    `looker`.
+    """
     W_E, V, out = (w.detach() for w in (model.W_E, model.W_V[mover], model.W_O[mover]))
     made = W_E @ qk(model.W_Q[looker].detach(), model.W_K[looker].detach()) @ (W_E @ ov(V, out)).T
     return made.T if flip else made
 
 
 def run_kept(model, tokens, kept, name: str | None = None) -> Tensor:
-    """The long way: patterns forced to those of the full run, every head (layer, head) not in `kept` really zeroed.
+    """The long way: patterns forced to those of the full run, every head (layer, head) not in
+    `kept` really zeroed.
 
     Returns the logits, or the activation called `name`.
     """
@@ -133,7 +151,10 @@ def run_kept(model, tokens, kept, name: str | None = None) -> Tensor:
         z[:, :, [head for head in range(z.shape[2]) if (layer, head) not in kept]] = 0
         return z
 
-    hooks = [(lambda n: n.endswith("hook_pattern"), force), (lambda n: n.endswith("hook_z"), zero_others)]
+    hooks = [
+        (lambda n: n.endswith("hook_pattern"), force),
+        (lambda n: n.endswith("hook_z"), zero_others),
+    ]
     logits, cache = model.run_with_cache(tokens, fwd_hooks=hooks)
     return cache[name] if name else logits.detach()
 
@@ -149,7 +170,11 @@ def paths(model, tokens, virtual=1.0, order="gh", patterns=(0, 1), twice=False, 
 
     first = [move(0, g, stream) for g in heads]
     second = [move(1, h, stream + sum(first) if twice else stream) for h in heads]
-    pairs = [(g, h) for g in heads for h in heads] if order == "gh" else [(g, h) for h in heads for g in heads]
+    pairs = (
+        [(g, h) for g in heads for h in heads]
+        if order == "gh"
+        else [(g, h) for h in heads for g in heads]
+    )
     both = [virtual * move(1, h, first[g]) for g, h in pairs]
     labels = ["direct", *(f"{layer}.{h}" for layer in (0, 1) for h in heads)]
     labels += [f"0.{g}>1.{h}" for g in heads for h in heads]
@@ -158,10 +183,14 @@ def paths(model, tokens, virtual=1.0, order="gh", patterns=(0, 1), twice=False, 
 
 
 PATH_MISTAKES = {
-    "the virtual heads are missing: layer 1 also moves what layer 0 wrote": partial(paths, virtual=0.0),
+    "the virtual heads are missing: layer 1 also moves what layer 0 wrote": partial(
+        paths, virtual=0.0
+    ),
     "the virtual heads are in another order than their labels": partial(paths, order="hg"),
     "the patterns of the two layers are exchanged": partial(paths, patterns=(1, 0)),
-    "layer 1 reads the whole stream, so the virtual heads are counted twice": partial(paths, twice=True),
+    "layer 1 reads the whole stream, so the virtual heads are counted twice": partial(
+        paths, twice=True
+    ),
     "the paths were not unembedded": partial(paths, unembed=False),
 }
 
@@ -178,7 +207,9 @@ def importance(model, tokens, force=True, keep_replaced=False, start=0.0, rounds
             return saved[hook.name]
 
         hooks = [(lambda n: n.endswith("attn_out"), swap)]
-        hooks += [(lambda n: n.endswith("hook_pattern"), lambda pattern, hook: full[hook.name])] * force
+        hooks += [
+            (lambda n: n.endswith("hook_pattern"), lambda pattern, hook: full[hook.name])
+        ] * force
         made.append(model.run_with_hooks(tokens, hooks).detach())
         saved = now
     return torch.stack(made)

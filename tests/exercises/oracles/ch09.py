@@ -1,4 +1,5 @@
-"""The slow, obvious oracles of chapter 9: really zeroing W_O, a forward pass in loops, the exact loss of planted heads.
+"""The slow, obvious oracles of chapter 9: really zeroing W_O, a forward pass in loops, the exact
+loss of planted heads.
 
 Options make the mistakes: each changes one thing.
 """
@@ -15,7 +16,9 @@ from tests.exercises.checking import expect
 
 
 class Tried:
-    """What a hook made of one activation. A hook that makes the same of it is equal: so mistakes can be recognised."""
+    """What a hook made of one activation. A hook that makes the same of it is equal: so mistakes
+    can be recognised.
+    """
 
     def __init__(self, activation, got):
         self.activation, self.got = activation, got
@@ -25,17 +28,27 @@ class Tried:
 
 
 def apply(builder, activation, *args):
-    """What the hook builder(*args) makes of an activation; it must not change the activation or the arguments."""
+    """What the hook builder(*args) makes of an activation; it must not change the activation or the
+    arguments.
+    """
     activation = activation.clone()
-    before, kept = activation.clone(), [x.clone() if isinstance(x, torch.Tensor) else x for x in args]
+    before, kept = (
+        activation.clone(),
+        [x.clone() if isinstance(x, torch.Tensor) else x for x in args],
+    )
     hook = builder(*args)
     expect(callable(hook), f"expected a function fn(activation, hook), got {type(hook).__name__}")
     try:
         got = hook(activation, HookPoint("blocks.1.attn.hook_z"))
     except Exception as error:
-        raise Wrong(f"the hook that it built: {describe(error)}", own_line(error, builder.path)) from None
+        raise Wrong(
+            f"the hook that it built: {describe(error)}", own_line(error, builder.path)
+        ) from None
     builder.calls[-1] = (builder.calls[-1][0], Tried(before, got))
-    expect(same(activation, before), "the hook changed the activation in place; it must return a new tensor")
+    expect(
+        same(activation, before),
+        "the hook changed the activation in place; it must return a new tensor",
+    )
     expect(all(same(a, b) for a, b in zip(args, kept)), "the hook changed the reference in place")
     expect(got is not None, "the hook that it built returned None: is the `return` missing?")
     return got
@@ -51,9 +64,15 @@ def silenced(model, heads):
 
 
 def cost(model, repeats, heads, kind="zero", minus=1.0, everywhere=False, keep=False, late=False):
-    """joint_ablation the long way. Kinds other than "zero": what the heads write is worked out and put in their place."""
+    """joint_ablation the long way. Kinds other than "zero": what the heads write is worked out and
+    put in their place.
+    """
     if keep:
-        every = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
+        every = [
+            (layer, head)
+            for layer in range(model.cfg.n_layers)
+            for head in range(model.cfg.n_heads)
+        ]
         heads = [head for head in every if head not in heads]
     logits = model(repeats.tokens).detach()
     if kind == "zero" and not late:
@@ -64,7 +83,9 @@ def cost(model, repeats, heads, kind="zero", minus=1.0, everywhere=False, keep=F
 
 
 def replaced(model, tokens, heads, kind, late):
-    """The logits if each of `heads` writes something else. late: the last stream is changed, when all layers have read."""
+    """The logits if each of `heads` writes something else. late: the last stream is changed, when
+    all layers have read.
+    """
     _, clean = model.run_with_cache(tokens)
     stream = clean["blocks.0.hook_resid_pre"]
     for layer in range(model.cfg.n_layers):
@@ -95,7 +116,9 @@ def slow_loss(logits, repeats, everywhere=False):
     losses = []
     for row, known, tokens in zip(logits, repeats.predictable, repeats.tokens):
         positions = [p for p in range(len(tokens) - 1) if everywhere or known[p]]
-        losses.append(row.logsumexp(dim=-1)[positions] - row[positions, tokens[[p + 1 for p in positions]]])
+        losses.append(
+            row.logsumexp(dim=-1)[positions] - row[positions, tokens[[p + 1 for p in positions]]]
+        )
     return torch.cat(losses).mean().item()
 
 
@@ -106,19 +129,26 @@ def exact_loss(s, d_vocab=20):
 
 @torch.no_grad()
 def by_hand(model, tokens, heads):
-    """The logits, head by head, with the patterns of the undisturbed run and with `heads` writing nothing."""
+    """The logits, head by head, with the patterns of the undisturbed run and with `heads` writing
+    nothing.
+    """
     _, cache = model.run_with_cache(tokens)
     stream = model.W_E[tokens]
     for layer in range(model.cfg.n_layers):
         read, pattern = stream.clone(), cache[f"blocks.{layer}.attn.hook_pattern"]
         for head in range(model.cfg.n_heads):
             if (layer, head) not in heads:
-                stream = stream + pattern[:, head] @ read @ model.W_V[layer, head] @ model.W_O[layer, head]
+                stream = (
+                    stream
+                    + pattern[:, head] @ read @ model.W_V[layer, head] @ model.W_O[layer, head]
+                )
     return stream @ model.W_U
 
 
 def without(model, tokens, heads, layers=(), values=False):
-    """Zero the heads; the patterns of these layers are forced to those of the undisturbed run, and the values too."""
+    """Zero the heads; the patterns of these layers are forced to those of the undisturbed run, and
+    the values too.
+    """
     _, cache = model.run_with_cache(tokens)
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in layers]
     names += [f"blocks.{layer}.attn.hook_v" for layer in layers if values]
@@ -128,15 +158,20 @@ def without(model, tokens, heads, layers=(), values=False):
 
 @torch.no_grad()
 def last_pattern_everywhere(model, tokens, heads):
-    """What a lambda in a loop does that names the loop's variable: every layer gets the patterns of the last one."""
+    """What a lambda in a loop does that names the loop's variable: every layer gets the patterns of
+    the last one.
+    """
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
     last = model.run_with_cache(tokens, names)[1][names[-1]]
-    return silenced(model, heads).run_with_hooks(tokens, [(name, lambda x, hook: last.clone()) for name in names])
+    return silenced(model, heads).run_with_hooks(
+        tokens, [(name, lambda x, hook: last.clone()) for name in names]
+    )
 
 
 @torch.no_grad()
 def pattern_without(model, tokens, sources, target, side="k", factor=0.0, only=False):
-    """targeted_ablation the long way: q or k of a run with the sources' W_O times `factor`, the other of a clean run.
+    """targeted_ablation the long way: q or k of a run with the sources' W_O times `factor`, the
+    other of a clean run.
 
     only: just the sources' share, the mistake of keeping what should go.
     """
@@ -148,7 +183,10 @@ def pattern_without(model, tokens, sources, target, side="k", factor=0.0, only=F
     caches = {False: model.run_with_cache(tokens)[1], True: changed.run_with_cache(tokens)[1]}
     q, k = (caches[part in side][names[part]][:, :, head] for part in "qk")
     if only:
-        q, k = (caches[False][names[p]][:, :, head] - x if p in side else x for p, x in zip("qk", (q, k)))
+        q, k = (
+            caches[False][names[p]][:, :, head] - x if p in side else x
+            for p, x in zip("qk", (q, k))
+        )
     scores = q @ k.mT / model.cfg.d_head**0.5
     later = torch.ones(scores.shape[-2:]).triu(1) > 0
     return scores.masked_fill(later, -math.inf).softmax(dim=-1)
@@ -203,7 +241,10 @@ def others_zero(new, heads):
 def single(model, repeats, kind="zero", **options):
     heads = range(model.cfg.n_heads)
     return torch.tensor(
-        [[cost(model, repeats, [(layer, h)], kind, **options) for h in heads] for layer in range(model.cfg.n_layers)]
+        [
+            [cost(model, repeats, [(layer, h)], kind, **options) for h in heads]
+            for layer in range(model.cfg.n_layers)
+        ]
     )
 
 
@@ -214,7 +255,9 @@ def one_after_another(model, repeats, kind="zero"):
 
 def aimed(change):
     """A wrong targeted_ablation: change(sources, target, side) -> what it aims at instead."""
-    return lambda model, tokens, sources, target, side="k": pattern_without(model, tokens, *change(sources, target, side))
+    return lambda model, tokens, sources, target, side="k": pattern_without(
+        model, tokens, *change(sources, target, side)
+    )
 
 
 def even(model, tokens, sources, target, side="k"):
@@ -225,15 +268,21 @@ def even(model, tokens, sources, target, side="k"):
 
 TARGET_MISTAKES = {
     "all of the target's keys (or queries) were set to 0; only the sources' share goes": even,
-    "the pattern of the undisturbed run was returned": aimed(lambda s, target, side: (s, target, "")),
-    "the sources were taken out of queries and keys; out of one only": aimed(lambda s, target, side: (s, target, "qk")),
+    "the pattern of the undisturbed run was returned": aimed(
+        lambda s, target, side: (s, target, "")
+    ),
+    "the sources were taken out of queries and keys; out of one only": aimed(
+        lambda s, target, side: (s, target, "qk")
+    ),
     "keys and queries are exchanged, or it was always the queries": aimed(
         lambda s, target, side: (s, target, "q" if side == "k" else "k")
     ),
     "`side` was ignored": aimed(lambda s, target, side: (s, target, "k")),
     "only the first source was taken out": aimed(lambda s, target, side: (s[:1], target, side)),
     "only the last source was taken out": aimed(lambda s, target, side: (s[-1:], target, side)),
-    "the pattern of another head was returned": aimed(lambda s, target, side: (s, (1, (target[1] + 1) % 3), side)),
+    "the pattern of another head was returned": aimed(
+        lambda s, target, side: (s, (1, (target[1] + 1) % 3), side)
+    ),
     "the sources were added once more, not taken out": partial(pattern_without, factor=2.0),
     "only the sources' share was kept, not taken out": partial(pattern_without, only=True),
 }

@@ -1,4 +1,6 @@
-"""Chapter 10 the slow way: the whole model in explicit matrices, one sequence and one head at a time, and the mistakes."""
+"""Chapter 10 the slow way: the whole model in explicit matrices, one sequence and one head at a
+time, and the mistakes.
+"""
 
 import functools
 import math
@@ -9,40 +11,71 @@ from minitransformer import Transformer, repeated_tokens
 from minitransformer.planted import induction_model, pointer_model, three_composers
 from solutions.ch10_direct_and_indirect import ASK, NO, POINT, START, YES, two_way_model
 
-READERS = {"direct": ["logits"], "via patterns": ["q", "k"], "via values": ["v"], "via queries": ["q"], "via keys": ["k"]}
+READERS = {
+    "direct": ["logits"],
+    "via patterns": ["q", "k"],
+    "via values": ["v"],
+    "via queries": ["q"],
+    "via keys": ["k"],
+}
 
 
 def attend(model: Transformer, at: tuple, n: int, x_q, x_k):
-    """The pattern [query, key] of head `at` if its queries are made from x_q [pos, d_model] and its keys from x_k."""
+    """The pattern [query, key] of head `at` if its queries are made from x_q [pos, d_model] and its
+    keys from x_k.
+    """
     if model.cfg.positional_embedding_type == "shortformer":
         x_q, x_k = x_q + model.W_pos[:n], x_k + model.W_pos[:n]
     scores = (x_q @ model.W_Q[at]) @ (x_k @ model.W_K[at]).T / math.sqrt(model.cfg.d_head)
-    rows = [torch.cat([scores[i, : i + 1].softmax(0), torch.zeros(n - i - 1).to(scores)]) for i in range(n)]
+    rows = [
+        torch.cat([scores[i, : i + 1].softmax(0), torch.zeros(n - i - 1).to(scores)])
+        for i in range(n)
+    ]
     return torch.stack(rows)
 
 
 def start(model: Transformer, row):
     stream = model.W_E[row]
-    return stream if model.cfg.positional_embedding_type == "shortformer" else stream + model.W_pos[: len(row)]
+    return (
+        stream
+        if model.cfg.positional_embedding_type == "shortformer"
+        else stream + model.W_pos[: len(row)]
+    )
 
 
 def two_layers(model: Transformer, tokens, head: int, missing: list[str]):
-    """Logits if the output of head 0.`head` is missing from what these readers see: "q", "k", "v" of layer 1, "logits"."""
+    """Logits if the output of head 0.`head` is missing from what these readers see: "q", "k", "v"
+    of layer 1, "logits".
+    """
     logits = []
     for row in tokens:
         n, x = len(row), start(model, row)
-        out = [attend(model, (0, h), n, x, x) @ x @ model.W_V[0, h] @ model.W_O[0, h] for h in range(model.cfg.n_heads)]
+        out = [
+            attend(model, (0, h), n, x, x) @ x @ model.W_V[0, h] @ model.W_O[0, h]
+            for h in range(model.cfg.n_heads)
+        ]
         full = x + sum(out)
-        sees = {reader: full - out[head] if reader in missing else full for reader in ("q", "k", "v", "logits")}
+        sees = {
+            reader: full - out[head] if reader in missing else full
+            for reader in ("q", "k", "v", "logits")
+        }
         stream = sees["logits"]
         for h in range(model.cfg.n_heads):
-            stream = stream + attend(model, (1, h), n, sees["q"], sees["k"]) @ sees["v"] @ model.W_V[1, h] @ model.W_O[1, h]
+            stream = (
+                stream
+                + attend(model, (1, h), n, sees["q"], sees["k"])
+                @ sees["v"]
+                @ model.W_V[1, h]
+                @ model.W_O[1, h]
+            )
         logits.append(stream @ model.W_U)
     return torch.stack(logits)
 
 
 def ledger_of_two_layers(model: Transformer, tokens, head: int, metric) -> dict:
-    """The ledger of a layer-0 head: which readers miss it. The interaction: q, k and v miss it, less each alone."""
+    """The ledger of a layer-0 head: which readers miss it. The interaction: q, k and v miss it,
+    less each alone.
+    """
     undisturbed = metric(two_layers(model, tokens, head, []))
 
     def change(*missing):
@@ -54,10 +87,11 @@ def ledger_of_two_layers(model: Transformer, tokens, head: int, metric) -> dict:
 
 
 def by_hand(model: Transformer, tokens, patterns=None, silent=None, mix=None):
-    """Any number of layers: logits, patterns, streams, and what the silent head would have written [batch, pos, d_model].
+    """Any number of layers: logits, patterns, streams, and what the silent head would have written
+    [batch, pos, d_model].
 
-    patterns {(row, layer, head): A}: force these. silent: a head that writes nothing.
-    mix(row, layer, own) -> the stream that q and the one that k read, where `own` is the stream of this run.
+    patterns {(row, layer, head): A}: force these. silent: a head that writes nothing. mix(row,
+    layer, own) -> the stream that q and the one that k read, where `own` is the stream of this run.
     """
     logits, seen, streams, written = [], {}, {}, []
     for b, row in enumerate(tokens):
@@ -66,7 +100,11 @@ def by_hand(model: Transformer, tokens, patterns=None, silent=None, mix=None):
             streams[b, layer], added = stream, 0
             x_q, x_k = mix(b, layer, stream) if mix else (stream, stream)
             for h in range(model.cfg.n_heads):
-                A = patterns[b, layer, h] if patterns else attend(model, (layer, h), len(row), x_q, x_k)
+                A = (
+                    patterns[b, layer, h]
+                    if patterns
+                    else attend(model, (layer, h), len(row), x_q, x_k)
+                )
                 out = A @ stream @ model.W_V[layer, h] @ model.W_O[layer, h]
                 seen[b, layer, h] = A
                 if (layer, h) == silent:
@@ -79,13 +117,21 @@ def by_hand(model: Transformer, tokens, patterns=None, silent=None, mix=None):
 
 
 def ledger_of_any(model: Transformer, tokens, head: tuple, metric) -> dict:
-    """The ledger in any number of layers, from its definition, for a metric that is linear in the logits."""
+    """The ledger in any number of layers, from its definition, for a metric that is linear in the
+    logits.
+    """
     logits, clean, _, _ = by_hand(model, tokens)
     removed_logits, removed, _, written = by_hand(model, tokens, silent=head)
-    own = written @ model.W_U  # what the unembedding makes of the head: its direct logit attribution
+    # what the unembedding makes of the head: its direct logit attribution
+    own = written @ model.W_U
     steered = by_hand(model, tokens, patterns=removed)[0]
     frozen = by_hand(model, tokens, patterns=clean, silent=head)[0] + own
-    runs = {"direct": logits - own, "via patterns": steered, "via values": frozen, "total": removed_logits}
+    runs = {
+        "direct": logits - own,
+        "via patterns": steered,
+        "via values": frozen,
+        "total": removed_logits,
+    }
     ledger = {way: metric(run) - metric(logits) for way, run in runs.items()}
     both = metric(removed_logits + own) - metric(logits)
     ledger["interaction"] = both - ledger["via patterns"] - ledger["via values"]
@@ -93,13 +139,21 @@ def ledger_of_any(model: Transformer, tokens, head: tuple, metric) -> dict:
 
 
 def query_key_of_any(model: Transformer, tokens, head: tuple, metric) -> dict:
-    """Via queries, via keys and both, in any number of layers: q and k read streams of two different runs."""
+    """Via queries, via keys and both, in any number of layers: q and k read streams of two
+    different runs.
+    """
     logits, _, clean, _ = by_hand(model, tokens)
     removed = by_hand(model, tokens, silent=head)[2]
-    sides = {"via queries": (removed, clean), "via keys": (clean, removed), "both": (removed, removed)}
+    sides = {
+        "via queries": (removed, clean),
+        "via keys": (clean, removed),
+        "both": (removed, removed),
+    }
     effects = {}
     for way, (q, k) in sides.items():
-        mixed = by_hand(model, tokens, mix=lambda b, layer, own, q=q, k=k: (q[b, layer], k[b, layer]))[0]
+        mixed = by_hand(
+            model, tokens, mix=lambda b, layer, own, q=q, k=k: (q[b, layer], k[b, layer])
+        )[0]
         effects[way] = metric(mixed) - metric(logits)
     return effects
 
@@ -108,9 +162,13 @@ def query_key_of_any(model: Transformer, tokens, head: tuple, metric) -> dict:
 
 
 def on_repeats(model, batch=2, length=14, period=6):
-    """Model, tokens and metric: the mean of logit[next token] - logit[a token not in the row], where the next is known."""
+    """Model, tokens and metric: the mean of logit[next token] - logit[a token not in the row],
+    where the next is known.
+    """
     d_vocab = model.cfg.d_vocab
-    repeats = repeated_tokens(batch, length, d_vocab, (period, period), torch.Generator().manual_seed(7), prefix=2)
+    repeats = repeated_tokens(
+        batch, length, d_vocab, (period, period), torch.Generator().manual_seed(7), prefix=2
+    )
     tokens, known = repeats.tokens, repeats.predictable.clone()
     known[:, -1] = False
     right = tokens.roll(-1, dims=1)
@@ -118,7 +176,9 @@ def on_repeats(model, batch=2, length=14, period=6):
     wrong = absent[:, None].expand_as(right)
 
     def metric(logits):
-        return (logits.gather(-1, right[..., None]) - logits.gather(-1, wrong[..., None]))[..., 0][known].mean()
+        return (logits.gather(-1, right[..., None]) - logits.gather(-1, wrong[..., None]))[..., 0][
+            known
+        ].mean()
 
     return model.double(), tokens, metric
 
@@ -136,7 +196,9 @@ def first_against_second(logits):
 
 
 def evenly(tokens, read_from=9, s=10.0):
-    """The pointer model without its pointer attends evenly: the right token gets s times its share of what was read."""
+    """The pointer model without its pointer attends evenly: the right token gets s times its share
+    of what was read.
+    """
     rows, at = tokens.tolist(), range(read_from, tokens.shape[1] - 1)
     lost = [s * row[: i + 1].count(row[i + 1]) / (i + 1) - s for row in rows for i in at]
     return sum(lost) / len(lost)
@@ -144,7 +206,9 @@ def evenly(tokens, read_from=9, s=10.0):
 
 @functools.cache
 def planted_ledgers():
-    """(name, model, tokens, metric, head, its known direct, via patterns, via values, interaction and total)."""
+    """(name, model, tokens, metric, head, its known direct, via patterns, via values, interaction
+    and total).
+    """
     prompt, induction, pointer = (
         torch.tensor([[START, POINT, ASK]]),
         on_repeats(induction_model(14, 14)),
@@ -162,10 +226,21 @@ def planted_ledgers():
     composers, tokens = three_composers().double(), torch.tensor([[0, 1, 2, 1, 0, 2, 2, 1]])
     for number, way in enumerate((1, 1, 2)):  # by Q, by K: via patterns; by V: via values
         without = two_layers(composers, tokens, number, ["q", "k", "v", "logits"])
-        known = [0.0] * 4 + [(first_against_second(without) - first_against_second(composers(tokens))).item()]
+        known = [0.0] * 4 + [
+            (first_against_second(without) - first_against_second(composers(tokens))).item()
+        ]
         known[way] = known[4]
         assert abs(known[4]) > 0.1
-        cases.append((f"three composers, 0.{number}", composers, tokens, first_against_second, (0, number), known))
+        cases.append(
+            (
+                f"three composers, 0.{number}",
+                composers,
+                tokens,
+                first_against_second,
+                (0, number),
+                known,
+            )
+        )
     return cases
 
 
@@ -173,7 +248,9 @@ def planted_ledgers():
 
 
 def runs(model: Transformer, tokens, head: tuple):
-    """Hooks that zero the head; logits and cache of both runs; hooks that put the head back, or take it off, at the end."""
+    """Hooks that zero the head; logits and cache of both runs; hooks that put the head back, or
+    take it off, at the end.
+    """
     layer, number = head
 
     def silence(z, hook):
@@ -194,7 +271,9 @@ def held(cache, *ends):
 
 
 def effect(hooks=None, sign=1, change=lambda after, before: after - before, at=lambda head: head):
-    """total_effect or direct_effect with something wrong: hooks(zero, clean, back, away) -> fwd_hooks."""
+    """total_effect or direct_effect with something wrong: hooks(zero, clean, back, away) ->
+    fwd_hooks.
+    """
 
     def function(model, tokens, head, metric):
         zero, (logits, clean), _, back, away = runs(model, tokens, at(head))
@@ -205,7 +284,9 @@ def effect(hooks=None, sign=1, change=lambda after, before: after - before, at=l
 
 
 def ledger(values=None, patterns=None, interaction=None, total=None, sign=1):
-    """effect_ledger with one entry wrong; each argument is a function of the runs or of the other entries."""
+    """effect_ledger with one entry wrong; each argument is a function of the runs or of the other
+    entries.
+    """
 
     def function(model, tokens, head, metric):
         zero, (logits, clean), (_, removed), back, away = runs(model, tokens, head)
@@ -243,12 +324,16 @@ LEDGER_MISTAKES = {
         values=lambda zero, P, P_removed, back: P + zero,
         interaction=lambda out, both, whole: whole - out["via patterns"] - out["via values"],
     ),
-    "the interaction still holds the effects via patterns and via values": ledger(interaction=lambda out, both, whole: both),
+    "the interaction still holds the effects via patterns and via values": ledger(
+        interaction=lambda out, both, whole: both
+    ),
     "all signs are turned round": ledger(sign=-1),
 }
 LAZY_MISTAKES = {
     "the interaction was taken to be what is left of the total; then the ledger closes whatever you measured": ledger(
-        interaction=lambda out, both, whole: whole - out["direct"] - out["via patterns"] - out["via values"]
+        interaction=lambda out, both, whole: (
+            whole - out["direct"] - out["via patterns"] - out["via values"]
+        )
     ),
     "the total was computed as a sum; measure it, so that the sum can be tested": ledger(
         total=lambda out: sum(out.values())
@@ -256,7 +341,9 @@ LAZY_MISTAKES = {
 }
 
 
-def query_key(q="hook_q", k="hook_k", extra=lambda zero, removed: [], both_is_sum=False, free=False):
+def query_key(
+    q="hook_q", k="hook_k", extra=lambda zero, removed: [], both_is_sum=False, free=False
+):
     """query_and_key_effects with something wrong."""
 
     def function(model, tokens, head, metric):

@@ -1,14 +1,17 @@
-"""What the checks of chapter 12 compare with: probes by their normal equations, means in loops, data with known answers.
+"""What the checks of chapter 12 compare with: probes by their normal equations, means in loops,
+data with known answers.
 
-Most functions take options whose defaults are right; any other value makes a mistake that a check must notice.
-"""
+Most functions take options whose defaults are right; any other value makes a mistake that a check
+must notice."""
 
 import torch
 from einops import einsum
 
 
 def probe_by_equations(x, labels, n_classes, ridge=1e-3, bias=True, free_bias=True, per_row=True):
-    """The minimum by its normal equations, in loops: the bias is one more column that is always 1. Defaults are right."""
+    """The minimum by its normal equations, in loops: the bias is one more column that is always 1.
+    Defaults are right.
+    """
     rows, d_model = x.shape
     size = d_model + bias
     padded = torch.cat([x.double(), torch.ones(rows, 1).double()], dim=1)[:, :size]
@@ -22,9 +25,15 @@ def probe_by_equations(x, labels, n_classes, ridge=1e-3, bias=True, free_bias=Tr
     return solved[:d_model], solved[d_model] if bias else torch.zeros(n_classes).double()
 
 
-def accuracy_by_rows(x, labels, n_classes, share=0.8, split="sequences", known_only=True, **options):
-    """held_out_accuracy, one row at a time. split: which rows fit and which test; anything but "sequences" is a mistake."""
-    places = [(b, i) for b in range(labels.shape[0]) for i in range(labels.shape[1]) if labels[b, i] >= 0]
+def accuracy_by_rows(
+    x, labels, n_classes, share=0.8, split="sequences", known_only=True, **options
+):
+    """held_out_accuracy, one row at a time. split: which rows fit and which test; anything but
+    "sequences" is a mistake.
+    """
+    places = [
+        (b, i) for b in range(labels.shape[0]) for i in range(labels.shape[1]) if labels[b, i] >= 0
+    ]
     last_fit, last_pos = int(share * labels.shape[0]), int(share * labels.shape[1])
     fit = [(b, i) for b, i in places if b < last_fit]
     test = [(b, i) for b, i in places if b >= last_fit]
@@ -40,7 +49,9 @@ def accuracy_by_rows(x, labels, n_classes, share=0.8, split="sequences", known_o
         cut = int(share * len(places))
         fit, test = places[:cut], places[cut:]
     if split == "positions":
-        fit, test = ([at for at in places if (at[1] < last_pos) == first] for first in (True, False))
+        fit, test = (
+            [at for at in places if (at[1] < last_pos) == first] for first in (True, False)
+        )
     if not fit or not test:
         raise ValueError("nothing to fit or to test")
     pick = tuple(torch.tensor(axis) for axis in zip(*fit))
@@ -51,7 +62,9 @@ def accuracy_by_rows(x, labels, n_classes, share=0.8, split="sequences", known_o
 
 
 def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.0, of_means=False):
-    """class_means, label by label. minus_one, of_means: the mistakes of -1 in the overall mean, and of the mean of means."""
+    """class_means, label by label. minus_one, of_means: the mistakes of -1 in the overall mean, and
+    of the mean of means.
+    """
     rows, flat = x.reshape(-1, x.shape[-1]), labels.flatten()
     overall = rows.mean(dim=0) if minus_one else rows[flat >= 0].mean(dim=0)
     means = torch.full((n_classes, x.shape[-1]), empty, dtype=x.dtype)
@@ -66,7 +79,9 @@ def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.
 
 
 def erased_by_loops(x, labels, n_classes, offset=True, others=False, all_gone=False, **options):
-    """erase, place by place. offset False: the whole class mean is taken; others: -1 is treated as the last class."""
+    """erase, place by place. offset False: the whole class mean is taken; others: -1 is treated as
+    the last class.
+    """
     means, result = means_by_loops(x, labels, n_classes, centred=offset, **options), x.clone()
     overall = x[labels >= 0].mean(dim=0)
     for at in torch.cartesian_prod(*(torch.arange(n) for n in labels.shape)):
@@ -77,7 +92,9 @@ def erased_by_loops(x, labels, n_classes, offset=True, others=False, all_gone=Fa
 
 
 def planted_rows(labels, n_classes, d_model=12, noise=0.1, seed=0):
-    """x [..., d_model] that holds the labels along random directions, off-centre, with a little noise. -1: noise alone."""
+    """x [..., d_model] that holds the labels along random directions, off-centre, with a little
+    noise. -1: noise alone.
+    """
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(n_classes, d_model, generator=generator).double()
     held = directions[labels] * (labels >= 0)[..., None]
@@ -85,13 +102,21 @@ def planted_rows(labels, n_classes, d_model=12, noise=0.1, seed=0):
 
 
 def layer_1_by_hand(model, stream, pos_embed):
-    """The last layer of a two-layer model, written out: stream [batch, pos, d_model] -> logits and pattern."""
+    """The last layer of a two-layer model, written out: stream [batch, pos, d_model] -> logits and
+    pattern.
+    """
     x, later = stream + pos_embed, torch.ones(stream.shape[1], stream.shape[1]).triu(1) > 0
     q, k = (
-        einsum(x, W[1], "batch pos d_model, head d_model d_head -> batch pos head d_head") for W in (model.W_Q, model.W_K)
+        einsum(x, W[1], "batch pos d_model, head d_model d_head -> batch pos head d_head")
+        for W in (model.W_Q, model.W_K)
     )
-    v = einsum(stream, model.W_V[1], "batch pos d_model, head d_model d_head -> batch pos head d_head")
-    scores = einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key") / q.shape[-1] ** 0.5
+    v = einsum(
+        stream, model.W_V[1], "batch pos d_model, head d_model d_head -> batch pos head d_head"
+    )
+    scores = (
+        einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
+        / q.shape[-1] ** 0.5
+    )
     pattern = scores.masked_fill(later, -torch.inf).softmax(dim=-1)
     z = einsum(pattern, v, "batch head query key, batch key head d_head -> batch query head d_head")
     out = einsum(z, model.W_O[1], "batch pos head d_head, head d_head d_model -> batch pos d_model")

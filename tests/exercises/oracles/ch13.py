@@ -1,4 +1,6 @@
-"""The slow oracles of chapter 13: circuits run layer by layer with every replaced output worked out, metrics in loops."""
+"""The slow oracles of chapter 13: circuits run layer by layer with every replaced output worked
+out, metrics in loops.
+"""
 
 import functools
 import math
@@ -11,7 +13,11 @@ from minitransformer.data import Repeats, repeated_tokens
 from tests.exercises.checking import expect
 
 HEADS = list(product(range(2), range(2)))
-SMALL = Transformer(ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=14, n_ctx=10), seed=7).double().requires_grad_(False)
+SMALL = (
+    Transformer(ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=14, n_ctx=10), seed=7)
+    .double()
+    .requires_grad_(False)
+)
 for name in ("W_O", "W_U"):
     SMALL.get_parameter(name).mul_(3)  # so that every head matters
 REPEATS = repeated_tokens(5, 10, 14, (2, 5), torch.Generator().manual_seed(1))
@@ -38,7 +44,9 @@ def instead_of(out, kind):
 
 
 def replaced(model, tokens, heads, kind):
-    """The logits if each of `heads` writes something else, layer by layer; what, comes from an undisturbed run."""
+    """The logits if each of `heads` writes something else, layer by layer; what, comes from an
+    undisturbed run.
+    """
     _, clean = model.run_with_cache(tokens)
     stream = clean["blocks.0.hook_resid_pre"]
     for layer in range(model.cfg.n_layers):
@@ -64,7 +72,8 @@ def surprise(token):
     return lambda logits, repeats: -logits.log_softmax(dim=-1)[:, 4:, token].mean()
 
 
-SURPRISE = surprise(11)  # chosen so that greedy and other searches differ, and one head works against it
+# chosen so that greedy and other searches differ, and one head works against it
+SURPRISE = surprise(11)
 
 
 def spoken_against(logits, repeats):
@@ -91,13 +100,20 @@ def right_by_loops(logits, repeats, next_token=1, everywhere=False, baseline="me
                 values = scale(row[p]) if scale else row[p]
                 right = values[tokens[p + next_token]]
                 others = torch.cat([values[: tokens[p + 1]], values[tokens[p + 1] + 1 :]])
-                low = {"mean": values.mean(), "none": 0.0, "best": others.max(), "others": others.mean()}[baseline]
+                low = {
+                    "mean": values.mean(),
+                    "none": 0.0,
+                    "best": others.max(),
+                    "others": others.mean(),
+                }[baseline]
                 gaps.append(right - low)
     return torch.stack(gaps).mean()
 
 
 def loss_share(k, copies=2, s=10.0):
-    """Exact faithfulness by -loss of k of TWINS' induction heads, with the previous-token head; "zero"."""
+    """Exact faithfulness by -loss of k of TWINS' induction heads, with the previous-token head;
+    "zero".
+    """
     empty, whole = exact_loss(0.0), exact_loss(copies * s)
     return (empty - exact_loss(k * s)) / (empty - whole)
 
@@ -115,19 +131,28 @@ def gate_metric(gate):
 def gate(kind):
     """A gate with its clean prompt as a batch: (model, repeats, metric)."""
     made = planted.gate_model(kind)
-    return made.model.requires_grad_(False), Repeats(made.clean, made.clean > 0, None, None), gate_metric(made)
+    return (
+        made.model.requires_grad_(False),
+        Repeats(made.clean, made.clean > 0, None, None),
+        gate_metric(made),
+    )
 
 
 @functools.cache
 def slopes_by_steps(model, repeats, metric, kind="mean", step=1e-4, power=1.0, ablate=True):
-    """head_attribution by going a little way towards ablation and a little way back: [layer, head]."""
+    """head_attribution by going a little way towards ablation and a little way back: [layer,
+    head].
+    """
     table = torch.zeros(model.cfg.n_layers, model.cfg.n_heads, dtype=torch.float64)
     _, cache = model.run_with_cache(repeats.tokens, lambda name: name.endswith("hook_z"))
     for layer, head in product(*(range(n) for n in table.shape)):
         name, z = f"blocks.{layer}.attn.hook_z", cache[f"blocks.{layer}.attn.hook_z"]
         target = {
             "zero": lambda z: torch.zeros_like(z),
-            "mean": lambda z: sum(z[b, p] for b in range(len(z)) for p in range(z.shape[1])) / z[:, :, 0, 0].numel(),
+            "mean": lambda z: (
+                sum(z[b, p] for b in range(len(z)) for p in range(z.shape[1]))
+                / z[:, :, 0, 0].numel()
+            ),
             "mean per position": lambda z: sum(z[b] for b in range(len(z))) / len(z),
             "resample": lambda z: torch.stack([z[b - 1] for b in range(len(z))]),
         }[kind](z)

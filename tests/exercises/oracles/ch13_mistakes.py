@@ -12,7 +12,9 @@ SETS = [[], [(0, 1)], [(1, 0)], [(0, 1), (1, 0)], [(0, 0)]]
 
 def circuit_run(model, tokens, keep, ablation="mean", cache=None, change=None):
     """run_circuit the long way; change: what to make of the list of heads outside."""
-    outside = [(layer, h) for layer in range(2) for h in range(model.cfg.n_heads) if (layer, h) not in keep]
+    outside = [
+        (layer, h) for layer in range(2) for h in range(model.cfg.n_heads) if (layer, h) not in keep
+    ]
     lost = change(outside) if change else outside
     return o.logits_of(frozenset(HEADS) - set(lost), ablation)
 
@@ -28,7 +30,11 @@ def means_on_the_way(model, tokens, keep, ablation="mean", cache=None):
         lost = [h for h in range(2) if (layer, h) not in keep]
 
         def ablate(z, hook, lost=lost):
-            means = {"mean": z.mean((0, 1)), "mean per position": z.mean(0), "resample": z.roll(1, 0)}[ablation]
+            means = {
+                "mean": z.mean((0, 1)),
+                "mean per position": z.mean(0),
+                "resample": z.roll(1, 0),
+            }[ablation]
             z[:, :, lost] = means.expand_as(z)[:, :, lost].clone()
             return z
 
@@ -41,18 +47,38 @@ def shares(model, repeats, circuits, metric, ablation="mean", formula=None, inve
     return o.share(circuits, metric, ablation, formula)
 
 
-def both(model, repeats, circuit, knocked_out, metric, ablation="mean", swap=False, make=None, intact=False):
+def both(
+    model,
+    repeats,
+    circuit,
+    knocked_out,
+    metric,
+    ablation="mean",
+    swap=False,
+    make=None,
+    intact=False,
+):
     """completeness on SMALL; the options are the mistakes."""
     columns = []
     for heads in (circuit, HEADS):
         without = [[h for h in heads if h not in K] for K in knocked_out]
         without = [make(heads, K) for K in knocked_out] if make else without
-        columns.append(o.share([heads] * len(SETS) if intact and heads == HEADS else without, metric, ablation))
+        columns.append(
+            o.share([heads] * len(SETS) if intact and heads == HEADS else without, metric, ablation)
+        )
     return torch.stack(columns[::-1] if swap else columns, dim=1)
 
 
 def worth(
-    model, repeats, circuit, metric, ablation="mean", alone=True, pick=lambda x: max(x, key=abs), whole=False, first=-1
+    model,
+    repeats,
+    circuit,
+    metric,
+    ablation="mean",
+    alone=True,
+    pick=lambda x: max(x, key=abs),
+    whole=False,
+    first=-1,
 ):
     """minimality on SMALL; the options are the mistakes."""
     values = {}
@@ -61,7 +87,8 @@ def worth(
         rest = [h for h in base if h != v]
         parts = [list(some) for n in range(len(rest) + 1) for some in combinations(rest, n)]
         gains = [
-            (o.share([[*part, v]], metric, ablation) - o.share([part], metric, ablation)).item() for part in parts
+            (o.share([[*part, v]], metric, ablation) - o.share([part], metric, ablation)).item()
+            for part in parts
         ]  # the last part is all of the rest
         values[v] = (gains[first], pick(gains)) if alone else (pick(gains), gains[first])
     return values
@@ -88,7 +115,18 @@ def grown(model, repeats, metric, ablation="mean"):
     return path[::-1]
 
 
-def found(model, repeats, method, metric, ablation="mean", share=0.95, choose=0, reverse=True, only=None, off=0):
+def found(
+    model,
+    repeats,
+    method,
+    metric,
+    ablation="mean",
+    share=0.95,
+    choose=0,
+    reverse=True,
+    only=None,
+    off=0,
+):
     """find_circuit on SMALL; the options are the mistakes."""
     path = removed_one_by_one(model, repeats, metric, ablation)[::-1]
     if (only or method) == "attribution":

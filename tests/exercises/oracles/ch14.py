@@ -1,4 +1,6 @@
-"""What the first half of chapter 14 is checked against: subspaces, heads and an induction transformer made another way."""
+"""What the first half of chapter 14 is checked against: subspaces, heads and an induction
+transformer made another way.
+"""
 
 import math
 
@@ -14,14 +16,24 @@ from solutions.ch14_by_hand import AT_REST, MATCH
 
 
 def independent_bases(d_model, widths, generator, finish=lambda x: torch.linalg.qr(x).Q):
-    """Each basis drawn on its own: orthonormal inside (or what `finish` makes of it), at no right angle to the others."""
-    return {name: finish(torch.randn(d_model, n, generator=generator)) for name, n in widths.items()}
+    """Each basis drawn on its own: orthonormal inside (or what `finish` makes of it), at no right
+    angle to the others.
+    """
+    return {
+        name: finish(torch.randn(d_model, n, generator=generator)) for name, n in widths.items()
+    }
 
 
 def one_basis(d_model, widths, generator, columns=None, shared=False):
-    """The right answer, except that the columns may be given, or every name may take the first ones."""
+    """The right answer, except that the columns may be given, or every name may take the first
+    ones.
+    """
     total = sum(widths.values())
-    columns = torch.linalg.qr(torch.randn(d_model, total, generator=generator)).Q if columns is None else columns(d_model)
+    columns = (
+        torch.linalg.qr(torch.randn(d_model, total, generator=generator)).Q
+        if columns is None
+        else columns(d_model)
+    )
     starts = [0 if shared else sum(list(widths.values())[:place]) for place in range(len(widths))]
     return {name: columns[:, start : start + n] for start, (name, n) in zip(starts, widths.items())}
 
@@ -56,7 +68,9 @@ def a_space(vocab=4, n=6):
 
 
 def head(query, key, value, out, scale=math.sqrt):
-    """A function (space, d_head) -> weights; query, key, value, out: space -> [d_model, n] basis vectors in order."""
+    """A function (space, d_head) -> weights; query, key, value, out: space -> [d_model, n] basis
+    vectors in order.
+    """
 
     def weights(space, d_head):
         scaled = MATCH * scale(d_head) * query(space)
@@ -93,19 +107,25 @@ LOOKING_MISTAKES = {
 
 NOTING_MISTAKES = {
     WRITES_TOKEN: head(*BACK, TOKEN, TOKEN),
-    "it moves the position, not the token": head(*BACK, part("position"), lambda space: space["previous"][:, [0] * 6]),
+    "it moves the position, not the token": head(
+        *BACK, part("position"), lambda space: space["previous"][:, [0] * 6]
+    ),
     "W_O was left at zero": head(*BACK, TOKEN, lambda space: 0 * space["previous"]),
 }
 
 MATCHING_MISTAKES = {
-    "the key reads the token that stands there, not the note: a duplicate-token head": head(TOKEN, TOKEN, TOKEN, OUTPUT),
+    "the key reads the token that stands there, not the note: a duplicate-token head": head(
+        TOKEN, TOKEN, TOKEN, OUTPUT
+    ),
     "query and key are the wrong way round": head(PREVIOUS, TOKEN, TOKEN, OUTPUT),
     NO_SCALE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, scale=lambda d_head: 1.0),
     TWICE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, scale=lambda d_head: d_head**-0.5),
 }
 
 COPYING_MISTAKES = {
-    "it copies the note: the token *before* the one that is looked at": head(TOKEN, PREVIOUS, PREVIOUS, OUTPUT),
+    "it copies the note: the token *before* the one that is looked at": head(
+        TOKEN, PREVIOUS, PREVIOUS, OUTPUT
+    ),
     WRITES_TOKEN: head(TOKEN, PREVIOUS, TOKEN, TOKEN),
     'it writes into "previous", which is not unembedded': head(TOKEN, PREVIOUS, TOKEN, PREVIOUS),
 }
@@ -123,7 +143,9 @@ def looks_for(weights, d_head):
 
 
 class SameHead:
-    """Weights of a head, equal to all others that mean the same: column c of W_Q and W_K may be used for anything."""
+    """Weights of a head, equal to all others that mean the same: column c of W_Q and W_K may be
+    used for anything.
+    """
 
     def __init__(self, weights, d_head):
         self.d_head = d_head
@@ -140,7 +162,9 @@ class SameHead:
 
 
 def by_coordinates(d_vocab, n_ctx, s, seed, wrong=""):
-    """The hand-built transformer on columns of the identity; `wrong` names one thing that is then different."""
+    """The hand-built transformer on columns of the identity; `wrong` names one thing that is then
+    different.
+    """
     model = planted.induction_model(d_vocab, n_ctx, s)
     space = planted.induction_spaces(d_vocab, n_ctx)
     with torch.no_grad():
@@ -170,7 +194,9 @@ def built(wrong=""):
         model = by_coordinates(d_vocab, n_ctx, s, seed, wrong)
         if wrong == "coordinates":
             return model
-        turn = torch.linalg.qr(torch.randn(2 * [model.cfg.d_model], generator=torch.Generator().manual_seed(seed))).Q
+        turn = torch.linalg.qr(
+            torch.randn(2 * [model.cfg.d_model], generator=torch.Generator().manual_seed(seed))
+        ).Q
         with torch.no_grad():
             for W in (model.W_E, model.W_pos, model.W_O):
                 W.copy_(W @ turn)
@@ -183,7 +209,11 @@ def built(wrong=""):
 
 def losses(model, period, length):
     """(losses where the next token is known, losses elsewhere) on sequences of one period."""
-    repeats = repeated_tokens(24, length, model.cfg.d_vocab, (period, period), torch.Generator().manual_seed(period))
+    repeats = repeated_tokens(
+        24, length, model.cfg.d_vocab, (period, period), torch.Generator().manual_seed(period)
+    )
     logits, known = model(repeats.tokens).detach()[:, :-1], repeats.predictable[:, :-1]
-    loss = cross_entropy(logits.flatten(0, 1), repeats.tokens[:, 1:].flatten(), reduction="none").view_as(known)
+    loss = cross_entropy(
+        logits.flatten(0, 1), repeats.tokens[:, 1:].flatten(), reduction="none"
+    ).view_as(known)
     return loss[known], loss[~known]

@@ -1,4 +1,6 @@
-"""The slow oracles of chapter 15: a small model with MLPs and LayerNorm, run place by place; probabilities one by one."""
+"""The slow oracles of chapter 15: a small model with MLPs and LayerNorm, run place by place;
+probabilities one by one.
+"""
 
 import functools
 import math
@@ -17,12 +19,14 @@ def seeded(seed=0):
 
 
 SMALL = Transformer(
-    ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=11, n_ctx=5, layer_norm=True, d_mlp=6), seed=3
-).double()  # fmt: skip
+    ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=11, n_ctx=5, layer_norm=True, d_mlp=6),
+    seed=3,
+).double()
 SMALL.requires_grad_(False)
 draw = torch.Generator().manual_seed(4)
 for name, parameter in SMALL.named_parameters():
-    if name.endswith(("_w", "_b")) or name.startswith("b_"):  # so that every LayerNorm and bias does something
+    # so that every LayerNorm and bias does something
+    if name.endswith(("_w", "_b")) or name.startswith("b_"):
         parameter += 0.3 * torch.randn(parameter.shape, generator=draw)
 for name in ("W_O", "W_out", "W_U"):
     SMALL.get_parameter(name).mul_(2)
@@ -42,7 +46,12 @@ def few_problems(size=7):
 FEW = few_problems()
 
 
-TABLE = list(zip(*(getattr(FEW, name).tolist() for name in ("a", "operator", "b", "split")), FEW.tokens[:, -1].tolist()))
+TABLE = list(
+    zip(
+        *(getattr(FEW, name).tolist() for name in ("a", "operator", "b", "split")),
+        FEW.tokens[:, -1].tolist(),
+    )
+)
 
 
 @functools.cache
@@ -50,7 +59,9 @@ def candidates(row, changed, trained=True, answer=True, each=True, only=True):
     """The counterfactuals of one problem of FEW, by going through all of them."""
     found = []
     for other, values in enumerate(TABLE):
-        differs = {name: values[i] != TABLE[row][i] for i, name in enumerate(("a", "operator", "b"))}
+        differs = {
+            name: values[i] != TABLE[row][i] for i, name in enumerate(("a", "operator", "b"))
+        }
         fits = (all if each else any)(differs[name] for name in changed)
         fits &= not (only and any(differs[name] for name in differs if name not in changed))
         fits &= not (answer and values[-1] == TABLE[row][-1])
@@ -60,7 +71,9 @@ def candidates(row, changed, trained=True, answer=True, each=True, only=True):
 
 
 def wrong_rows(kept, possible):
-    """Which problem is there without a counterfactual, or missing although it has one; possible: row -> candidates."""
+    """Which problem is there without a counterfactual, or missing although it has one; possible:
+    row -> candidates.
+    """
     for row, others in possible.items():
         if bool(others) != (row in kept):
             fault = (
@@ -84,7 +97,13 @@ def counterfactuals(problems, rows, changed, generator, pick=None, drop=True, **
     return torch.tensor(kept), torch.tensor(others)
 
 
-def effects(p_before, p_after, r, r_cf, formula=lambda P, Q, P_cf, Q_cf: ((Q_cf - P_cf) / P_cf + (P - Q) / Q) / 2):
+def effects(
+    p_before,
+    p_after,
+    r,
+    r_cf,
+    formula=lambda P, Q, P_cf, Q_cf: ((Q_cf - P_cf) / P_cf + (P - Q) / Q) / 2,
+):
     """E row by row; formula(P(r), P*(r), P(r'), P*(r'))."""
     flat = p_after.reshape(-1, *p_after.shape[-2:])
     values = [
@@ -95,26 +114,49 @@ def effects(p_before, p_after, r, r_cf, formula=lambda P, Q, P_cf, Q_cf: ((Q_cf 
     return torch.stack(values).reshape(p_after.shape[:-1])
 
 
-def forms(before, after, r, r_cf, double=True, log=lambda E: sum(map(math.log1p, E)) / len(E), half=True, sign=1, both=True):
+def forms(
+    before,
+    after,
+    r,
+    r_cf,
+    double=True,
+    log=lambda E: sum(map(math.log1p, E)) / len(E),
+    half=True,
+    sign=1,
+    both=True,
+):
     """effect_forms in loops: medians by sorting, log1p with math."""
     p, q = ((x.double() if double else x).softmax(dim=-1).double() for x in (before, after))
     E = effects(p, q, r, r_cf).reshape(-1, len(r)).tolist()
     flat = after.double().reshape(-1, *after.shape[-2:])
     base = before.double()
-    change = [[x[b, r_cf[b]] - base[b, r_cf[b]] - both * (x[b, r[b]] - base[b, r[b]]) for b in range(len(r))] for x in flat]
+    change = [
+        [
+            x[b, r_cf[b]] - base[b, r_cf[b]] - both * (x[b, r[b]] - base[b, r[b]])
+            for b in range(len(r))
+        ]
+        for x in flat
+    ]
     n = len(r)
-    middle = [(sorted(row)[(n - 1) // 2] + sorted(row)[n // 2 if half else (n - 1) // 2]) / 2 for row in E]
+    middle = [
+        (sorted(row)[(n - 1) // 2] + sorted(row)[n // 2 if half else (n - 1) // 2]) / 2 for row in E
+    ]
     columns = {
         "mean": [sum(row) / n for row in E],
         "median": middle,
         "log1p": [log(row) for row in E],
         "logit difference": [sign * float(sum(row)) / n for row in change],
     }
-    return {name: torch.tensor(x, dtype=torch.float64).reshape(after.shape[:-2]) for name, x in columns.items()}
+    return {
+        name: torch.tensor(x, dtype=torch.float64).reshape(after.shape[:-2])
+        for name, x in columns.items()
+    }
 
 
 def last_logits(tokens, replaced):
-    """The last logits if some places hold given values: replaced = [((name, index), values [batch, ...])]."""
+    """The last logits if some places hold given values: replaced = [((name, index), values [batch,
+    ...])].
+    """
     hooks = []
     for (name, index), values in replaced:
 
@@ -131,7 +173,10 @@ def patched(model, tokens, donors, cells, end=-1, base=None, first_only=False):
     prompts, others = tokens[:, :end], donors[:, :end]
     _, saved = SMALL.run_with_cache(others)
     after = [
-        last_logits(prompts, [((n, i), saved[n][(EVERY, *i)]) for n, i in (cell[:1] if first_only else cell)])
+        last_logits(
+            prompts,
+            [((n, i), saved[n][(EVERY, *i)]) for n, i in (cell[:1] if first_only else cell)],
+        )
         for cell in cells
     ]
     return SMALL(prompts if base is None else base[:, :end])[:, -1], torch.stack(after)
@@ -156,11 +201,20 @@ def distance(logits, right):
 @functools.cache
 def ablated(outside, zero):
     """The last logits with these places at their means, or at 0."""
-    return last_logits(TOKENS[:, :-1], [(p, (0 if zero else 1) * MEANS[p[0]][0][p[1]]) for p in outside])
+    return last_logits(
+        TOKENS[:, :-1], [(p, (0 if zero else 1) * MEANS[p[0]][0][p[1]]) for p in outside]
+    )
 
 
 def faithful(
-    model, tokens, circuits, means, metric=distance, formula=lambda c, m, e: (c - e) / (m - e), invert=False, zero=False
+    model,
+    tokens,
+    circuits,
+    means,
+    metric=distance,
+    formula=lambda c, m, e: (c - e) / (m - e),
+    invert=False,
+    zero=False,
 ):
     """F, one run for each circuit."""
 
@@ -172,31 +226,47 @@ def faithful(
     return torch.stack([formula(score(circuit), whole, empty) for circuit in circuits])
 
 
-circuits_as_cells = functools.partial(faithful, invert=True, formula=lambda c, m, e: (c - m) / (e - m))
+circuits_as_cells = functools.partial(
+    faithful, invert=True, formula=lambda c, m, e: (c - m) / (e - m)
+)
 
 
 def ridge_accuracy(x, y, n_classes, fit=0.8, test_on_fit=False):
-    """Share right of a ridge probe, x [row, d_model], by least squares on rows that stand for the penalty; numpy."""
+    """Share right of a ridge probe, x [row, d_model], by least squares on rows that stand for the
+    penalty; numpy.
+    """
     n = int(fit * len(x))
     x, y = x.numpy(), y.numpy()
     target = np.eye(n_classes)[y[:n]]
     centred, mean = x[:n] - x[:n].mean(0), target.mean(0)
     penalty = np.sqrt(1e-3 * n) * np.eye(x.shape[1])
-    stacked = np.concatenate([centred, penalty]), np.concatenate([target - mean, np.zeros((x.shape[1], n_classes))])
+    stacked = (
+        np.concatenate([centred, penalty]),
+        np.concatenate([target - mean, np.zeros((x.shape[1], n_classes))]),
+    )
     W = np.linalg.lstsq(*stacked, rcond=None)[0]
     rows = slice(0, n) if test_on_fit else slice(n, None)
     guesses = ((x[rows] - x[:n].mean(0)) @ W + mean).argmax(1)
     return float((guesses == y[rows]).mean())
 
 
-STREAM = [f"blocks.{x}" for x in ("0.hook_resid_pre", "0.hook_resid_mid", "0.hook_resid_post", "1.hook_resid_mid")]
+STREAM = [
+    f"blocks.{x}"
+    for x in ("0.hook_resid_pre", "0.hook_resid_mid", "0.hook_resid_post", "1.hook_resid_mid")
+]
 STREAM += ["blocks.1.hook_resid_post"]
 
 
 def probes(model, tokens, labels, n_classes, names=STREAM, **options):
     _, cache = SMALL.run_with_cache(tokens)
     return torch.tensor(
-        [[ridge_accuracy(cache[n][:, p], labels, n_classes, **options) for p in range(tokens.shape[1])] for n in names]
+        [
+            [
+                ridge_accuracy(cache[n][:, p], labels, n_classes, **options)
+                for p in range(tokens.shape[1])
+            ]
+            for n in names
+        ]
     )
 
 
@@ -209,7 +279,9 @@ def lens(model, x, scale, centre=True, weight=True, bias=False, own=False, inver
         centred = vector - mean if centre else vector
         if own:
             s = ((vector - mean).pow(2).sum() / len(vector) + 1e-5).sqrt()
-        y = (centred * s if inverse else centred / s) * (SMALL.ln_final_w if weight else 1) + bias * SMALL.ln_final_b
+        y = (centred * s if inverse else centred / s) * (
+            SMALL.ln_final_w if weight else 1
+        ) + bias * SMALL.ln_final_b
         out.append(y @ SMALL.W_U)
     return torch.stack(out).reshape(*x.shape[:-1], -1)
 
@@ -217,8 +289,15 @@ def lens(model, x, scale, centre=True, weight=True, bias=False, own=False, inver
 def deletion(model, cache, layer, tokens, sign=1, centre=True, own=False, name="hook_mlp_out"):
     """How the stream's lens changes across the MLP, one token at a time."""
     scale = cache["ln_final.hook_scale"]
-    before, after = (lens(SMALL, cache[f"blocks.{layer}.hook_resid_{x}"], scale, own=own) for x in ("mid", "post"))
-    change = after - before if name == "hook_mlp_out" else lens(SMALL, cache[f"blocks.{layer}.{name}"], scale)
+    before, after = (
+        lens(SMALL, cache[f"blocks.{layer}.hook_resid_{x}"], scale, own=own)
+        for x in ("mid", "post")
+    )
+    change = (
+        after - before
+        if name == "hook_mlp_out"
+        else lens(SMALL, cache[f"blocks.{layer}.{name}"], scale)
+    )
     got = torch.zeros(tokens.shape, dtype=torch.float64)
     for b in range(len(tokens)):
         for p in range(tokens.shape[1]):
@@ -231,7 +310,10 @@ def expect_refused(function, *args, why):
     try:
         function(*args)
     except Exception as error:
-        expect("ValueError" in f"{type(error).__name__}: {error}", f"{why}: a ValueError is due, not {error}")
+        expect(
+            "ValueError" in f"{type(error).__name__}: {error}",
+            f"{why}: a ValueError is due, not {error}",
+        )
     else:
         expect(False, f"{why}: this was accepted; raise a ValueError")
 
@@ -271,7 +353,11 @@ def means_over(dim, keepdim=True, scale=1.0):
 
 
 def ratio(logits, right, centre=True, top=max, base=lambda x: sum(x) / len(x)):
-    rows = [[float(v) for v in (row - base(row) if centre else row)] for part in logits.reshape(-1, 4, 11) for row in part]
+    rows = [
+        [float(v) for v in (row - base(row) if centre else row)]
+        for part in logits.reshape(-1, 4, 11)
+        for row in part
+    ]
     values = [row[right[i % 4]] / top(row) for i, row in enumerate(rows)]
     return torch.tensor(values, dtype=torch.float64).reshape(logits.shape[:-1])
 

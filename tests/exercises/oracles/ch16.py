@@ -1,4 +1,6 @@
-"""Oracles of chapter 16: everything the slow way, with single things changed, and planted neurons."""
+"""Oracles of chapter 16: everything the slow way, with single things changed, and planted
+neurons.
+"""
 
 import torch
 
@@ -18,7 +20,11 @@ def without(fill="means", position=-1, keep=False, layers=(0, 1)):
         for layer in layers:
 
             def to_mean(h, hook, layer=layer):
-                mean = {"means": means[layer], "zero": torch.zeros(()).double(), "batch": h[:, -1].mean(dim=0)}[fill]
+                mean = {
+                    "means": means[layer],
+                    "zero": torch.zeros(()).double(),
+                    "batch": h[:, -1].mean(dim=0),
+                }[fill]
                 where = out[:, layer, None].expand_as(h).clone()
                 if position is not None:
                     where[:, :position] = False
@@ -55,7 +61,9 @@ def by_differences(centred=True, centre_h=True, sign=1, share=1.0, step=1e-6):
         for layer in range(2):
             for n in range(6):
                 up, down = (
-                    model.run_with_hooks(tokens, [(f"blocks.{layer}.mlp.hook_post", nudge(n, by))])[:, -1]
+                    model.run_with_hooks(tokens, [(f"blocks.{layer}.mlp.hook_post", nudge(n, by))])[
+                        :, -1
+                    ]
                     for by in (step, -step)
                 )
                 rise = answer_logit(up, answers, centred) - answer_logit(down, answers, centred)
@@ -67,7 +75,8 @@ def by_differences(centred=True, centre_h=True, sign=1, share=1.0, step=1e-6):
 
 
 def nudge(n, by):
-    return lambda h, hook: h + by * (torch.arange(6) == n) * (torch.arange(4) == 3)[:, None]  # at the last position
+    # at the last position
+    return lambda h, hook: h + by * (torch.arange(6) == n) * (torch.arange(4) == 3)[:, None]
 
 
 def laid_out(transposed=False, empty=torch.nan):
@@ -80,8 +89,12 @@ def laid_out(transposed=False, empty=torch.nan):
     return grid
 
 
-def scores_by_loops(zeros_count=False, highest=True, k_of=lambda mask, values: int(mask.sum()), over=None):
-    """heuristic_scores, one problem at a time; the defaults are right. over: what the overlap is divided by."""
+def scores_by_loops(
+    zeros_count=False, highest=True, k_of=lambda mask, values: int(mask.sum()), over=None
+):
+    """heuristic_scores, one problem at a time; the defaults are right. over: what the overlap is
+    divided by.
+    """
 
     def scores(values, masks):
         order, found = values.argsort(descending=highest).tolist(), []
@@ -95,13 +108,19 @@ def scores_by_loops(zeros_count=False, highest=True, k_of=lambda mask, values: i
 
 
 def order_for_rank(values, masks):
-    """A wrong heuristic_scores: the list of problems, best first, is read as if it were each problem's rank."""
+    """A wrong heuristic_scores: the list of problems, best first, is read as if it were each
+    problem's rank.
+    """
     sizes = masks.sum(dim=-1)
-    return (masks & (values.argsort(descending=True) < sizes[:, None]) & (values > 0)).sum(dim=-1) / sizes
+    return (masks & (values.argsort(descending=True) < sizes[:, None]) & (values > 0)).sum(
+        dim=-1
+    ) / sizes
 
 
 def classifier(on=("activation", "promoted"), multi=True, ties="large", ignore_threshold=False):
-    """classify_neuron with one thing changed; on: what operand heuristics and what direct ones are scored on."""
+    """classify_neuron with one thing changed; on: what operand heuristics and what direct ones are
+    scored on.
+    """
 
     def classify(activation, promoted, result, heuristics, threshold=0.6):
         values, best = {"activation": activation, "promoted": promoted}, ("none", -1.0, 0)
@@ -122,11 +141,12 @@ def classifier(on=("activation", "promoted"), multi=True, ties="large", ignore_t
 
 
 def planted_neurons(a, b, result, generator):
-    """label -> (activation, promoted, the heuristic that it was made from): one of every type, each with noise.
+    """label -> (activation, promoted, the heuristic that it was made from): one of every type, each
+    with noise.
 
-    A neuron on one operand promotes all kinds of results. A direct one is active on problems that have little to do
-    with its heuristic; only together with its value vector does it stand for something.
-    """
+    A neuron on one operand promotes all kinds of results. A direct one is active on problems that
+    have little to do with its heuristic; only together with its value vector does it stand for
+    something."""
     masks = {
         "range: 10 <= a < 20": (a >= 10) & (a < 20),
         "range: 5 <= b < 15": (b >= 5) & (b < 15),
@@ -144,7 +164,8 @@ def planted_neurons(a, b, result, generator):
     for name, mask in masks.items():
         noise = torch.rand(len(a), generator=generator)
         there = (0.2 + mask * (1 + torch.rand(len(a), generator=generator))) * (0.9 + 0.1 * noise)
-        of_result = torch.rand(int(result.max()) + 1, generator=generator)[result]  # a value vector with no message
+        # a value vector with no message
+        of_result = torch.rand(int(result.max()) + 1, generator=generator)[result]
         if "result" not in name and "identical" not in name:
             planted[name] = there, there * (of_result - 0.5), name
         else:
@@ -165,6 +186,9 @@ def senseless_neurons(a, b, result, generator):
         "pure noise": (noise(), noise()),
         "a silent neuron": (torch.zeros(len(a)), torch.zeros(len(a))),
         "a neuron that only ever speaks against the answer": (noise(), -noise()),
-        "a number drawn for each operand": (by_table[a] * by_table[b], by_table[a] * by_table[b] * noise()),
+        "a number drawn for each operand": (
+            by_table[a] * by_table[b],
+            by_table[a] * by_table[b] * noise(),
+        ),
         "a shuffled range": (((a >= 10) & (a < 25)).float()[shuffled], noise()),
     }

@@ -1,4 +1,6 @@
-"""Oracles of chapter 17: everything the slow way, with single things changed. The small model is that of chapter 15."""
+"""Oracles of chapter 17: everything the slow way, with single things changed. The small model is
+that of chapter 15.
+"""
 
 import itertools
 import math
@@ -8,13 +10,23 @@ import torch
 from solutions.ch16_neurons_and_heuristics import all_heuristics
 from tests.exercises.oracles.ch15 import DONORS, EVERY, PLACES, SMALL, TOKENS, last_logits, seeded
 
-CORRECTED = torch.cat([TOKENS[:, :2], DONORS[:, 2:]], dim=1)  # the first two tokens are those of TOKENS, the wrong run
-CELLS = [[], PLACES[4:7], [PLACES[9]], [("hook_embed", (EVERY,))], [("hook_embed", (2,)), ("blocks.0.hook_mlp_out", (3,))]]
-HELD = [PLACES[-1], ("blocks.0.hook_resid_post", (2,)), ("blocks.0.hook_mlp_out", (2,))]  # the cells patch it elsewhere
+# the first two tokens are those of TOKENS, the wrong run
+CORRECTED = torch.cat([TOKENS[:, :2], DONORS[:, 2:]], dim=1)
+CELLS = [
+    [],
+    PLACES[4:7],
+    [PLACES[9]],
+    [("hook_embed", (EVERY,))],
+    [("hook_embed", (2,)), ("blocks.0.hook_mlp_out", (3,))],
+]
+# the cells patch it elsewhere
+HELD = [PLACES[-1], ("blocks.0.hook_resid_post", (2,)), ("blocks.0.hook_mlp_out", (2,))]
 
 
 def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=False, dim=-1):
-    """input_log_likelihood, one token at a time, each from a run on what stands before it. dim: -1 vocab, 1 pos."""
+    """input_log_likelihood, one token at a time, each from a run on what stands before it. dim: -1
+    vocab, 1 pos.
+    """
 
     def total(model, tokens, length):
         each, row = [], torch.arange(len(tokens))
@@ -33,7 +45,9 @@ ALL_INPUTS = torch.tensor([(3, *rest, 0) for rest in itertools.product(range(11)
 
 def pairs(tie=0.5, turned=False, wins=lambda x, y: x > y):
     def area(higher, lower):
-        total = [1.0 if wins(x, y) else tie * (x == y) for x in higher.tolist() for y in lower.tolist()]
+        total = [
+            1.0 if wins(x, y) else tie * (x == y) for x in higher.tolist() for y in lower.tolist()
+        ]
         share = sum(total) / len(total)
         return 1 - share if turned else share
 
@@ -52,13 +66,24 @@ def above_the_mean(higher, lower):
 
 # Problems of which some have negative, zero and broken values: a - b, a / b and (a - b) / 2
 
-A, B = torch.tensor(list(itertools.product((0, 1, 4, 8, 9, 10, 12, 24, 99), repeat=2))).repeat(2, 1).T
+A, B = (
+    torch.tensor(list(itertools.product((0, 1, 4, 8, 9, 10, 12, 24, 99), repeat=2))).repeat(2, 1).T
+)
 OPERATOR = torch.arange(len(A)) // (len(A) // 2)
 OPERANDS = torch.stack([A, B], dim=1)
 VALUES = torch.stack([(A - B).double(), A / (B + 2.0), (A - B) / 2.0], dim=1)
 
 
-def variants(operator_counts=True, itself=False, longer=True, zero=False, two_digits=10, sign=True, whole=True, every=all):
+def variants(
+    operator_counts=True,
+    itself=False,
+    longer=True,
+    zero=False,
+    two_digits=10,
+    sign=True,
+    whole=True,
+    every=all,
+):
     def allowed(operator, operands, values, row):
         def digits_fit(old, new):
             if old >= 10:
@@ -74,7 +99,9 @@ def variants(operator_counts=True, itself=False, longer=True, zero=False, two_di
         for other in range(len(operator)):
             fits = operator[other] == operator[row] or not operator_counts
             fits &= itself or other != row
-            fits &= every(digits_fit(x, y) for x, y in zip(operands[row].tolist(), operands[other].tolist()))
+            fits &= every(
+                digits_fit(x, y) for x, y in zip(operands[row].tolist(), operands[other].tolist())
+            )
             fits &= every(alike(x, y) for x, y in zip(values[row].tolist(), values[other].tolist()))
             found.append(bool(fits))
         return torch.tensor(found)
@@ -126,19 +153,42 @@ WANTED = torch.tensor([0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], dtype=torch.bo
 MEASURED = torch.rand(14, generator=seeded(3)).double() + RESULTS
 
 
-def matched(keep_all=False, once=False, pooled=False, plain=False, among=lambda reference, wanted: reference, swapped=False):
+def matched(
+    keep_all=False,
+    once=False,
+    pooled=False,
+    plain=False,
+    among=lambda reference, wanted: reference,
+    swapped=False,
+):
     def both(values, result, reference, wanted):
         means, pool = {}, among(reference, wanted)
         for r in set(result[pool].tolist()):
-            mine = [v for v, other, ok in zip(values.tolist(), result.tolist(), pool.tolist()) if ok and other == r]
+            mine = [
+                v
+                for v, other, ok in zip(values.tolist(), result.tolist(), pool.tolist())
+                if ok and other == r
+            ]
             means[r] = sum(mine) / len(mine)
-        rows = [i for i in range(len(result)) if wanted[i] and (keep_all or int(result[i]) in means)]
-        mine = {int(result[i]): float(values[wanted & (result == result[i])].double().mean()) for i in rows}.values()
+        rows = [
+            i for i in range(len(result)) if wanted[i] and (keep_all or int(result[i]) in means)
+        ]
+        mine = {
+            int(result[i]): float(values[wanted & (result == result[i])].double().mean())
+            for i in rows
+        }.values()
         mine = mine if once == "both" else [float(values[i]) for i in rows]
         own = sum(mine) / len(mine)
-        results, partners = {int(result[i]) for i in rows}, [means[int(result[i])] for i in rows if int(result[i]) in means]
+        results, partners = (
+            {int(result[i]) for i in rows},
+            [means[int(result[i])] for i in rows if int(result[i]) in means],
+        )
         partners = [means[r] for r in results] if once else partners
-        partners = [v for v, r in zip(values[pool].tolist(), result[pool].tolist()) if r in results] if pooled else partners
+        partners = (
+            [v for v, r in zip(values[pool].tolist(), result[pool].tolist()) if r in results]
+            if pooled
+            else partners
+        )
         other = float(values[reference].mean()) if plain else sum(partners) / len(partners)
         return (other, own) if swapped else (own, other)
 
@@ -160,7 +210,9 @@ def differing(nothing=None, last=False, base=0, equal=False, counted=False):
         for x, y in zip(tokens.tolist(), other.tolist()):
             at = [i for i, (u, v) in enumerate(zip(x, y)) if (u == v) == equal]
             none = len(x) if nothing is None else nothing
-            found.append(len(x) - len(at) if counted else (at[-1 if last else 0] + base) if at else none)
+            found.append(
+                len(x) - len(at) if counted else (at[-1 if last else 0] + base) if at else none
+            )
         return torch.tensor(found)
 
     return position
@@ -183,7 +235,10 @@ def repaired(
         saved = {**saved, **{name: kept[name] for name, _ in held}} if whole else saved
         for cell in cells:
             put = [((name, index), saved[name][(EVERY, *index)]) for name, index in cell]
-            keep = [((name, index), kept[name][(EVERY, *index)]) for name, index in (held if hold else ())]
+            keep = [
+                ((name, index), kept[name][(EVERY, *index)])
+                for name, index in (held if hold else ())
+            ]
             out.append(last_logits(prompts, [*put, *keep] if held_wins else [*keep, *put]))
         return torch.stack(out)
 
