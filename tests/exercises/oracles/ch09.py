@@ -82,9 +82,9 @@ def cost(model, repeats, heads, kind="zero", minus=1.0, everywhere=False, keep=F
     return slow_loss(broken, repeats, everywhere) - minus * slow_loss(logits, repeats, everywhere)
 
 
-def replaced(model, tokens, heads, kind, late):
-    """The logits if each of `heads` writes something else. late: the last stream is changed, when
-    all layers have read.
+def replaced(model, tokens, heads, kind, late=False):
+    """The logits if each of `heads` writes something else, layer by layer; what, comes from an
+    undisturbed run. late: the last stream is changed, when all layers have read.
     """
     _, clean = model.run_with_cache(tokens)
     stream = clean["blocks.0.hook_resid_pre"]
@@ -100,7 +100,7 @@ def replaced(model, tokens, heads, kind, late):
 
 
 def instead(out, kind):
-    """out [batch, pos, d_model] of one head -> what it writes when ablated."""
+    """out [batch, pos, d_model] of one head -> what it writes when it is ablated."""
     batch, n, _ = out.shape
     if kind == "zero":
         return torch.zeros_like(out)
