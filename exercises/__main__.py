@@ -14,7 +14,6 @@ from pathlib import Path
 
 from . import progress, stubs
 from .attempts import UNUSABLE
-from .hints import hints
 
 
 def find(name: str | None) -> list[tuple[str, str]]:
@@ -45,15 +44,15 @@ def show_progress() -> int:
     """One row per chapter: ✓ passes, ✗ fails, · not attempted; then what is next."""
     outcomes = progress.run(find(None))
     for chapter in stubs.chapters():
-        names, entry = stubs.exercise_names(chapter), hints()[chapter]
+        names, entry = stubs.exercise_names(chapter), stubs.hints()[chapter]
         signs = "".join(outcomes[chapter, name].sign for name in names)
-        print(f"{chapter[2:4]}  {entry['title']:46} {entry['minutes']:3} min  {signs}")
+        print(f"{chapter[2:4]}  {stubs.title(chapter):66} {entry['minutes']:3} min  {signs}")
     following = first_open(outcomes)
     if following is None:
         print("\nEverything passes. You have taken a transformer apart.")
         return 0
     chapter, name = following
-    minutes = hints()[chapter]["exercises"][name]["minutes"]
+    minutes = stubs.hints()[chapter]["exercises"][name]["minutes"]
     print(f"\nnext: {name}, about {minutes} minutes, in exercises/{chapter}.py")
     print(f"      python -m exercises check {name}      python -m exercises hint {name}")
     return 0
@@ -111,7 +110,7 @@ def hint(name: str | None, number: int) -> int:
         opened = (first_open(progress.run(find(chapter))) for chapter in stubs.chapters())
         name = next((pair[1] for pair in opened if pair), find(None)[0][1])
     chapter, name = find(name)[0]
-    texts = hints()[chapter]["exercises"][name]["hints"]
+    texts = stubs.hints()[chapter]["exercises"][name]["hints"]
     if not 1 <= number <= len(texts):
         raise ValueError(
             f"{name} has hints 1 to {len(texts)}; the answer is in solutions/{chapter}.py."

@@ -4,8 +4,10 @@ python -m exercises.stubs        # authors: write all exercise files anew; refus
 """
 
 import ast
+import functools
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +17,18 @@ MARK = re.compile(r"^( *)# YOUR CODE: .*$", re.MULTILINE)
 def chapters() -> list[str]:
     """The stems of all chapters that have exercises, in order: ch01_transformer, ..."""
     return sorted(path.stem for path in (ROOT / "solutions").glob("ch*.py"))
+
+
+@functools.cache
+def hints() -> dict:
+    """What hints.toml says of each chapter and exercise: minutes, difficulty (1 to 3), hints."""
+    return tomllib.loads((ROOT / "exercises" / "hints.toml").read_text())
+
+
+def title(chapter: str) -> str:
+    """A chapter's title: what its first line says after the number."""
+    first = (ROOT / "course" / f"{chapter}.py").read_text().splitlines()[1]
+    return first.partition(". ")[2]
 
 
 def solution_path(chapter: str) -> Path:

@@ -14,7 +14,7 @@ import pytest
 from course import __main__ as course
 from course import cells
 from exercises import stubs
-from exercises.hints import hints
+from exercises.stubs import hints
 
 ROOT = stubs.ROOT
 CHAPTERS = stubs.chapters()
