@@ -18,9 +18,9 @@
 # %%
 import torch
 
-from course.desk import claim, plt, show, the_model
+from course.desk import claim, show, the_model
+from course.pictures import ch01 as pictures
 from minitransformer.evaluate import held_out, repeat_scores
-from minitransformer.plots import BLUE, GREEN, ORANGE, RED, heatmap
 from solutions.ch01_transformer import attention_pattern, forward, forward_with_hooks, head_output
 
 torch.set_grad_enabled(False)
@@ -28,7 +28,8 @@ model = the_model()
 weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
 for name, tensor in weights.items():
     print(f"  {name:6} {str(list(tensor.shape)):18} {tensor.numel():6}")
-claim("numbers in the model", sum(w.numel() for w in weights.values()), measured=43136)
+count = sum(tensor.numel() for tensor in weights.values())
+claim("numbers in the model", count, measured=43136)
 
 # %% [markdown]
 # Seven tensors, 43,136 numbers. Here is all that happens to a sequence:
@@ -41,62 +42,8 @@ claim("numbers in the model", sum(w.numel() for w in weights.values()), measured
 # 3. **Unembed.** The stream times `W_U` gives one number per token of the vocabulary, the *logits*.
 #    Softmax turns them into probabilities for the next token.
 
-
 # %%
-def box(ax, x, y, width, text, colour):
-    ax.add_patch(plt.Rectangle((x, y), width, 0.8, facecolor=colour, alpha=0.2, edgecolor=colour))
-    ax.text(x + width / 2, y + 0.4, text, ha="center", va="center", fontsize=9)
-
-
-def draw_model():
-    figure, ax = plt.subplots(figsize=(8, 6.4))
-    ax.annotate(
-        "",
-        (2, 9.2),
-        (2, 1.6),
-        arrowprops={"arrowstyle": "-|>", "linewidth": 5, "color": BLUE, "alpha": 0.5},
-    )
-    ax.text(
-        1.7,
-        5.2,
-        "the residual stream\n[batch, pos, 64]",
-        rotation=90,
-        ha="center",
-        va="center",
-        color=BLUE,
-    )
-    box(ax, 0.6, 0.5, 2.8, "tokens [batch, pos]\nW_E [65, 64]", BLUE)
-    box(ax, 0.6, 9.3, 2.8, "W_U [64, 65]\nlogits [batch, pos, 65]", BLUE)
-    for layer, y in enumerate((2.0, 5.6)):
-        made = (
-            "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]"
-        )
-        box(ax, 4.0, y + 0.9, 3.4, made, ORANGE)
-        box(ax, 4.0, y + 1.8, 3.4, "pattern = softmax(q k / 4)\n[batch, 4, query, key]", ORANGE)
-        box(ax, 7.7, y + 0.9, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
-        box(ax, 7.7, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)
-        ax.text(7.7, y + 2.85, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
-        ax.annotate(
-            "", (4.0, y + 1.3), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"}
-        )
-        ax.annotate(
-            "", (8.8, y + 0.9), (2.1, y + 0.3), arrowprops={"arrowstyle": "->", "color": "grey"}
-        )
-        ax.annotate(
-            "", (2.1, y + 3.3), (7.7, y + 2.5), arrowprops={"arrowstyle": "->", "color": GREEN}
-        )
-        ax.text(3.1, y + 3.3, "added", fontsize=9, color=GREEN)
-    ax.text(4.0, 9.7, "orange: where to look     green: what to move", fontsize=10, va="center")
-    ax.set(
-        xlim=(0.3, 10.1),
-        ylim=(0.3, 10.3),
-        title="The whole model: seven weight tensors, no other parts",
-    )
-    ax.axis("off")
-    return figure
-
-
-show(draw_model(), "model")
+show(pictures.draw_model(), "model")
 
 # %% [markdown]
 # ## Who looks at whom?
@@ -118,11 +65,8 @@ repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)
 _, cache = model.run_with_cache(repeats.tokens)
 q, k = cache["blocks.1.attn.hook_q"], cache["blocks.1.attn.hook_k"]
 pattern = attention_pattern(q, k)  # batch head query key
-claim(
-    "largest difference from the model's own pattern",
-    (pattern - cache["blocks.1.attn.hook_pattern"]).abs().max(),
-    high=1e-5,
-)
+difference = pattern - cache["blocks.1.attn.hook_pattern"]
+claim("largest difference from the model's own pattern", difference.abs().max(), high=1e-5)
 claim("attention of position 0 to itself", pattern[:, :, 0, 0].min(), low=1.0, high=1.0)
 claim("largest attention to a later token", pattern.triu(1).abs().max(), low=0.0, high=0.0)
 
@@ -136,47 +80,38 @@ claim("largest attention to a later token", pattern.triu(1).abs().max(), low=0.0
 # that was trained with the blunter one.
 
 # %%
-rows = [("as trained", pattern)]
-rows.append(("scale forgotten", attention_pattern(q * q.shape[-1] ** 0.5, k)))
-scores = torch.einsum("bihd,bjhd->bhij", q, k) / q.shape[-1] ** 0.5
-rows.append(("no causal mask", scores.softmax(dim=-1)))
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.8))
-for ax, (name, each) in zip(axes, rows):
-    image = heatmap(
-        ax, each[0, 0], signed=False, limit=1.0, title=f"head 1.0: {name}", xlabel="key: looked at"
-    )
-axes[0].set_ylabel("query: looking")
-figure.colorbar(image, ax=axes, label="attention (share)", shrink=0.8)
-show(figure, "three_patterns")
-ahead = scores.softmax(dim=-1).triu(1).sum(dim=-1).mean()
+root = q.shape[-1] ** 0.5  # sqrt(d_head)
+scores = torch.einsum("bihd,bjhd->bhij", q, k) / root  # batch head query key
+patterns = {
+    "as trained": pattern,
+    "scale forgotten": attention_pattern(q * root, k),
+    "no causal mask": scores.softmax(dim=-1),
+}
+show(pictures.draw_three_patterns(patterns), "three_patterns")
+ahead = patterns["no causal mask"].triu(1).sum(dim=-1).mean()
 claim("attention that goes to later tokens once the mask is gone", ahead, low=0.3, measured=0.757)
 
 # %% [markdown]
 # ## What is moved, and where it goes
 #
-# A pattern says where to look. What is carried over is another matter, with weights of its own: `v
-# = x W_V` is what a position offers, and `W_O` says where in the stream it is put down. *Where to
-# look* and *what to move* are two separate circuits in every head. Chapter 7 is about nothing else.
+# A pattern says where to look. What is carried over is another matter, with weights of its own:
+# `v = x W_V` is what a position offers, and `W_O` says where in the stream it is put down. *Where
+# to look* and *what to move* are two separate circuits in every head. Chapter 7 is about nothing
+# else.
 #
 # **Exercise `head_output`** (10 minutes), then **`forward`** (15 minutes): the whole model in about
 # nine lines.
 
 # %%
 logits = forward(weights, repeats.tokens)
-claim(
-    "largest difference between your forward pass and the model's",
-    (logits - model(repeats.tokens)).abs().max(),
-    high=1e-4,
-)
+difference = logits - model(repeats.tokens)
+claim("largest difference of your logits from the model's", difference.abs().max(), high=1e-4)
 stream = cache["blocks.1.hook_resid_pre"]
 out = head_output(stream, pattern, weights["W_V"][1], weights["W_O"][1])  # batch pos head d_model
-claim(
-    "largest difference of a head's output",
-    (out - cache["blocks.1.attn.hook_result"]).abs().max(),
-    high=1e-4,
-)
-scores = repeat_scores(model, repeats)
-claim("right next tokens in the repeat", scores["induction_accuracy"], low=0.99, measured=1.0)
+difference = out - cache["blocks.1.attn.hook_result"]
+claim("largest difference of a head's output", difference.abs().max(), high=1e-4)
+right = repeat_scores(model, repeats)["induction_accuracy"]
+claim("right next tokens in the repeat", right, low=0.99, measured=1.0)
 
 # %% [markdown]
 # Two separately written forward passes agree to rounding. So nothing is hidden in the package's
@@ -189,12 +124,8 @@ claim("right next tokens in the repeat", scores["induction_accuracy"], low=0.99,
 # %%
 embedded = weights["W_E"][repeats.tokens] + weights["W_pos"][: repeats.tokens.shape[1]]
 wrong = model.run_with_hooks(repeats.tokens, [("hook_embed", lambda embed, hook: embedded)])
-claim(
-    "logits that differ by more than .001 in the wrong model",
-    ((wrong - logits).abs() > 1e-3).float().mean(),
-    low=0.95,
-    measured=1.0,
-)
+moved = ((wrong - logits).abs() > 1e-3).float().mean()
+claim("share of logits that are off by more than .001", moved, low=0.95, measured=1.0)
 
 # %% [markdown]
 # ## Looking inside: hooks
@@ -248,26 +179,15 @@ def noise_for_layer_0(stream, name):
 
 
 noisy = forward_with_hooks(weights, repeats.tokens, [("stream.1", noise_for_layer_0)])
-claim(
-    "right next tokens with noise for layer 0", right_in_repeat(noisy), high=0.25, measured=0.0336
-)
-figure, ax = plt.subplots(figsize=(7, 3.4))
-bars = {
-    "as trained": logits,
-    "without\nlayer 0": broken,
-    "noise for\nlayer 0": noisy,
-    "next run,\nno hook": again,
+shares = {
+    "as trained": right_in_repeat(logits),
+    "without\nlayer 0": right_in_repeat(broken),
+    "noise for\nlayer 0": right_in_repeat(noisy),
+    "next run,\nno hook": right_in_repeat(again),
 }
-ax.bar(
-    range(4),
-    [100 * right_in_repeat(each) for each in bars.values()],
-    color=[BLUE, ORANGE, RED, BLUE],
-)
-ax.set_xticks(range(4), bars)
-ax.set(
-    ylabel="right next token\nin the repeat (%)", title="A hook changes one run, and only that run"
-)
-show(figure, "hooks")
+show(pictures.draw_hooks(shares), "hooks")
+noise = shares["noise for\nlayer 0"]
+claim("right next tokens with noise for layer 0", noise, high=0.25, measured=0.0336)
 
 # %% [markdown]
 # ## What you have now

@@ -52,5 +52,5 @@ def forward_with_hooks(
     what is unembedded. A hook is called as fn(stream, name) on a copy of its own; what it returns
     goes on, or the stream as it was if it returns None. Nothing about a hook may survive the call.
     Returns logits [batch, pos, vocab]. Raises ValueError for a name that does not exist."""
-    # YOUR CODE: forward once more, with one extra line wherever the stream can be looked at;
+    # YOUR CODE: forward once more, and one extra line wherever the stream can be seen; 18 lines
     raise NotImplementedError("forward_with_hooks")

@@ -36,9 +36,7 @@ def head_output(x: Tensor, pattern: Tensor, W_V: Tensor, W_O: Tensor) -> Tensor:
     # YOUR CODE: values, then mix them with the pattern, then back to the stream; roughly 3 lines
     v = einsum(x, W_V, "batch key d_model, head d_model d_head -> batch key head d_head")
     z = einsum(pattern, v, "batch head query key, batch key head d_head -> batch query head d_head")
-    return einsum(
-        z, W_O, "batch query head d_head, head d_head d_model -> batch query head d_model"
-    )
+    return einsum(z, W_O, "batch pos head d_head, head d_head d_model -> batch pos head d_model")
 
 
 def forward(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
@@ -49,17 +47,10 @@ def forward(weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
     # YOUR CODE: use attention_pattern and head_output; roughly 9 lines
     stream = weights["W_E"][tokens]  # batch pos d_model
     positions = weights["W_pos"][: tokens.shape[1]]  # pos d_model
-    for W_Q, W_K, W_V, W_O in zip(*(weights[name] for name in ("W_Q", "W_K", "W_V", "W_O"))):
-        q = einsum(
-            stream + positions,
-            W_Q,
-            "batch pos d_model, head d_model d_head -> batch pos head d_head",
-        )
-        k = einsum(
-            stream + positions,
-            W_K,
-            "batch pos d_model, head d_model d_head -> batch pos head d_head",
-        )
+    into_heads = "batch pos d_model, head d_model d_head -> batch pos head d_head"
+    for W_Q, W_K, W_V, W_O in zip(weights["W_Q"], weights["W_K"], weights["W_V"], weights["W_O"]):
+        q = einsum(stream + positions, W_Q, into_heads)
+        k = einsum(stream + positions, W_K, into_heads)
         stream = stream + head_output(stream, attention_pattern(q, k), W_V, W_O).sum(dim=2)
     return stream @ weights["W_U"]
 
@@ -74,18 +65,12 @@ def forward_with_hooks(
     what is unembedded. A hook is called as fn(stream, name) on a copy of its own; what it returns
     goes on, or the stream as it was if it returns None. Nothing about a hook may survive the call.
     Returns logits [batch, pos, vocab]. Raises ValueError for a name that does not exist."""
-    # YOUR CODE: forward once more, with one extra line wherever the stream can be looked at;
-    # roughly 14 lines
+    # YOUR CODE: forward once more, and one extra line wherever the stream can be seen; 18 lines
     n_layers = len(weights["W_Q"])
-    unknown = [
-        name
-        for name, _ in fwd_hooks
-        if name not in {f"stream.{layer}" for layer in range(n_layers + 1)}
-    ]
-    if unknown:
-        raise ValueError(
-            f"no activation is called {unknown[0]!r}; there are stream.0 to stream.{n_layers}."
-        )
+    places = [f"stream.{layer}" for layer in range(n_layers + 1)]
+    for name, _ in fwd_hooks:
+        if name not in places:
+            raise ValueError(f"no activation is called {name!r}; there are {', '.join(places)}.")
 
     def look(name: str, stream: Tensor) -> Tensor:
         for where, fn in fwd_hooks:
@@ -96,18 +81,11 @@ def forward_with_hooks(
 
     stream = look("stream.0", weights["W_E"][tokens])
     positions = weights["W_pos"][: tokens.shape[1]]
+    into_heads = "batch pos d_model, head d_model d_head -> batch pos head d_head"
     for layer in range(n_layers):
-        W_Q, W_K, W_V, W_O = (weights[name][layer] for name in ("W_Q", "W_K", "W_V", "W_O"))
-        q = einsum(
-            stream + positions,
-            W_Q,
-            "batch pos d_model, head d_model d_head -> batch pos head d_head",
-        )
-        k = einsum(
-            stream + positions,
-            W_K,
-            "batch pos d_model, head d_model d_head -> batch pos head d_head",
-        )
-        stream = stream + head_output(stream, attention_pattern(q, k), W_V, W_O).sum(dim=2)
-        stream = look(f"stream.{layer + 1}", stream)
+        q = einsum(stream + positions, weights["W_Q"][layer], into_heads)
+        k = einsum(stream + positions, weights["W_K"][layer], into_heads)
+        pattern = attention_pattern(q, k)
+        out = head_output(stream, pattern, weights["W_V"][layer], weights["W_O"][layer])
+        stream = look(f"stream.{layer + 1}", stream + out.sum(dim=2))
     return stream @ weights["W_U"]

@@ -1,0 +1,66 @@
+"""The pictures of chapter 1: each function draws one and returns the figure."""
+
+from course.desk import plt
+from minitransformer.plots import BLUE, GREEN, ORANGE, RED, heatmap
+
+
+def draw_model():
+    """The parts of the model from the tokens (bottom) to the logits (top)."""
+    figure, ax = plt.subplots(figsize=(8, 6.4))
+    stream = {"arrowstyle": "-|>", "linewidth": 5, "color": BLUE, "alpha": 0.5}
+    ax.annotate("", (2, 9.2), (2, 1.6), arrowprops=stream)
+    beside = {"rotation": 90, "ha": "center", "va": "center", "color": BLUE}
+    ax.text(1.7, 5.2, "the residual stream\n[batch, pos, 64]", **beside)
+    draw_box(ax, 0.6, 0.5, 2.8, "tokens [batch, pos]\nW_E [65, 64]", BLUE)
+    draw_box(ax, 0.6, 9.3, 2.8, "W_U [64, 65]\nlogits [batch, pos, 65]", BLUE)
+    draw_layer(ax, 0, y=2.0)
+    draw_layer(ax, 1, y=5.6)
+    ax.text(4.0, 9.7, "orange: where to look     green: what to move", fontsize=10, va="center")
+    ax.set_title("The whole model: seven weight tensors, no other parts")
+    ax.set(xlim=(0.3, 10.1), ylim=(0.3, 10.3))
+    ax.axis("off")
+    return figure
+
+
+def draw_layer(ax, layer, y):
+    q_and_k = "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]"
+    pattern = "pattern = softmax(q k / 4)\n[batch, 4, query, key]"
+    draw_box(ax, 4.0, y + 0.9, 3.4, q_and_k, ORANGE)
+    draw_box(ax, 4.0, y + 1.8, 3.4, pattern, ORANGE)
+    draw_box(ax, 7.7, y + 0.9, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
+    draw_box(ax, 7.7, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)
+    ax.text(7.7, y + 2.85, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
+    reading = {"arrowstyle": "->", "color": "grey"}
+    ax.annotate("", (4.0, y + 1.3), (2.1, y + 0.3), arrowprops=reading)
+    ax.annotate("", (8.8, y + 0.9), (2.1, y + 0.3), arrowprops=reading)
+    adding = {"arrowstyle": "->", "color": GREEN}
+    ax.annotate("", (2.1, y + 3.3), (7.7, y + 2.5), arrowprops=adding)
+    ax.text(3.1, y + 3.3, "added", fontsize=9, color=GREEN)
+
+
+def draw_box(ax, x, y, width, text, colour):
+    ax.add_patch(plt.Rectangle((x, y), width, 0.8, facecolor=colour, alpha=0.2, edgecolor=colour))
+    ax.text(x + width / 2, y + 0.4, text, ha="center", va="center", fontsize=9)
+
+
+def draw_three_patterns(patterns):
+    """patterns: what was done -> [batch, head, query, key]; head 0 on the first row is drawn."""
+    figure, axes = plt.subplots(1, len(patterns), figsize=(11, 3.8))
+    for ax, (name, pattern) in zip(axes, patterns.items()):
+        title = f"head 1.0: {name}"
+        image = heatmap(ax, pattern[0, 0], signed=False, limit=1.0, title=title)
+        ax.set_xlabel("key: looked at")
+    axes[0].set_ylabel("query: looking")
+    figure.colorbar(image, ax=axes, label="attention (share)", shrink=0.8)
+    return figure
+
+
+def draw_hooks(shares):
+    """shares: what was run -> share of right next tokens in the repeat."""
+    figure, ax = plt.subplots(figsize=(7, 3.4))
+    percents = [100 * share for share in shares.values()]
+    ax.bar(range(len(shares)), percents, color=[BLUE, ORANGE, RED, BLUE])
+    ax.set_xticks(range(len(shares)), shares)
+    ax.set_ylabel("right next token\nin the repeat (%)")
+    ax.set_title("A hook changes one run, and only that run")
+    return figure
