@@ -39,7 +39,8 @@ class Hooks:
 
     names: every hook name the model has. fwd_hooks: pairs (where, fn). cached: the names of the
     activations to copy into `cache`. Raises ValueError if a name is unknown or a predicate picks
-    nothing, TypeError if these are no pairs."""
+    nothing, TypeError if these are no pairs.
+    """
 
     def __init__(
         self,
@@ -55,27 +56,39 @@ class Hooks:
                 self._functions.setdefault(name, []).append(fn)
 
     def listens(self, name: str) -> bool:
-        """True if anybody wants this activation; the forward pass skips work that nobody looks
-        at.
-        """
+        """Does anybody want this activation? The forward pass skips what nobody looks at."""
         return name in self._functions or name in self._cached
 
     def edits(self, name: str) -> bool:
         return name in self._functions
 
     def __call__(self, name: str, activation: Tensor, fresh: bool = False) -> Tensor:
-        """What the forward pass goes on with. fresh: it was just made, and neither it nor autograd
-        will need it later.
+        """What the forward pass goes on with.
+
+        fresh: it was just made, and neither the forward pass nor autograd will need it later.
         """
         for fn in self._functions.get(name, ()):
-            # A private copy for each function: an edit in place then does what it says, and only
-            # here.
+            # A private copy for each function: an edit in place does what it says, and only here.
             activation = activation.clone()
             activation = _checked(name, activation, _called(name, fn, activation))
         if name in self._cached:
-            # then nobody else holds it: no need to copy
-            alone = fresh and name not in self._functions
+            alone = fresh and name not in self._functions  # nobody else holds it: no copy needed
             self.cache[name] = activation.detach() if alone else activation.detach().clone()
+        return activation
+
+
+class Recorder(Hooks):
+    """Changes nothing, and notes in `names` what the forward pass calls, in its order."""
+
+    def __init__(self):
+        super().__init__()
+        self.names: list[str] = []
+
+    def listens(self, name: str) -> bool:
+        return True
+
+    def __call__(self, name: str, activation: Tensor, fresh: bool = False) -> Tensor:
+        self.names.append(name)
         return activation
 
 
@@ -91,12 +104,14 @@ def select_names(names: Sequence[str], where: Where | Iterable[Where] | None) ->
         picked = [name for name in names if where(name)]
         if not picked:
             raise ValueError(
-                f"the predicate {getattr(where, '__name__', where)} picks none of the {len(names)} hook names."
+                f"the predicate {getattr(where, '__name__', where)} picks none of "
+                f"the {len(names)} hook names."
             )
         return picked
     if not isinstance(where, Iterable):
         raise TypeError(
-            f"activations are picked by a name, a predicate on names, a list of these, or None; not {where!r}."
+            "activations are picked by a name, a predicate on names, a list of these, or None; "
+            f"not {where!r}."
         )
     return [name for each in where for name in select_names(names, each)]
 
@@ -109,23 +124,19 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def _pairs(fwd_hooks: Iterable[tuple[Where, Hook]]) -> list[tuple[Where, Hook]]:
-    pairs = (
-        list(fwd_hooks)
-        if isinstance(fwd_hooks, Iterable) and not isinstance(fwd_hooks, str | dict)
-        else [fwd_hooks]
-    )
+    is_list = isinstance(fwd_hooks, Iterable) and not isinstance(fwd_hooks, str | dict)
+    pairs = list(fwd_hooks) if is_list else [fwd_hooks]
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not callable(pair[1]):
             raise TypeError(
-                f"fwd_hooks must be a list of pairs (where, function), like [(name, fn)]; {pair!r} is none."
+                "fwd_hooks must be a list of pairs (where, function), like [(name, fn)]; "
+                f"{pair!r} is none."
             )
     return pairs
 
 
 def _called(name: str, fn: Hook, activation: Tensor) -> Tensor | None:
-    """fn(activation, hook). What goes wrong inside fn passes through as it is; if fn cannot be
-    called so, that is said.
-    """
+    """fn(activation, hook). What goes wrong inside fn passes through as it is."""
     try:
         return fn(activation, HookPoint(name))
     except TypeError as error:
@@ -141,7 +152,8 @@ def _checked(name: str, before: Tensor, after: Tensor | None) -> Tensor:
         return before
     if not isinstance(after, torch.Tensor):
         raise TypeError(
-            f"the hook on {name} returned {type(after).__name__}; return a tensor, or None to change nothing."
+            f"the hook on {name} returned {type(after).__name__}; "
+            "return a tensor, or None to change nothing."
         )
     if after.shape != before.shape or after.dtype != before.dtype:
         raise ValueError(

@@ -15,26 +15,30 @@ so `model.W_Q[1, 3]` is layer 1, head 3: read it, or write to it under `torch.no
 Architecture: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; positions on
 q and k only: Press et al. 2020, "Shortformer"."""
 
+import functools
 import math
+from dataclasses import replace
 
 import torch
-from einops import einsum, rearrange
+from einops import einsum
 from torch import Tensor, nn
 
 from .config import ModelConfig, require_seed
-from .hooks import NO_HOOKS, ActivationCache, Hooks, select_names
+from .hooks import NO_HOOKS, ActivationCache, Hooks, Recorder, select_names
 
 
 class Transformer(nn.Module):
-    """A decoder-only transformer. `seed` draws the initial weights; the global random state is not
-    touched.
+    """A decoder-only transformer.
+
+    `seed` draws the initial weights; the global random state is not touched.
     """
 
     def __init__(self, cfg: ModelConfig, seed: int = 0):
         super().__init__()
         if not isinstance(cfg, ModelConfig):
             raise TypeError(
-                f"a Transformer is made from a ModelConfig, like ModelConfig(n_layers=2), not from {cfg!r}."
+                "a Transformer is made from a ModelConfig, like ModelConfig(n_layers=2), "
+                f"not from {cfg!r}."
             )
         require_seed(seed)
         self.cfg = cfg
@@ -52,90 +56,72 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, hook: Hooks = NO_HOOKS) -> Tensor:
         """tokens [batch, pos] -> logits [batch, pos, vocab]."""
         check_tokens(tokens, self.cfg)
-        batch, n = tokens.shape
         embed = hook("hook_embed", self.W_E[tokens])  # batch pos d_model
-        # batch pos d_model
-        pos_embed = hook("hook_pos_embed", self.W_pos[:n].expand(batch, -1, -1))
-        in_stream = self.cfg.positional_embedding_type == "standard"
-        resid = embed + pos_embed if in_stream else embed  # batch pos d_model
+        pos_embed = hook("hook_pos_embed", self.W_pos[: tokens.shape[1]].expand_as(embed))
+        resid, seen_by_qk = embed, pos_embed
+        if self.cfg.positional_embedding_type == "standard":
+            resid, seen_by_qk = embed + pos_embed, None
         for layer in range(self.cfg.n_layers):
-            at = f"blocks.{layer}."
-            resid = hook(at + "hook_resid_pre", resid)
-            resid = resid + self.attention(layer, resid, None if in_stream else pos_embed, hook)
-            if self.cfg.d_mlp:
-                resid = hook(at + "hook_resid_mid", resid)
-                resid = resid + self.mlp(layer, resid, hook)
-            resid = hook(at + "hook_resid_post", resid)
+            resid = self.block(layer, resid, seen_by_qk, hook)
         if self.cfg.layer_norm:
             resid = layer_norm(resid, self.ln_final_w, self.ln_final_b, "ln_final.", hook)
         return resid @ self.W_U
 
-    def attention(self, layer: int, resid: Tensor, pos_embed: Tensor | None, hook: Hooks) -> Tensor:
-        """What the heads of one layer add to the stream: [batch, pos, d_model].
+    def block(self, layer: int, resid: Tensor, pos: Tensor | None, hook: Hooks) -> Tensor:
+        """One layer: the stream [batch, pos, d_model], and to it what heads and neurons write.
 
-        pattern = softmax(q k^T / sqrt(d_head)), over keys at or before the query; z = pattern v;
-        out = sum of z W_O."""
-        at = f"blocks.{layer}.attn."
-        q, k, v = (
-            hook(at + f"hook_{name}", x)
-            for name, x in zip("qkv", self.qkv(layer, resid, pos_embed, hook))
-        )
-        scores = einsum(
-            q, k, "batch query head d_head, batch key head d_head -> batch head query key"
-        )
-        scores = hook(
-            at + "hook_attn_scores",
-            scores / math.sqrt(self.cfg.d_head) + causal_mask(scores),
-            fresh=True,
-        )
-        pattern = hook(at + "hook_pattern", scores.softmax(dim=-1))  # batch head query key
-        z = einsum(
-            pattern, v, "batch head query key, batch key head d_head -> batch query head d_head"
-        )
-        return self.heads_out(layer, hook(at + "hook_z", z), hook)
-
-    def qkv(
-        self, layer: int, resid: Tensor, pos_embed: Tensor | None, hook: Hooks
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k, v, each [batch, pos, head, d_head]. In shortformer mode only q and k see the
-        positions.
+        pos: the positions, if q and k alone see them; None if they are in the stream.
         """
+        at = f"blocks.{layer}."
+        resid = hook(at + "hook_resid_pre", resid)
+        resid = resid + self.attention(layer, resid, pos, hook)
+        if self.cfg.d_mlp:
+            resid = hook(at + "hook_resid_mid", resid)
+            resid = resid + self.mlp(layer, resid, hook)
+        return hook(at + "hook_resid_post", resid)
+
+    def attention(self, layer: int, resid: Tensor, pos: Tensor | None, hook: Hooks) -> Tensor:
+        """What the heads of one layer write, summed: [batch, pos, d_model].
+
+        scores = q k^T / sqrt(d_head), -inf for later keys;  pattern = softmax(scores);
+        z = pattern v;  out = sum over heads of z W_O.
+        """
+        at = f"blocks.{layer}.attn."
+        q, k, v = self.qkv(layer, resid, pos, hook)
+        q = hook(at + "hook_q", q)
+        k = hook(at + "hook_k", k)
+        v = hook(at + "hook_v", v)
+        scores = products(q, k) / math.sqrt(self.cfg.d_head) + causal_mask(q)
+        scores = hook(at + "hook_attn_scores", scores, fresh=True)
+        pattern = hook(at + "hook_pattern", scores.softmax(dim=-1))
+        z = hook(at + "hook_z", weighted_sum(pattern, v))
+        return self.heads_out(layer, z, hook)
+
+    def qkv(self, layer: int, resid: Tensor, pos: Tensor | None, hook: Hooks) -> list[Tensor]:
+        """q, k and v, each [batch, pos, head, d_head]; positions outside the stream reach no v."""
         if self.cfg.layer_norm:
-            resid = layer_norm(
-                resid, self.ln1_w[layer], self.ln1_b[layer], f"blocks.{layer}.ln1.", hook
-            )
-        x_qk = resid if pos_embed is None else resid + pos_embed
-        # one product of twice the width is faster than two
-        W_Q_and_K = torch.cat([self.W_Q[layer], self.W_K[layer]])
-        q, k = project(x_qk, W_Q_and_K).split(self.cfg.n_heads, dim=2)
+            at = f"blocks.{layer}.ln1."
+            resid = layer_norm(resid, self.ln1_w[layer], self.ln1_b[layer], at, hook)
+        placed = resid if pos is None else resid + pos
+        W_QK = torch.cat([self.W_Q[layer], self.W_K[layer]])  # one wide product: faster than two
+        q, k = project(placed, W_QK).split(self.cfg.n_heads, dim=2)
         if self.cfg.smeared_keys:
             k = smear(k, self.smear_alpha[layer])
-        return q, k, project(resid, self.W_V[layer])
+        return [q, k, project(resid, self.W_V[layer])]
 
     def heads_out(self, layer: int, z: Tensor, hook: Hooks) -> Tensor:
         """z [batch, pos, head, d_head] -> the sum of the heads' outputs, [batch, pos, d_model]."""
-        at, W_O = f"blocks.{layer}.", self.W_O[layer]
-        attn_out = rearrange(z, "batch pos head d_head -> batch pos (head d_head)") @ rearrange(
-            W_O, "head d_head d_model -> (head d_head) d_model"
-        )
-        if hook.listens(at + "attn.hook_result"):  # each head on its own: only if somebody asks
-            result = einsum(
-                z, W_O, "batch pos head d_head, head d_head d_model -> batch pos head d_model"
-            )
-            result = hook(at + "attn.hook_result", result, fresh=True)
-            # so that an edit counts, and gradients flow through it
-            if hook.edits(at + "attn.hook_result"):
-                attn_out = result.sum(dim=2)
-        return hook(at + "hook_attn_out", attn_out, fresh=True)
+        name, W_O = f"blocks.{layer}.attn.hook_result", self.W_O[layer]
+        if hook.listens(name):  # each head on its own: work that is done only if somebody asks
+            result = hook(name, each_output(z, W_O), fresh=True)
+        attn_out = result.sum(dim=2) if hook.edits(name) else summed_output(z, W_O)
+        return hook(f"blocks.{layer}.hook_attn_out", attn_out, fresh=True)
 
     def mlp(self, layer: int, resid: Tensor, hook: Hooks) -> Tensor:
-        """What the neurons of one layer add to the stream: relu(x W_in + b_in) W_out + b_out,
-        [batch, pos, d_model].
-        """
+        """What the neurons of one layer write: relu(x W_in + b_in) W_out + b_out."""
         at = f"blocks.{layer}."
         if self.cfg.layer_norm:
             resid = layer_norm(resid, self.ln2_w[layer], self.ln2_b[layer], at + "ln2.", hook)
-        # batch pos d_mlp
         pre = hook(at + "mlp.hook_pre", resid @ self.W_in[layer] + self.b_in[layer])
         post = hook(at + "mlp.hook_post", pre.relu())  # batch pos d_mlp
         return hook(at + "hook_mlp_out", post @ self.W_out[layer] + self.b_out[layer])
@@ -160,28 +146,17 @@ class Transformer(nn.Module):
     @property
     def hook_names(self) -> list[str]:
         """Every name that fwd_hooks and names_filter accept, in the order of the forward pass."""
-        cfg, names = self.cfg, ["hook_embed", "hook_pos_embed"]
-        attn = "q k v attn_scores pattern z result".split()
-        block = [
-            "hook_resid_pre",
-            *["ln1.hook_scale"] * cfg.layer_norm,
-            *(f"attn.hook_{x}" for x in attn),
-            "hook_attn_out",
-        ]
-        if cfg.d_mlp:
-            block += [
-                "hook_resid_mid",
-                *["ln2.hook_scale"] * cfg.layer_norm,
-                "mlp.hook_pre",
-                "mlp.hook_post",
-                "hook_mlp_out",
-            ]
-        names += [
-            f"blocks.{layer}.{name}"
-            for layer in range(cfg.n_layers)
-            for name in [*block, "hook_resid_post"]
-        ]
-        return names + ["ln_final.hook_scale"] * cfg.layer_norm
+        return list(hook_names_of(self.cfg))
+
+
+@functools.cache
+def hook_names_of(cfg: ModelConfig) -> tuple[str, ...]:
+    """The names that the forward pass calls, recorded from one pass of the smallest such model."""
+    one = {"n_heads": 1, "d_model": 1, "d_head": 1, "d_vocab": 1, "n_ctx": 1}
+    smallest = Transformer(replace(cfg, **one, d_mlp=min(cfg.d_mlp, 1)))
+    recorder = Recorder()
+    smallest(torch.zeros(1, 1, dtype=torch.long), recorder)
+    return tuple(recorder.names)
 
 
 def parameter_table(cfg: ModelConfig) -> list[tuple[str, tuple[int, ...], float]]:
@@ -214,30 +189,50 @@ def parameter_table(cfg: ModelConfig) -> list[tuple[str, tuple[int, ...], float]
 
 
 def project(x: Tensor, W: Tensor) -> Tensor:
-    """x [batch, pos, d_model], W [head, d_model, d_head] -> [batch, pos, head, d_head], as one
-    matrix product.
-    """
-    fused = rearrange(W, "head d_model d_head -> d_model (head d_head)")
-    return rearrange(x @ fused, "batch pos (head d_head) -> batch pos head d_head", head=len(W))
+    """x [batch, pos, d_model], W [head, d_model, d_head] -> [batch, pos, head, d_head]."""
+    return einsum(x, W, "batch pos d_model, head d_model d_head -> batch pos head d_head")
 
 
-def causal_mask(scores: Tensor) -> Tensor:
+def products(q: Tensor, k: Tensor) -> Tensor:
+    """Each query with each key: [batch, head, query, key]."""
+    return einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
+
+
+def causal_mask(q: Tensor) -> Tensor:
     """[query, key]: 0 where the key is at or before the query, -inf where it is later."""
-    n = scores.shape[-1]
-    return torch.full((n, n), -math.inf, dtype=scores.dtype, device=scores.device).triu(1)
+    n = q.shape[1]
+    return torch.full((n, n), -math.inf, dtype=q.dtype, device=q.device).triu(1)
+
+
+def weighted_sum(pattern: Tensor, v: Tensor) -> Tensor:
+    """The values that each query gets: [batch, query, head, d_head]."""
+    axes = "batch head query key, batch key head d_head -> batch query head d_head"
+    return einsum(pattern, v, axes)
+
+
+def each_output(z: Tensor, W_O: Tensor) -> Tensor:
+    """What each head writes: [batch, pos, head, d_model]."""
+    return einsum(z, W_O, "batch pos head d_head, head d_head d_model -> batch pos head d_model")
+
+
+def summed_output(z: Tensor, W_O: Tensor) -> Tensor:
+    """What all heads write together, in one product: [batch, pos, d_model]."""
+    return einsum(z, W_O, "batch pos head d_head, head d_head d_model -> batch pos d_model")
 
 
 def smear(k: Tensor, alpha: Tensor) -> Tensor:
-    """k_j <- s k_j + (1 - s) k_{j-1} with s = sigmoid(alpha) per head; the first key stays. Elhage
-    et al. 2021.
+    """k_j <- s k_j + (1 - s) k_{j-1} with s = sigmoid(alpha) per head; the first key stays.
+
+    Olsson et al. 2022, "In-context Learning and Induction Heads", Argument 2 (arXiv 2209.11895).
     """
     s = alpha.sigmoid()[:, None]  # head 1
     return torch.cat([k[:, :1], s * k[:, 1:] + (1 - s) * k[:, :-1]], dim=1)
 
 
 def layer_norm(x: Tensor, w: Tensor, b: Tensor, at: str, hook: Hooks) -> Tensor:
-    """(x - mean) / scale * w + b over d_model; `hook_scale` [batch, pos, 1] can be frozen. Ba et
-    al. 2016.
+    """(x - mean) / scale * w + b over d_model; `hook_scale` [batch, pos, 1] can be frozen.
+
+    Ba et al. 2016, "Layer Normalization" (arXiv 1607.06450).
     """
     x = x - x.mean(dim=-1, keepdim=True)
     scale = hook(at + "hook_scale", (x.pow(2).mean(dim=-1, keepdim=True) + 1e-5).sqrt())
@@ -245,23 +240,24 @@ def layer_norm(x: Tensor, w: Tensor, b: Tensor, at: str, hook: Hooks) -> Tensor:
 
 
 def check_tokens(tokens: Tensor, cfg: ModelConfig) -> None:
-    """Raises TypeError or ValueError, saying what is wrong, unless tokens is a [batch, pos] that
-    the model can read.
-    """
+    """Raises TypeError or ValueError, saying what is wrong, unless the model can read `tokens`."""
     if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
         kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
         raise TypeError(f"tokens must be a tensor of whole numbers (torch.long), not {kind}.")
     if tokens.ndim != 2 or tokens.numel() == 0:
         shape = list(tokens.shape)
         raise ValueError(
-            f"tokens must have shape [batch, pos], neither of them 0, not {shape}. One sequence: tokens[None]."
+            f"tokens must have shape [batch, pos], neither of them 0, not {shape}. "
+            "One sequence: tokens[None]."
         )
     if tokens.shape[1] > cfg.n_ctx:
         raise ValueError(
-            f"the sequence has {tokens.shape[1]} tokens; this model reads at most n_ctx = {cfg.n_ctx}."
+            f"the sequence has {tokens.shape[1]} tokens; "
+            f"this model reads at most n_ctx = {cfg.n_ctx}."
         )
-    low, high = (int(x) for x in tokens.aminmax())
+    low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= cfg.d_vocab:
         raise ValueError(
-            f"tokens run from {low} to {high}; this model knows 0 to d_vocab - 1 = {cfg.d_vocab - 1}."
+            f"tokens run from {low} to {high}; "
+            f"this model knows 0 to d_vocab - 1 = {cfg.d_vocab - 1}."
         )
