@@ -27,10 +27,11 @@
 # %%
 import torch
 
-from course.desk import claim, plt, show, the_model
+from course.desk import claim, show, the_model
+from course.pictures.ch05 import badges, draw_periods, draw_roles, draw_values
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.evaluate import attention, held_out
-from minitransformer.plots import BLUE, GREEN, ORANGE, PINK, RED, draw_attention_patterns, heatmap
+from minitransformer.plots import draw_attention_patterns
 from solutions.ch05_finding_heads import (
     FOUND,
     current_token_score,
@@ -46,40 +47,27 @@ from solutions.ch05_finding_heads import (
 torch.set_grad_enabled(False)
 model, impostor = the_model(), the_model("impostor")
 n = model.cfg.n_ctx
-# every row its own prefix and its own period
-repeats = held_out(model, periods=(n // 4, n // 2), batch=128)
-tokens, new = repeats.tokens, ~repeats.predictable & (repeats.tokens != 0)
+repeats = held_out(model, periods=(n // 4, n // 2), batch=128)  # each row has its own period
+tokens = repeats.tokens
+new = ~repeats.predictable & (tokens != 0)  # where the token has not occurred before
 patterns = attention(model, tokens)  # layer batch head query key
+
+habits = {"previous": previous_token_score, "current": current_token_score}
+habits["first"] = first_token_score
 for layer, pattern in enumerate(patterns):
-    print(
-        f"layer {layer}   previous {[round(x, 2) for x in previous_token_score(pattern).tolist()]}"
-    )
-    print(f"          current  {[round(x, 2) for x in current_token_score(pattern).tolist()]}")
-    print(f"          first    {[round(x, 2) for x in first_token_score(pattern).tolist()]}")
-# knows nothing
-even = (torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]).expand(len(tokens), 1, n, n)
-previous = previous_token_score(patterns[0])
+    for name, score in habits.items():
+        print(f"layer {layer}  {name:9}", [round(x, 2) for x in score(pattern).tolist()])
+
+even = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]  # a head that knows nothing
+even = even.expand(len(tokens), 1, n, n)
+previous, previous_in_1 = previous_token_score(patterns[0]), previous_token_score(patterns[1])
+on_bos = first_token_score(patterns[1])
+by_even = previous_token_score(even)
 claim("best previous-token score in layer 0", previous.max(), low=0.9, measured=0.991)
 claim("heads of layer 0 above one half", (previous > FOUND).sum(), low=1, high=4, measured=2)
-claim(
-    "best previous-token score in layer 1",
-    previous_token_score(patterns[1]).max(),
-    high=0.2,
-    measured=0.033,
-)
-claim(
-    "previous-token score of even attention",
-    previous_token_score(even),
-    low=0.05,
-    high=0.15,
-    measured=0.0987,
-)
-claim(
-    "least first-token score in layer 1",
-    first_token_score(patterns[1]).min(),
-    low=0.5,
-    measured=0.743,
-)
+claim("best previous-token score in layer 1", previous_in_1.max(), high=0.2, measured=0.033)
+claim("previous-token score of even attention", by_even, low=0.05, high=0.15, measured=0.0987)
+claim("least first-token score in layer 1", on_bos.min(), low=0.5, measured=0.743)
 
 # %% [markdown]
 # Layer 0 has a very sharp previous-token head, in this model and in most others a second one. The
@@ -102,50 +90,22 @@ claim(
 # **Exercises `duplicate_token_score`** (15 minutes) and **`prefix_matching_score`** (15 minutes).
 
 # %%
-matching = prefix_matching_score(patterns[1], tokens)
-claim("prefix-matching score of the best head", matching.max(), low=0.9, measured=0.97)
-claim("and of the worst head of layer 1", matching.min(), low=0.6, measured=0.925)
-claim(
-    "best in layer 0", prefix_matching_score(patterns[0], tokens).max(), high=0.2, measured=0.0196
-)
-claim(
-    "best duplicate-token score",
-    score_heads(model, tokens)["duplicate_token"].max(),
-    high=0.2,
-    measured=0.0229,
-)
-claim(
-    "prefix matching by even attention",
-    prefix_matching_score(even, tokens),
-    low=0.02,
-    high=0.1,
-    measured=0.0485,
-)
-claim(
-    "duplicate token by even attention",
-    duplicate_token_score(even, tokens),
-    low=0.02,
-    high=0.1,
-    measured=0.0485,
-)
+scores = score_heads(model, tokens)  # role -> [layer, head]
+in_0, in_1 = scores["induction"][0], scores["induction"][1]
+claim("prefix-matching score of the best head", in_1.max(), low=0.9, measured=0.97)
+claim("and of the worst head of layer 1", in_1.min(), low=0.6, measured=0.925)
+claim("best in layer 0", in_0.max(), high=0.2, measured=0.0196)
+duplicate = scores["duplicate_token"].max()
+claim("best duplicate-token score", duplicate, high=0.2, measured=0.0229)
+by_even = prefix_matching_score(even, tokens)
+claim("prefix matching by even attention", by_even, low=0.02, high=0.1, measured=0.0485)
+by_even = duplicate_token_score(even, tokens)
+claim("duplicate token by even attention", by_even, low=0.02, high=0.1, measured=0.0485)
 
-scores = score_heads(model, tokens)
-BADGES = {"previous_token": "previous", "induction": "induction", "first_token": "BOS"}
-badges = [
-    [
-        "  ".join(
-            f"{name} {scores[role][layer, head]:.2f}"
-            for role, name in BADGES.items()
-            if scores[role][layer, head] > FOUND
-        )
-        for head in range(model.cfg.n_heads)
-    ]
-    for layer in range(model.cfg.n_layers)
-]
-# BOS, then one block of 12 again and again
-shown = held_out(model, periods=(12, 12), batch=1, prefix=0).tokens
-title = "Layer 0 looks one back; layer 1 looks at what followed (stripe, between the triangles), or rests on BOS"
-show(draw_attention_patterns(attention(model, shown)[:, 0], 12, title, badges), "atlas")
+shown = held_out(model, periods=(12, 12), batch=1, prefix=0).tokens  # BOS, then one block of 12
+title = "Layer 0 looks one back; layer 1 looks along the stripe (triangles), or rests on BOS"
+on_shown = attention(model, shown)[:, 0]  # layer head query key
+show(draw_attention_patterns(on_shown, 12, title, badges(scores, FOUND)), "atlas")
 
 # %% [markdown]
 # All four heads of layer 1 do the same job. Textbook pictures show *the* induction head. Redundancy
@@ -165,49 +125,27 @@ show(draw_attention_patterns(attention(model, shown)[:, 0], 12, title, badges), 
 
 # %%
 def stripe_scores(model, period):
-    """The classic detector: BOS and a block twice; the mean of the one diagonal, over the second
-    copy.
-    """
+    """The classic detector, [layer, head]: BOS and one block twice, the mean of one diagonal."""
     twice = held_out(model, (period, period), batch=128, prefix=0).tokens[:, : 2 * period + 1]
-    # layer head
-    return attention(model, twice).diagonal(1 - period, dim1=-2, dim2=-1)[..., 2:].mean(dim=(1, -1))
+    stripe = attention(model, twice).diagonal(1 - period, dim1=-2, dim2=-1)
+    return stripe[..., 2:].mean(dim=(1, -1))  # over the second copy
 
 
 def matching_at(model, *periods):
+    """The prefix-matching scores [layer, head] on sequences with periods in this range."""
     tokens = held_out(model, periods, batch=64).tokens
-    # layer head
-    return torch.stack(
-        [prefix_matching_score(pattern, tokens) for pattern in attention(model, tokens)]
-    )
+    return torch.stack([prefix_matching_score(each, tokens) for each in attention(model, tokens)])
 
 
-claim(
-    "one diagonal, period 10: the model", stripe_scores(model, 10).max(), low=0.85, measured=0.932
-)
-claim(
-    "one diagonal, period 10: the impostor",
-    stripe_scores(impostor, 10).max(),
-    low=0.85,
-    measured=0.94,
-)
-claim(
-    "by tokens, period 10: the impostor",
-    matching_at(impostor, 10, 10).max(),
-    low=0.8,
-    measured=0.909,
-)
-claim(
-    "by tokens, random periods: the impostor",
-    matching_at(impostor, n // 4, n // 2).max(),
-    high=0.3,
-    measured=0.13,
-)
-claim(
-    "by tokens, random periods: the model",
-    matching_at(model, n // 4, n // 2).max(),
-    low=0.9,
-    measured=0.968,
-)
+ours, fake = stripe_scores(model, 10).max(), stripe_scores(impostor, 10).max()
+claim("one diagonal, period 10: the model", ours, low=0.85, measured=0.932)
+claim("one diagonal, period 10: the impostor", fake, low=0.85, measured=0.94)
+fake = matching_at(impostor, 10, 10).max()
+claim("by tokens, period 10: the impostor", fake, low=0.8, measured=0.909)
+fake = matching_at(impostor, n // 4, n // 2).max()
+claim("by tokens, random periods: the impostor", fake, high=0.3, measured=0.13)
+ours = matching_at(model, n // 4, n // 2).max()
+claim("by tokens, random periods: the model", ours, low=0.9, measured=0.968)
 
 # %% [markdown]
 # The diagonal gives both the same mark. Yet the impostor has learnt "look 9 back": a fixed offset
@@ -220,28 +158,16 @@ claim(
 # %%
 every_period = range(1, n - 7)
 untrained = Transformer(ModelConfig(), seed=0)
-named = {
-    "trained on random periods": (model, BLUE),
-    "impostor: trained on period 10": (impostor, RED),
-    "random weights": (untrained, "grey"),
-}
-curves = {
-    name: [matching_at(each, p, p).max().item() for p in every_period]
-    for name, (each, _) in named.items()
-}
-figure, ax = plt.subplots(figsize=(8, 4.2))
-for (name, curve), (_, colour) in zip(curves.items(), named.values()):
-    ax.plot(every_period, curve, marker="o", markersize=4, color=colour, label=name)
-ax.axhline(FOUND, color="black", linestyle=":", linewidth=1)
-ax.set(
-    xlabel="period of the test sequences (tokens)",
-    ylabel="best head's\nprefix-matching score",
-    ylim=(0, 1.03),
-)
-ax.set_title("At period 10 the impostor looks real. Test at other periods", pad=30)
-ax.legend(loc="lower left", bbox_to_anchor=(0, 0.98), ncols=3, fontsize=9)
-show(figure, "periods")
-real, fake, none = (torch.tensor(curve) for curve in curves.values())
+
+
+def best_by_period(model):
+    return torch.stack([matching_at(model, period, period).max() for period in every_period])
+
+
+real, fake, none = best_by_period(model), best_by_period(impostor), best_by_period(untrained)
+curves = {"trained on random periods": real, "impostor: trained on period 10": fake}
+curves["random weights"] = none
+show(draw_periods(every_period, curves, FOUND), "periods")
 claim("the model's lowest score at any period", real.min(), low=0.85, measured=0.959)
 claim("the impostor's mean score at periods 11 to 24", fake[10:].mean(), high=0.2, measured=0.0335)
 claim("random weights at period 1", none[0], low=0.3, measured=0.497)
@@ -252,17 +178,11 @@ claim("random weights at period 1", none[0], low=0.3, measured=0.497)
 # score well. Even the previous-token head does:
 
 # %%
-short = score_heads(model, held_out(model, (1, n // 2), batch=128).tokens)
-first, best = find_heads(model)["previous_token"][0], find_heads(model)["induction"][0]
-claim(
-    "its prefix-matching score, periods from 1", short["induction"][first], low=0.3, measured=0.4145
-)
-claim(
-    "the same, periods from a quarter of the length",
-    scores["induction"][first],
-    high=0.05,
-    measured=0.0,
-)
+one_back, best = find_heads(model)["previous_token"][0], find_heads(model)["induction"][0]
+with_short = score_heads(model, held_out(model, (1, n // 2), batch=128).tokens)["induction"]
+without = scores["induction"][one_back]
+claim("its prefix-matching score, periods from 1", with_short[one_back], low=0.3, measured=0.4145)
+claim("the same, periods from a quarter of the length", without, high=0.05, measured=0.0)
 
 # %% [markdown]
 # So three choices make the detector: go by the tokens, draw the period for each row, leave out the
@@ -273,85 +193,36 @@ claim(
 # arithmetic, the impostor, and random weights.
 
 # %%
-cast = {
-    "trained": model,
-    "built by hand": planted.induction_model(),
-    "pointer arithmetic": planted.pointer_model(),
-}
+by_hand, pointer = planted.induction_model(), planted.pointer_model()
+cast = {"trained": model, "built by hand": by_hand, "pointer arithmetic": pointer}
 cast |= {"impostor": impostor, "random weights": untrained}
 found = {name: find_heads(each) for name, each in cast.items()}
-COLOURS = {
-    "induction": BLUE,
-    "previous_token": ORANGE,
-    "duplicate_token": GREEN,
-    "first_token": PINK,
-}
-figure, axes = plt.subplots(1, 5, figsize=(11, 2.4))
-for ax, (name, each) in zip(axes, cast.items()):
-    for layer in range(2):
-        for head in range(each.cfg.n_heads):
-            roles = [role for role in COLOURS if (layer, head) in found[name][role]]
-            colour = COLOURS[roles[0]] if roles else "white"  # the most telling role first
-            ax.add_patch(
-                plt.Rectangle(
-                    (head + 0.06, layer + 0.06),
-                    0.88,
-                    0.88,
-                    facecolor=colour,
-                    alpha=0.6,
-                    edgecolor="grey",
-                )
-            )
-            ax.text(
-                head + 0.5, layer + 0.5, f"{layer}.{head}", ha="center", va="center", color="black"
-            )
-    ax.set(xlim=(-0.1, max(4, each.cfg.n_heads) + 0.5), ylim=(0, 2), aspect="equal")
-    ax.set_title(name, fontsize=11)
-    ax.axis("off")
-handles = [plt.Rectangle((0, 0), 1, 1, color=colour, alpha=0.6) for colour in COLOURS.values()]
-figure.legend(
-    handles,
-    ["induction", "previous token", "duplicate token", "BOS only"],
-    loc="outside lower center",
-    ncols=4,
-)
-figure.suptitle(
-    "One detector, five models: real heads are found, the impostor's are not (layer 1 above layer 0)",
-    x=0.02,
-    ha="left",
-)
-show(figure, "roles")
-claim("induction heads of the model", len(found["trained"]["induction"]), low=2, measured=4)
-claim(
-    "of them in layer 1",
-    sum(layer == 1 for layer, _ in found["trained"]["induction"]),
-    low=2,
-    measured=4,
-)
-claim(
-    "hand-built: the right two heads",
-    found["built by hand"]["previous_token"] == [(0, 0)]
-    and found["built by hand"]["induction"] == [(1, 0)],
-    low=1,
-)
-claim(
-    "pointer: duplicate-token head 0.0",
-    found["pointer arithmetic"]["duplicate_token"] == [(0, 0)],
-    low=1,
-)
-claim("pointer: previous-token heads", len(found["pointer arithmetic"]["previous_token"]), high=0)
-claim("impostor: induction heads", len(found["impostor"]["induction"]), high=0)
-claim(
-    "random weights: heads with any role",
-    sum(len(heads) for heads in found["random weights"].values()),
-    high=0,
-)
+show(draw_roles(cast, found), "roles")
+
+induction = found["trained"]["induction"]
+in_layer_1 = [head for layer, head in induction if layer == 1]
+claim("induction heads of the model", len(induction), low=2, measured=4)
+claim("of them in layer 1", len(in_layer_1), low=2, measured=4)
+known = found["built by hand"]
+right = known["previous_token"] == [(0, 0)] and known["induction"] == [(1, 0)]
+claim("hand-built: the right two heads", right, low=1)
+known = found["pointer arithmetic"]
+claim("pointer: duplicate-token head 0.0", known["duplicate_token"] == [(0, 0)], low=1)
+claim("pointer: previous-token heads", len(known["previous_token"]), high=0)
 
 # %% [markdown]
 # The pointer model is as good at induction as the hand-built one, and its layer-1 head scores 1.
 # But the partner differs: a duplicate-token head, which passes on *where* the token stood. Equal
 # behaviour, equal stripes, another algorithm.
 #
+# In the last two models there is no induction head to be found.
+
+# %%
+roles = sum(len(heads) for heads in found["random weights"].values())
+claim("impostor: induction heads", len(found["impostor"]["induction"]), high=0)
+claim("random weights: heads with any role", roles, high=0)
+
+# %% [markdown]
 # ## Attention is not use
 #
 # A pattern says where a head looks. What arrives is the value, through `W_O`. If the value at BOS
@@ -360,44 +231,26 @@ claim(
 #
 # **Exercise `value_weighted_pattern`** (15 minutes).
 
-# %%
-layer, head = best
-_, cache = model.run_with_cache(tokens)
-pattern, v = (cache[f"blocks.{layer}.attn.hook_{name}"] for name in ("pattern", "v"))
-moved = value_weighted_pattern(pattern, v, model.W_O[layer])[:, head]  # batch query key
-on_bos = pattern[:, head, :, 0][new].mean()
-resting, working = moved.sum(dim=-1)[new].mean(), moved.sum(dim=-1)[repeats.predictable].mean()
-claim(
-    "attention on BOS while the token is new, best induction head", on_bos, low=0.9, measured=0.992
-)
-claim(
-    "length it moves then, over the length when there is a match",
-    resting / working,
-    high=0.3,
-    measured=0.078,
-)
 
-_, cache = model.run_with_cache(shown)
-pattern, v = (cache[f"blocks.{layer}.attn.hook_{name}"] for name in ("pattern", "v"))
-moved = value_weighted_pattern(pattern, v, model.W_O[layer])[0, head]
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.6))
-panels = [(pattern[0, head], 1.0, f"head {layer}.{head}: where it looks", "attention (share)")]
-panels.append((moved, moved.max().item(), "what that moves", "length added to the stream"))
-for ax, (values, limit, title, unit) in zip(axes, panels):
-    image = heatmap(
-        ax,
-        values,
-        signed=False,
-        limit=limit,
-        title=title,
-        xlabel="key: looked at",
-        ylabel="query: looking",
-    )
-    figure.colorbar(image, ax=ax, label=unit, shrink=0.8)
-figure.suptitle(
-    "Attention on BOS (left column) is rest: hardly anything is moved", x=0.02, ha="left"
-)
-show(figure, "value_weighted")
+# %%
+def looks_and_moves(model, tokens, layer):
+    """A layer's pattern and its value-weighted pattern, each [batch, head, query, key]."""
+    _, cache = model.run_with_cache(tokens)
+    pattern = cache[f"blocks.{layer}.attn.hook_pattern"]
+    v = cache[f"blocks.{layer}.attn.hook_v"]
+    return pattern, value_weighted_pattern(pattern, v, model.W_O[layer])
+
+
+layer, head = best
+pattern, moved = looks_and_moves(model, tokens, layer)
+on_bos = pattern[:, head, :, 0][new].mean()
+length = moved[:, head].sum(dim=-1)  # batch query
+ratio = length[new].mean() / length[repeats.predictable].mean()
+claim("attention of the best head on BOS while its token is new", on_bos, low=0.9, measured=0.992)
+claim("length it moves then, over the length at a match", ratio, high=0.3, measured=0.078)
+
+pattern, moved = looks_and_moves(model, shown, layer)
+show(draw_values(pattern[0, head], moved[0, head], f"{layer}.{head}"), "value_weighted")
 
 # %% [markdown]
 # The bright BOS column goes pale, the stripe stays. A long vector is still no *useful* vector: its
@@ -411,17 +264,9 @@ show(figure, "value_weighted")
 # %%
 silent = planted.induction_model()
 silent.W_O[1] = 0.0
-claim(
-    "induction heads found in the silenced model",
-    len(find_heads(silent)["induction"]),
-    low=1,
-    high=1,
-)
-small = torch.tensor([[0, 7, 3, 9, 7, 3, 9, 7]])
-_, cache = silent.run_with_cache(small)
-nothing = value_weighted_pattern(
-    cache["blocks.1.attn.hook_pattern"], cache["blocks.1.attn.hook_v"], silent.W_O[1]
-)
+still_found = find_heads(silent)["induction"]
+_, nothing = looks_and_moves(silent, torch.tensor([[0, 7, 3, 9, 7, 3, 9, 7]]), layer=1)
+claim("induction heads found in the silenced model", len(still_found), low=1, high=1)
 claim("what that head moves", nothing.abs().max(), high=0.0)
 
 # %% [markdown]

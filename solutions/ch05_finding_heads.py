@@ -17,8 +17,7 @@ FOUND = 0.5  # a head has a role if, on average, more than half of its attention
 
 
 def previous_token_score(pattern: Tensor) -> Tensor:
-    """How much a head looks one token back: the mean of pattern[i, i - 1] over the batch and all i
-    >= 1.
+    """How much a head looks one token back: mean of pattern[i, i - 1] over the batch and i >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 has no token before it and is not counted.
     Olsson et al. 2022, "In-context Learning and Induction Heads".
@@ -28,8 +27,7 @@ def previous_token_score(pattern: Tensor) -> Tensor:
 
 
 def current_token_score(pattern: Tensor) -> Tensor:
-    """How much a head looks at the very token it stands on: the mean of pattern[i, i] over the
-    batch and all i >= 1.
+    """How much a head looks at its own token: mean of pattern[i, i] over the batch and i >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 is not counted: it has nothing else to look
     at, so its 1 says nothing about the head."""
@@ -38,8 +36,7 @@ def current_token_score(pattern: Tensor) -> Tensor:
 
 
 def first_token_score(pattern: Tensor) -> Tensor:
-    """How much a head looks at the first token, which is BOS: the mean of pattern[i, 0] over the
-    batch and all i >= 1.
+    """How much a head looks at BOS, the first token: mean of pattern[i, 0] over batch and i >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 is not counted, for the reason above. Heads
     with nothing to do often rest there: Xiao et al. 2023, "Efficient Streaming Language Models with
@@ -56,16 +53,14 @@ def duplicate_token_score(pattern: Tensor, tokens: Tensor) -> Tensor:
     them weighs the same. The others are not counted. pattern [batch, head, query, key], tokens
     [batch, pos] -> [head]; nan if no token occurs twice. Wang et al. 2022, "Interpretability in the
     Wild"."""
-    # YOUR CODE: which (query, key) pairs are wanted, the attention on them, how many queries have
-    # one; roughly 3 lines
+    # YOUR CODE: the wanted (query, key) pairs, the attention on them, the count; roughly 3 lines
     copies = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)  # batch query key
     on_copies = einsum(pattern, copies.to(pattern), "batch head query key, batch query key -> head")
     return on_copies / copies.any(dim=-1).sum()
 
 
 def prefix_matching_score(pattern: Tensor, tokens: Tensor) -> Tensor:
-    """How much a head looks at what came *after* earlier copies of the token it stands on: what
-    induction needs.
+    """How much a head looks at what came *after* earlier copies of its token: what induction needs.
 
     For a query i, add up pattern[i, j] over *all* j <= i with tokens[j - 1] == tokens[i] (so j >=
     1: the copy stands at j - 1, before i). The score is the mean of that over the queries, of the
@@ -74,33 +69,28 @@ def prefix_matching_score(pattern: Tensor, tokens: Tensor) -> Tensor:
     occurs twice. Olsson et al. 2022, "In-context Learning and Induction Heads"."""
     # YOUR CODE: as above, with the wanted keys one further right; roughly 4 lines
     copies = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)  # batch query key
-    # the first token follows nothing
-    followers = torch.nn.functional.pad(copies[:, :, :-1], (1, 0))
-    on_followers = einsum(
-        pattern, followers.to(pattern), "batch head query key, batch query key -> head"
-    )
-    return on_followers / followers.any(dim=-1).sum()
+    after = torch.nn.functional.pad(copies[:, :, :-1], (1, 0))  # the first token follows nothing
+    on_after = einsum(pattern, after.to(pattern), "batch head query key, batch query key -> head")
+    return on_after / after.any(dim=-1).sum()
 
 
 def value_weighted_pattern(pattern: Tensor, v: Tensor, W_O: Tensor) -> Tensor:
-    """How much each key really moves: pattern[i, j] times |v_j W_O|, the length of what j would add
-    to the stream.
+    """How much each key moves: pattern[i, j] times |v_j W_O|, the length of what j would add.
 
     pattern [batch, head, query, key], v [batch, pos, head, d_head], W_O [head, d_head, d_model] ->
     [batch, head, query, key], in the units of the residual stream; rows no longer sum to 1.
     Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector
     Norms"."""
-    # YOUR CODE: what each key offers, its length, and the product with the right axes; roughly 3
-    # lines
+    # YOUR CODE: what each key offers, its length, the product with the right axes; roughly 3 lines
     offered = einsum(v, W_O, "batch key head d_head, head d_head d_model -> batch head key d_model")
     return pattern * offered.norm(dim=-1)[:, :, None, :]
 
 
 @torch.no_grad()
 def score_heads(model: Transformer, tokens: Tensor) -> dict[str, Tensor]:
-    """All five scores of every head on these tokens [batch, pos]: role -> [layer, head]. Works with
-    any number of layers.
-    """
+    """All five scores of every head on these tokens [batch, pos]: role -> [layer, head].
+
+    Works with any number of layers, also with none."""
     patterns = attention(model, tokens)  # layer batch head query key
     scores = {
         "previous_token": [previous_token_score(pattern) for pattern in patterns],
@@ -116,12 +106,12 @@ def score_heads(model: Transformer, tokens: Tensor) -> dict[str, Tensor]:
 
 
 def find_heads(model: Transformer) -> dict[str, list[tuple[int, int]]]:
-    """Which heads do what: role -> the heads (layer, head) whose score is above FOUND, best first,
-    [] if there is none.
+    """Which heads do what: role -> the heads (layer, head) with a score above FOUND, best first.
 
-    The roles are those of score_heads. The sequences are for you to choose, with repeated_tokens
-    and a seeded generator (the same model must get the same answer each time). Choose them so that
-    each role can only be earned by doing what it says:
+    The roles are those of score_heads, each with a list, empty if no head has the role. The
+    sequences are for you to choose, with repeated_tokens and a seeded generator (the same model
+    must get the same answer each time). Choose them so that each role can only be earned by doing
+    what it says:
     - no head may pass for an induction head by looking a fixed distance back, whatever that
       distance (with fewer than 10 tokens there are too few periods to rule that out; do what is
       possible);
@@ -130,8 +120,7 @@ def find_heads(model: Transformer) -> dict[str, list[tuple[int, int]]]:
     - the sequences have to fit the model: at most n_ctx long, and, since their tokens are distinct,
       at most d_vocab. Raises ValueError if that leaves less than 4 tokens: too short for anything
       to repeat."""
-    # YOUR CODE: length, periods, sequences, scores, and each role's heads in order; roughly 10
-    # lines
+    # YOUR CODE: length, periods, sequences, scores, each role's heads in order; roughly 10 lines
     n = min(model.cfg.n_ctx, model.cfg.d_vocab)
     longest = max(1, min(n // 2, n - 3))
     generator = torch.Generator().manual_seed(0)

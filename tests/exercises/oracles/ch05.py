@@ -1,6 +1,5 @@
 """What chapter 5 is checked against: scores by loops, patterns of perfect heads, models whose heads
-have a fixed offset.
-"""
+have a fixed offset."""
 
 import torch
 from torch.nn.functional import one_hot
@@ -8,16 +7,15 @@ from torch.nn.functional import one_hot
 from minitransformer import planted
 from minitransformer.data import repeated_tokens
 from minitransformer.evaluate import attention
+from tests.material import seeded
 
 
 def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False):
-    """The definition: attention on the wanted keys j of row i, mean over the queries that have one
-    (or over everyone).
-    """
-    total, count = (
-        torch.zeros(tokens.shape[0], pattern.shape[1]).to(pattern),
-        torch.zeros(len(tokens), 1),
-    )
+    """The definition: attention on the wanted keys j of row i, mean over the queries that have one.
+
+    everyone: over all queries. by_row: the mean of each sequence first."""
+    total = torch.zeros(tokens.shape[0], pattern.shape[1]).to(pattern)
+    count = torch.zeros(len(tokens), 1)
     for b, row in enumerate(tokens.tolist()):
         for i in range(len(row)):
             keys = [j for j in wanted(row, i) if 0 <= j <= i]
@@ -27,20 +25,20 @@ def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False):
 
 
 def by_definition(wanted, flip=False, **options):
-    """A score (pattern, tokens) or (pattern): `wanted(row, i)` lists the keys that query i ought to
-    look at.
-    """
+    """A score of (pattern, tokens) or (pattern): wanted(row, i) lists the keys that query i ought
+    to look at. flip: with query and key exchanged."""
 
     def score(pattern, tokens=None):
-        tokens = torch.zeros(pattern.shape[0], pattern.shape[-1]) if tokens is None else tokens
-        return counted_by_loops(
-            pattern.transpose(-1, -2) if flip else pattern, tokens, wanted, **options
-        )
+        if tokens is None:
+            tokens = torch.zeros(pattern.shape[0], pattern.shape[-1])
+        pattern = pattern.transpose(-1, -2) if flip else pattern
+        return counted_by_loops(pattern, tokens, wanted, **options)
 
     return score
 
 
 def at(offset, first=1):
+    """The key `offset` back, for the queries from `first` on."""
     return lambda row, i: [i - offset] if i >= first else []
 
 
@@ -52,19 +50,24 @@ def followers(row, i):
     return [j + 1 for j in copies(row, i)]
 
 
-PREVIOUS, CURRENT, FIRST = (
-    by_definition(at(1)),
-    by_definition(at(0)),
-    by_definition(lambda row, i: [0] if i else []),
-)
-DUPLICATE, MATCHING = by_definition(copies), by_definition(followers)
+def bos(row, i):
+    return [0] if i else []
+
+
+PREVIOUS = by_definition(at(1))
+CURRENT = by_definition(at(0))
+FIRST = by_definition(bos)
+DUPLICATE = by_definition(copies)
+MATCHING = by_definition(followers)
+
+
+# Wrong answers of a kind that needs more than other keys
 
 
 def with_later(pattern, tokens, shift):
     """The attention is right, but queries that have only a later copy are counted too."""
-    same = (tokens[:, :, None] == tokens[:, None, :]) & ~torch.eye(
-        tokens.shape[1], dtype=torch.bool
-    )
+    itself = torch.eye(tokens.shape[1], dtype=torch.bool)
+    same = (tokens[:, :, None] == tokens[:, None, :]) & ~itself
     on_keys = (pattern * same.roll(shift, -1)[:, None].tril()).sum(dim=(0, 2, 3))
     return on_keys / same.any(dim=-1).sum()
 
@@ -76,98 +79,85 @@ def fixed_diagonal(pattern, tokens):
     return pattern.diagonal(1 - period, dim1=-2, dim2=-1).mean(dim=(0, -1))
 
 
-# Patterns of perfect heads, and of two impostors, on sequences whose periods differ
+# Patterns of perfect heads, and of two impostors, on sequences whose periods differ. The first
+# sequence has period 10: that is the one which fools a fixed diagonal.
 
-MIXED = torch.cat(  # the first sequence has period 10: that is the one which fools a fixed diagonal
-    [
-        repeated_tokens(rows, 26, 40, periods, torch.Generator().manual_seed(1)).tokens
-        for rows, periods in ((1, (10, 10)), (20, (6, 13)))
-    ]
-)
+TEN = repeated_tokens(1, 26, 40, (10, 10), seeded(1)).tokens
+OTHERS = repeated_tokens(20, 26, 40, (6, 13), seeded(1)).tokens
+MIXED = torch.cat([TEN, OTHERS])
 
 
-def perfect_head(wanted, rest=0, strength=1.0):
-    """[batch, query, key]: looks evenly at the wanted keys with `strength`, at the key `rest`
-    otherwise.
-    """
+def perfect_head(wanted, strength=1.0):
+    """[batch, query, key]: looks evenly at the wanted keys with `strength`, and rests on BOS."""
     pattern = torch.zeros(*MIXED.shape, MIXED.shape[1]).double()
     for b, row in enumerate(MIXED.tolist()):
         for i in range(len(row)):
             keys = [j for j in wanted(row, i) if 0 <= j <= i]
-            pattern[b, i, rest] += 1 - strength * bool(keys)
+            pattern[b, i, 0] += 1 - strength * bool(keys)
             pattern[b, i, keys] += strength / max(1, len(keys))
     return pattern
 
 
-HEADS = [
-    "previous token",
-    "current token",
-    "first token",
-    "duplicate token",
-    "induction",
-    "offset 9",
-    "offset 9, .93",
-]
-WANTED = [at(1), at(0), lambda row, i: [0], copies, followers, at(9, 9)]
-LINE_UP = torch.stack([*map(perfect_head, WANTED), perfect_head(at(9, 9), strength=0.93)], dim=1)
+PERFECT = {"previous token": at(1), "current token": at(0), "first token": lambda row, i: [0]}
+PERFECT |= {"duplicate token": copies, "induction": followers, "offset 9": at(9, 9)}
+HEADS = [*PERFECT, "offset 9, .93"]
+WEAKER = perfect_head(at(9, 9), strength=0.93)
+LINE_UP = torch.stack([*map(perfect_head, PERFECT.values()), WEAKER], dim=1)
 
 
 # The long way, and the detector
 
 
 def lengths_key_by_key(model, tokens):
-    """The long way: let only one key through, run the model, and measure what each head then
-    writes.
-    """
+    """The long way: let one key through, run the model, measure what each head writes then."""
     columns = []
     for key in range(tokens.shape[1]):
         only = one_hot(torch.tensor(key), tokens.shape[1]).double()
         hook = ("blocks.0.attn.hook_pattern", lambda pattern, hook, only=only: pattern * only)
         _, cache = model.run_with_cache(tokens, fwd_hooks=[hook])
-        # batch head query
-        columns.append(cache["blocks.0.attn.hook_result"].norm(dim=-1).transpose(1, 2))
+        written = cache["blocks.0.attn.hook_result"]  # batch query head d_model
+        columns.append(written.norm(dim=-1).transpose(1, 2))
     return torch.stack(columns, dim=-1)
 
 
-ROLES = ("previous_token", "current_token", "first_token", "duplicate_token", "induction")
+SCORES = {"previous_token": PREVIOUS, "current_token": CURRENT, "first_token": FIRST}
+SCORES |= {"duplicate_token": DUPLICATE, "induction": MATCHING}
+ROLES = tuple(SCORES)
 
 
-def detector(
-    periods=lambda n: (n // 4, n // 2), length=min, order=-1, best_only=False, threshold=0.5, flip=1
-):
-    """find_heads with one thing changed, by loops over heads and the scores of this file."""
+def quarter_to_half(n):
+    return n // 4, n // 2
+
+
+def detector(periods=quarter_to_half, length=min, order=-1, best_only=False, threshold=0.5, flip=1):
+    """find_heads with one thing changed, by loops over heads and the scores of this file.
+
+    order -1: best first, 1: worst first, 0: as the model has them. flip -1: pairs (head, layer)."""
 
     def find(model):
         n = length(model.cfg.n_ctx, model.cfg.d_vocab)
-        generator = torch.Generator().manual_seed(2)
-        tokens = repeated_tokens(4, n, model.cfg.d_vocab, periods(n), generator).tokens
+        tokens = repeated_tokens(4, n, model.cfg.d_vocab, periods(n), seeded(2)).tokens
         found = {role: [] for role in ROLES}
         for layer, pattern in enumerate(attention(model, tokens)):
-            for role, score in zip(ROLES, (PREVIOUS, CURRENT, FIRST, DUPLICATE, MATCHING)):
-                found[role] += [
-                    (s, (layer, head))
-                    for head, s in enumerate(score(pattern, tokens).tolist())
-                    if s > threshold
-                ]
-        ranked = {
-            role: sorted(heads, key=lambda pair: order * pair[0]) for role, heads in found.items()
-        }
-        return {
-            role: [at[::flip] for _, at in heads[: 1 if best_only else None]]
-            for role, heads in ranked.items()
-        }
+            for role, score in SCORES.items():
+                for head, value in enumerate(score(pattern, tokens).tolist()):
+                    if value > threshold:
+                        found[role].append((value, (layer, head)))
+        for role, heads in found.items():
+            ranked = sorted(heads, key=lambda pair: order * pair[0])
+            pairs = [where[::flip] for _, where in ranked]
+            found[role] = pairs[:1] if best_only else pairs
+        return found
 
     return find
 
 
 def offset_model(*heads, n_ctx=28):
     """One layer; each head is a pair (offset, sharpness): how far back it looks, and by how much
-    that beats all else.
-    """
+    that beats all else."""
     space = planted.subspaces(token=n_ctx, position=n_ctx)
-    model = planted.blank_model(
-        n_layers=1, n_heads=len(heads), d_model=2 * n_ctx, d_head=n_ctx, d_vocab=n_ctx, n_ctx=n_ctx
-    )
+    sizes = {"d_model": 2 * n_ctx, "d_head": n_ctx, "d_vocab": n_ctx, "n_ctx": n_ctx}
+    model = planted.blank_model(n_layers=1, n_heads=len(heads), **sizes)
     with torch.no_grad():
         model.W_E.copy_(space.token.T)
         model.W_pos.copy_(space.position.T)
