@@ -15,8 +15,7 @@ RIDGE = 1e-3  # the penalty per row: just enough to keep the equations solvable
 
 
 def token_back(tokens: Tensor, back: int) -> Tensor:
-    """Labels: which token stood `back` places before? back = 0 is the token itself, 1 the previous
-    one.
+    """Labels: which token stood `back` places before? 0 is the token itself, 1 the previous one.
 
     tokens [batch, pos] -> labels [batch, pos]; label[b, i] = tokens[b, i - back], and -1 where
     nothing stood there. back >= 0. tokens stays as it was."""
@@ -27,16 +26,20 @@ def token_back(tokens: Tensor, back: int) -> Tensor:
 def linear_probe(
     x: Tensor, labels: Tensor, n_classes: int, ridge: float = RIDGE
 ) -> tuple[Tensor, Tensor]:
-    """The straight lines that best tell the classes apart: ridge regression of one-hot labels on
-    activations.
+    """The straight lines that best tell the classes apart: one-hot labels regressed on activations.
 
-    Minimises over W and b:  sum over rows of |x W + b - onehot|^2  +  ridge * rows * |W|^2.
-    The bias b is not penalised. So W = (C + ridge rows 1)^-1 xc^T (onehot - mean), with xc = x - mean of x, C = xc^T xc,
-    and b makes the mean prediction right: b = mean of onehot - (mean of x) W.
-    x [row, d_model], labels [row] from 0 to n_classes - 1 (no -1 here) -> W [d_model, label], b [label], both float64.
-    One prediction is (x.double() @ W + b).argmax(dim=-1). Method: Hoerl & Kennard 1970; as a probe of what a layer holds:
-    Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes".
-    """
+    x [row, d_model], labels [row] from 0 to n_classes - 1 (no -1 here) -> W [d_model, label] and
+    b [label], both float64. One prediction is (x.double() @ W + b).argmax(dim=-1). They minimise
+
+        sum over rows of |x W + b - onehot|^2  +  ridge * rows * |W|^2
+
+    The bias b is not penalised. With xc = x - mean of x, the solution (I is the identity) is
+
+        W = (xc^T xc + ridge * rows * I)^-1 xc^T (onehot - mean of onehot)
+        b = mean of onehot - (mean of x) W
+
+    Method: Hoerl & Kennard 1970, "Ridge Regression"; as a probe of what a layer holds: Alain &
+    Bengio 2016, "Understanding intermediate layers using linear classifier probes"."""
     # YOUR CODE: centre x and the one-hot labels, solve, then the bias; roughly 6 lines
     raise NotImplementedError("linear_probe")
 
@@ -53,8 +56,8 @@ def held_out_accuracy(x: Tensor, labels: Tensor, n_classes: int, share: float = 
 
 
 def selectivity(x: Tensor, labels: Tensor, n_classes: int, generator: torch.Generator) -> float:
-    """How much of the accuracy is not the probe's own doing: held-out accuracy minus that with
-    shuffled labels.
+    """How much of the accuracy is not the probe's doing: held-out accuracy minus that with shuffled
+    labels.
 
     For the control all labels other than -1 change places with each other at random, across
     sequences (-1 stay where they are); the control's probe is fitted to the shuffled labels and
@@ -68,8 +71,7 @@ def selectivity(x: Tensor, labels: Tensor, n_classes: int, generator: torch.Gene
 def control_task(
     tokens: Tensor, d_vocab: int, n_classes: int, generator: torch.Generator
 ) -> Tensor:
-    """A meaningless labelling of the vocabulary: each token gets one random class, the same
-    wherever it stands.
+    """A meaningless labelling: each token gets one random class, the same wherever it stands.
 
     tokens: any shape, from 0 to d_vocab - 1, or -1 -> labels of that shape; -1 stays -1. The
     classes are drawn independently and evenly from 0 to n_classes - 1. Nobody taught the model
@@ -80,8 +82,7 @@ def control_task(
 
 
 def probe_by_depth(model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Held-out accuracy of a probe on the stream before layer 0, after layer 0, after layer 1, and
-    so on.
+    """Held-out accuracy of a probe on the stream at each depth: before layer 0, after each layer.
 
     tokens, labels [batch, pos] -> [depth], n_layers + 1 numbers. The label of a place is read from
     the stream at that same place. The stream: `blocks.0.hook_resid_pre`, then each
@@ -100,8 +101,7 @@ def class_means(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
 
 
 def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Make the labels linearly unreadable and change nothing else: take from every place the offset
-    of its own class.
+    """Make the labels linearly unreadable: take from every place the offset of its own class.
 
     x [..., d_model], labels [...] -> x minus class_means of the place's class; places with label -1
     stay as they are. Afterwards all classes have the same mean, so a probe fitted by least squares
@@ -114,8 +114,7 @@ def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
 def steer(
     model: Transformer, tokens: Tensor, position: int, vectors: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Add one vector per sequence to the stream that layer 1 reads, at one position; what happens
-    then?
+    """Add one vector per sequence to the stream that layer 1 reads, at one position: what happens?
 
     tokens [batch, pos], vectors [batch, d_model] -> the logits [batch, pos, vocab] and the pattern
     of layer 1, [batch, head, query, key]. The place is `blocks.1.hook_resid_pre`: queries, keys,
@@ -127,16 +126,13 @@ def steer(
 
 @torch.no_grad()
 def unread_feature_model() -> Transformer:
-    """The hand-built induction model, and a head that talks to nobody: 0.1 looks two back and
-    writes that token down.
+    """The hand-built induction model, and a head 0.1 that looks two back and notes that token.
 
-    It writes into coordinates of the stream that no head of layer 1 and no column of W_U reads.
-    """
+    It writes into coordinates of the stream that no head of layer 1 and no column of W_U reads."""
     d_vocab = n_ctx = 24
     model = planted.induction_model(d_vocab, n_ctx, strengths=(1.0, 0.0))
     space = planted.induction_spaces(d_vocab, n_ctx)
     unread = space.position  # positions reach q and k only: in the stream this part is empty
-    planted.write_head(
-        model, 0, 1, space.position @ planted.move(n_ctx, -2), space.position, space.token, unread.T
-    )
+    two_back = space.position @ planted.move(n_ctx, -2)
+    planted.write_head(model, 0, 1, two_back, space.position, space.token, unread.T)
     return model

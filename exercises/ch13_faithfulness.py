@@ -23,9 +23,8 @@ Metric = Callable[[Tensor, Repeats], Tensor]
 
 def heads_of(model: Transformer) -> list[Head]:
     """All heads (layer, head) of a model, in order."""
-    return [
-        (layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)
-    ]
+    layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
+    return [(layer, head) for layer in layers for head in heads]
 
 
 def subsets_of(circuit: list[Head]) -> list[list[Head]]:
@@ -34,9 +33,7 @@ def subsets_of(circuit: list[Head]) -> list[list[Head]]:
 
 
 def is_z(name: str) -> bool:
-    """The hook names of what heads put out before W_O: run_with_cache(tokens, is_z) caches just
-    these.
-    """
+    """What heads put out before W_O: run_with_cache(tokens, is_z) caches these hooks alone."""
     return name.endswith("hook_z")
 
 
@@ -47,37 +44,32 @@ def run_circuit(
     ablation: str = "mean",
     cache: dict | None = None,
 ) -> Tensor:
-    """The logits [batch, pos, vocab] when only the heads in `keep` work: all others are ablated, of
-    all layers, in one run.
+    """The logits [batch, pos, vocab] when only the heads in `keep` work: all others are ablated.
 
-    What the ablated heads write instead comes from an undisturbed run on the same tokens, never
-    from the run in which earlier heads are already ablated. cache: of that undisturbed run, with
-    hook_z; if it is None, make it. `ablation_hooks` of chapter 9 takes the heads to ablate, the
-    kind and the cache. Raises ValueError if `keep` names a head that the model does not have: a
-    slip of the pen would otherwise count as a broken circuit."""
-    # YOUR CODE: refuse unknown heads, a cache if there is none, everybody who is not kept, one run;
+    The heads of all layers are ablated in one run. What they write instead comes from an
+    undisturbed run on the same tokens, never from the run in which earlier heads are already
+    ablated. cache: of that undisturbed run, with hook_z; if it is None, make it. `ablation_hooks`
+    of chapter 9 takes the heads to ablate, the kind and the cache. Raises ValueError if `keep`
+    names a head that the model does not have: a slip of the pen would otherwise count as a broken
+    circuit."""
+    # YOUR CODE: refuse unknown heads, a cache if none is given, the heads outside; roughly 7 lines
     raise NotImplementedError("run_circuit")
 
 
 def heard_by(model: Transformer, tokens: Tensor, keep: list[Head], readers: str) -> Tensor:
-    """run_circuit of two layers by "mean", but layer 1 hears layer 0's kept heads in `readers`
-    only: the logits.
+    """The logits of run_circuit by "mean", but only `readers` of layer 1 hear layer 0's kept heads.
 
-    readers: some of the letters q, k, v. All else in layer 1, and the unembedding, gets layer 0
-    ablated as a whole."""
+    The model has two layers. readers: some of the letters q, k, v. All else in layer 1, and the
+    unembedding, gets layer 0 ablated as a whole."""
     _, cache = model.run_with_cache(tokens, is_z)
-    outside, names = (
-        [head for head in heads_of(model) if head not in keep],
-        [f"blocks.1.attn.hook_{x}" for x in readers],
-    )
-    lost = ablation_hooks([head for head in outside if head[0] == 0], "mean", cache)
-    heard = model.run_with_cache(tokens, names, lost)[1] if names else {}
-    deaf = ablation_hooks(
-        [head for head in heads_of(model) if head[0] == 0 or head in outside], "mean", cache
-    )
-    return model.run_with_hooks(
-        tokens, [*deaf, *((name, lambda x, hook: heard[hook.name]) for name in names)]
-    )
+    lost_in_0 = [(0, head) for head in range(model.cfg.n_heads) if (0, head) not in keep]
+    lost_in_1 = [(1, head) for head in range(model.cfg.n_heads) if (1, head) not in keep]
+    all_of_0 = [(0, head) for head in range(model.cfg.n_heads)]
+    listening = [f"blocks.1.attn.hook_{letter}" for letter in readers]
+    _, heard = model.run_with_cache(tokens, listening, ablation_hooks(lost_in_0, "mean", cache))
+    hooks = ablation_hooks(all_of_0 + lost_in_1, "mean", cache)
+    hooks += [(name, lambda activation, hook: heard[hook.name]) for name in listening]
+    return model.run_with_hooks(tokens, hooks)
 
 
 def minus_loss(logits: Tensor, repeats: Repeats) -> Tensor:
@@ -87,8 +79,7 @@ def minus_loss(logits: Tensor, repeats: Repeats) -> Tensor:
 
 
 def right_minus_mean(logits: Tensor, repeats: Repeats) -> Tensor:
-    """The metric: by how much the logit of the right next token exceeds the mean logit of the whole
-    vocabulary, in nats.
+    """The metric: logit of the right next token minus the mean logit of the vocabulary, in nats.
 
     logits [batch, pos, vocab] -> one number (a tensor without axes): the mean over all positions
     where repeats.predictable says that the next token is determined, and where the next token is in
@@ -105,8 +96,9 @@ def faithfulness(
     metric: Metric,
     ablation: str = "mean",
 ) -> Tensor:
-    """What share of the model's work each circuit does: F(C) = (m(C) - m(none)) / (m(model) -
-    m(none)), [circuit].
+    """What share of the model's work each circuit does, [circuit].
+
+        F(C) = (m(C) - m(none)) / (m(model) - m(none))
 
     m(C) is the metric of run_circuit with C kept; m(none) with no head kept; m(model) of the
     undisturbed model. So all heads give exactly 1 and no head 0. F may leave 0 to 1, and must not
@@ -114,21 +106,25 @@ def faithfulness(
     m(model) <= m(none): then the model does nothing for a circuit to share. Wang et al. 2022,
     "Interpretability in the Wild"; in this normalised form: Marks et al. 2024, "Sparse Feature
     Circuits"."""
-    # YOUR CODE: one undisturbed run with its cache, one with no head, one per circuit; roughly 7
+    # YOUR CODE: an undisturbed run with its cache, then [] and each circuit; roughly 9 lines
     raise NotImplementedError("faithfulness")
 
 
 def completeness(
-    model: Transformer, repeats: Repeats, circuit: list[Head], knocked_out: list[list[Head]], metric: Metric,
+    model: Transformer,
+    repeats: Repeats,
+    circuit: list[Head],
+    knocked_out: list[list[Head]],
+    metric: Metric,
     ablation: str = "mean",
-) -> Tensor:  # fmt: skip
-    """Does the circuit break as the model breaks? [set, 2]: for each set K in knocked_out, F(C
-    without K), F(M without K).
+) -> Tensor:
+    """Does the circuit break as the model breaks, for each set K of knocked_out heads? [set, 2].
 
-    C is the circuit, M all heads of the model, F faithfulness. A complete circuit has two equal
-    columns. Where the second is larger, the model has a backup that the circuit does not know of.
-    Wang et al. 2022, "Interpretability in the Wild"."""
-    # YOUR CODE: both lists of circuits with K left out, faithfulness, two columns; roughly 4 lines
+    The first column is F(C without K), the second F(M without K). C is the circuit, M all heads of
+    the model, F faithfulness. A complete circuit has two equal columns. Where the second is larger,
+    the model has a backup that the circuit does not know of. Wang et al. 2022, "Interpretability in
+    the Wild"."""
+    # YOUR CODE: both lists of heads with each K left out, one column for each; roughly 5 lines
     raise NotImplementedError("completeness")
 
 
@@ -139,53 +135,48 @@ def minimality(
     metric: Metric,
     ablation: str = "mean",
 ) -> dict[Head, tuple[float, float]]:
-    """What each head v of a circuit C is good for: {v: (alone, at_most)}, in units of faithfulness,
-    in the order of C.
+    """What each head v of a circuit C is good for, in units of faithfulness: {v: (alone, at_most)}.
 
-    alone = F(C) - F(C without v): v is lost, everybody else in C works. at_most: the F(S) - F(S
-    without v) of the largest absolute value, with its sign, over all parts S of C that contain v. A
-    redundant head has alone = 0 but a large at_most, a superfluous one has 0 in both. Tries all 2^n
-    parts. Wang et al. 2022, "Interpretability in the Wild"."""
-    # YOUR CODE: F of all subsets_of(circuit), as a dict with frozenset keys; then both numbers per
+    The heads come in the order of C. alone = F(C) - F(C without v): v is lost, everybody else in C
+    works. at_most: the F(S) - F(S without v) of the largest absolute value, with its sign, over all
+    parts S of C that contain v. A redundant head has alone = 0 but a large at_most, a superfluous
+    one has 0 in both. Tries all 2^n parts. Wang et al. 2022, "Interpretability in the Wild"."""
+    # YOUR CODE: F of all subsets_of(circuit) in a dict, then two numbers per head; roughly 7 lines
     raise NotImplementedError("minimality")
 
 
 def greedy_path(
     model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
 ) -> list[list[Head]]:
-    """Circuits of every size, from all heads down to none: each is the one before it without the
-    head it misses least.
+    """Circuits of every size: all heads, then each time without the head that is missed least.
 
     "Misses least": the head after whose removal faithfulness is highest; of equal ones the first.
     Everything is measured anew after each removal, since a head may matter only once its backup is
     gone. The heads of a circuit stay in the order of heads_of. Called ACDC where edges are removed:
     Conmy et al. 2023, "Towards Automated Circuit Discovery"."""
-    # YOUR CODE: start with all heads; try each removal, keep the best, until nothing is left;
+    # YOUR CODE: all heads; try each removal, keep the best, until none is left; roughly 6 lines
     raise NotImplementedError("greedy_path")
 
 
 def ablated_outputs(model: Transformer, cache: dict, ablation: str) -> dict[str, Tensor]:
     """What every head puts out when it is ablated: hook name -> z [batch, pos, head, d_head].
-    cache: with all hook_z.
-    """
-    return {
-        name: ablate(cache[name], None)
-        for name, ablate in ablation_hooks(heads_of(model), ablation, cache)
-    }
+
+    cache: of an undisturbed run, with hook_z of all layers."""
+    hooks = ablation_hooks(heads_of(model), ablation, cache)
+    return {name: ablate(cache[name], None) for name, ablate in hooks}
 
 
 def head_attribution(
     model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
 ) -> Tensor:
-    """A guess, from a single gradient, of how far the metric falls when each head is ablated alone:
-    [layer, head].
+    """How far the metric falls when each head is ablated alone: a guess by one gradient.
 
-    For each head the sum over batch, pos and d_head of (z - z_ablated) * d metric / d z, with z and
-    the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In the metric's
-    unit; positive if the head helps. Exact where the metric is linear in z, a straight-line guess
-    elsewhere. It must work under torch.no_grad() too. Syed et al. 2023, "Attribution Patching
-    Outperforms Automated Circuit Discovery"."""
-    # YOUR CODE: add a zero that wants a gradient to each hook_z, run, torch.autograd.grad,
+    [layer, head]: for each head the sum over batch, pos and d_head of (z - z_ablated) * d metric /
+    d z, with z and the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In
+    the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
+    straight-line guess elsewhere. It must work under torch.no_grad() too. Syed et al. 2023,
+    "Attribution Patching Outperforms Automated Circuit Discovery"."""
+    # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
     raise NotImplementedError("head_attribution")
 
 
@@ -197,11 +188,10 @@ def find_circuit(
     ablation: str = "mean",
     share: float = 0.95,
 ) -> list[Head]:
-    """The smallest circuit with faithfulness of at least `share` on the path of a method, its heads
-    in order.
+    """The smallest circuit on the path of a method with a faithfulness of at least `share`.
 
-    method "greedy": the circuits of greedy_path. "attribution": rank all heads by head_attribution,
-    highest first; the circuits are the first 0, 1, 2, ... of them. All sizes are tried, from none
-    up: faithfulness need not grow with size."""
+    Its heads come in order. method "greedy": the circuits of greedy_path. "attribution": rank all
+    heads by head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All
+    sizes are tried, from none up: faithfulness need not grow with size."""
     # YOUR CODE: the path, its faithfulness, the smallest that is good enough; roughly 8 lines
     raise NotImplementedError("find_circuit")

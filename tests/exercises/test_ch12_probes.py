@@ -6,7 +6,7 @@ import torch
 
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.evaluate import held_out
-from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.oracles.ch12 import (
     accuracy_by_rows,
     back_by_loops,
@@ -29,12 +29,12 @@ from tests.exercises.oracles.ch12_mistakes import (
     anywhere,
     compared,
     depths,
+    fitted,
     scored,
-    seeded,
-    with_options,
 )
+from tests.material import seeded, small_model
 
-GENERATOR = torch.Generator().manual_seed(12)
+GENERATOR = seeded(12)
 
 
 def draw(*shape):
@@ -53,26 +53,18 @@ TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
 @checks("token_back", mistakes=BACK)
 def test_labels_come_from_the_right_place(token_back):
     for back in (1, 0, 2):
-        truth = back_by_loops(TOKENS, back)
-        expect_close(
-            token_back(TOKENS, back),
-            truth,
-            "batch pos",
-            f"the token {back} back, and -1 before the beginning",
-        )
+        got, truth = token_back(TOKENS, back), back_by_loops(TOKENS, back)
+        expect_close(got, truth, "batch pos", f"the token {back} back, and -1 before the beginning")
 
 
 # One probe
 
 
 def expect_pair(result, d_model, n_classes):
-    good = isinstance(result, tuple) and len(result) == 2
-    expect(good, "expected a pair (W, b)")
-    expect(
-        list(result[0].shape) == [d_model, n_classes] and list(result[1].shape) == [n_classes],
-        f"expected W [d_model, label] = {[d_model, n_classes]} and b [label] = {[n_classes]}, "
-        f"got {list(result[0].shape)} and {list(result[1].shape)}",
-    )
+    expect(isinstance(result, tuple) and len(result) == 2, "expected a pair (W, b)")
+    W, b = list(result[0].shape), list(result[1].shape)
+    expected = f"expected W [d_model, label] = {[d_model, n_classes]} and b [label] = {[n_classes]}"
+    expect(W == [d_model, n_classes] and b == [n_classes], f"{expected}, got {W} and {b}")
     return result
 
 
@@ -89,33 +81,25 @@ def test_probe_is_the_minimum(linear_probe):
         expect_close(b, b_true, "label", f"b of the normal equations, ridge {ridge}")
 
 
-@checks("linear_probe", mistakes={"the bias is forgotten": with_options(bias=False)})
+@checks("linear_probe", mistakes={"the bias is forgotten": fitted(bias=False)})
 def test_rotating_and_shifting_the_stream_changes_no_guess(linear_probe):
     """The stream has no preferred basis and no preferred zero; a probe must not care for either."""
+    moved = X @ ROTATION + 100.0
     W, b = expect_pair(linear_probe(X, LABELS, 3), 4, 3)
-    W_moved, b_moved = linear_probe(X @ ROTATION + 100.0, LABELS, 3)
-    expect_close(
-        (X @ ROTATION + 100.0) @ W_moved + b_moved,
-        X @ W + b,
-        "row label",
-        "x was rotated, and shifted by 100",
-    )
+    W_moved, b_moved = linear_probe(moved, LABELS, 3)
+    got, truth = moved @ W_moved + b_moved, X @ W + b
+    expect_close(got, truth, "row label", "x was rotated, and shifted by 100")
 
 
 @checks("linear_probe")
 def test_a_planted_feature_is_found(linear_probe):
     labels = torch.arange(120) % 6
-    W, b = expect_pair(linear_probe(planted_rows(labels, 6).float(), labels, 6), 12, 6)
-    right = (
-        ((planted_rows(labels, 6) @ W.double() + b.double()).argmax(dim=-1) == labels)
-        .double()
-        .mean()
-        .item()
-    )
-    expect(
-        right == 1.0,
-        f"six classes, planted along six directions: expected 100 % right, got {100 * right:.1f} %",
-    )
+    rows = planted_rows(labels, 6)
+    W, b = expect_pair(linear_probe(rows.float(), labels, 6), 12, 6)
+    guesses = (rows @ W.double() + b.double()).argmax(dim=-1)
+    right = (guesses == labels).double().mean().item()
+    planted_how = "six classes, planted along six directions"
+    expect(right == 1.0, f"{planted_how}: expected 100 % right, got {100 * right:.1f} %")
 
 
 # On sequences it has not seen
@@ -128,49 +112,32 @@ NOISY = planted_rows(LINE, 3, d_model=8, noise=1.6)
 @checks("held_out_accuracy", mistakes=SPLIT)
 def test_accuracy_by_hand(held_out_accuracy):
     for share in (0.8, 0.5):
-        truth = accuracy_by_rows(NOISY, LINE, 3, share)
-        expect_close(
+        got, truth = (
             held_out_accuracy(NOISY, LINE, 3, share),
-            truth,
-            "",
-            f"share right, fitted to {share} of 40 sequences",
+            accuracy_by_rows(NOISY, LINE, 3, share),
         )
+        expect_close(got, truth, "", f"share right, fitted to {share} of 40 sequences")
 
 
-@checks(
-    "held_out_accuracy",
-    mistakes={
-        "rows of one sequence are on both sides: some fit the probe, some test it": scored(
-            split="positions"
-        )
-    },
-)
+SHARED = {"rows of one sequence both fit the probe and test it": scored(split="positions")}
+
+
+@checks("held_out_accuracy", mistakes=SHARED)
 def test_positions_of_one_sequence_know_of_each_other(held_out_accuracy):
-    """Each sequence has its own random vector and its own random label, in all positions: nothing
-    to learn for a new one.
-    """
+    """Each sequence has its own random vector and random label, the same in all its positions:
+    nothing helps with a new one."""
     own, labels = draw(60, 1, 80).expand(-1, 5, -1), whole(2, 60, 1).expand(-1, 5)
     got = held_out_accuracy(own + 0.01 * draw(60, 5, 80), labels, 2)
-    expect(
-        got < 0.9,
-        f"labels that only identify the sequence: expected about .5, got {got:.2f}; split whole sequences",
-    )
+    expected = "labels that only identify the sequence: expected about .5"
+    expect(got < 0.9, f"{expected}, got {got:.2f}; split whole sequences")
 
 
 @checks("held_out_accuracy")
 def test_nothing_to_test_is_an_error(held_out_accuracy):
-    for labels in (
-        torch.where(torch.arange(40)[:, None] < 32, LINE, -1),
-        torch.full_like(LINE, -1),
-    ):
-        try:
-            held_out_accuracy.function(NOISY, labels, 3)
-            expect(
-                False,
-                "one of the two parts has no labelled place: expected ValueError, nothing was raised",
-            )
-        except ValueError:
-            pass
+    none_to_test = torch.where(torch.arange(40)[:, None] < 32, LINE, -1)
+    for labels in (none_to_test, torch.full_like(LINE, -1)):
+        why = "one of the two parts has no labelled place"
+        expect_value_error(held_out_accuracy, (NOISY, labels, 3), why)
 
 
 # What the probe would get anyway
@@ -182,114 +149,89 @@ UNEVEN_X = planted_rows(UNEVEN, 2)
 
 @checks("selectivity", mistakes=CONTROL)
 def test_the_commonest_class_is_no_merit(selectivity):
-    """A perfect probe; but naming the commonest class scores the share of that class in the test
-    part, give or take.
-    """
-    common = 1 - UNEVEN.double().mean().item()
+    """A perfect probe; but naming the commonest class already scores about its share."""
+    rare = UNEVEN.double().mean().item()
     got = sum(selectivity(UNEVEN_X, UNEVEN, 2, seeded(seed)) for seed in range(5)) / 5
-    expect(
-        abs(got - (1 - common)) < 0.06,
-        f"accuracy 1, and {common:.2f} of the labels are alike: expected a selectivity near {1 - common:.2f}, got {got:.2f}",
-    )
+    case = f"accuracy 1, and {1 - rare:.2f} of the labels are alike"
+    expect(abs(got - rare) < 0.06, f"{case}: expected a selectivity near {rare:.2f}, got {got:.2f}")
 
 
 @checks("selectivity")
 def test_nothing_there_nothing_found(selectivity):
     labels = torch.where(whole(5, 150, 4) == 0, -1, whole(2, 150, 4))
-    noise, held = draw(150, 4, 6), planted_rows(labels, 2)
-    expect(
-        abs(selectivity(noise, labels, 2, seeded())) < 0.25,
-        "x is noise: expected a selectivity near 0",
-    )
-    got = selectivity(held, labels, 2, seeded())
-    expect(
-        0.3 < got < 0.7,
-        f"a planted bit, half 0 and half 1: expected a selectivity near .5, got {got:.2f}",
-    )
+    got = selectivity(draw(150, 4, 6), labels, 2, seeded())
+    expect(abs(got) < 0.25, f"x is noise: expected a selectivity near 0, got {got:.2f}")
+    got, case = selectivity(planted_rows(labels, 2), labels, 2, seeded()), "half 0 and half 1"
+    expect(0.3 < got < 0.7, f"a planted bit, {case}: expected a selectivity near .5, got {got:.2f}")
 
 
-@checks(
-    "selectivity",
-    mistakes={"-1 changed places as well; those labels stay where they are": compared(anywhere)},
-)
+MOVED = {"-1 changed places as well; those labels stay where they are": compared(anywhere)}
+
+
+@checks("selectivity", mistakes=MOVED)
 def test_places_without_a_label_stay_where_they_are(selectivity):
-    """One labelled place in the test part: an accuracy is 0 or 1 there, so their difference is a
-    whole number.
-    """
+    """With one labelled place to test on, an accuracy is 0 or 1, so the difference is whole."""
     generator = seeded(5)
     labels = torch.randint(2, (40, 4), generator=generator)
     labels[32:] = torch.tensor([[-1, 1, -1, -1]] + 7 * [4 * [-1]])
     x = torch.randn(40, 4, 6, generator=generator).double()
     for seed in range(3):
-        got = selectivity(x, labels, 2, seeded(seed))
-        expect(
-            got in (-1, 0, 1), f"one labelled place to test on: expected -1, 0 or 1, got {got:.3f}"
-        )
+        got, case = selectivity(x, labels, 2, seeded(seed)), "one labelled place to test on"
+        expect(got in (-1, 0, 1), f"{case}: expected -1, 0 or 1, got {got:.3f}")
 
 
 @checks("control_task", mistakes=TASK)
 def test_a_control_task_is_a_random_table(control_task):
     tokens = torch.cat([torch.arange(4000), torch.arange(4000), torch.tensor([-1, -1])])
-    labels, again, other = (control_task(tokens, 4000, 4, seeded(seed)) for seed in (1, 1, 2))
-    expect(
-        labels.shape == tokens.shape,
-        f"expected one label per token, {list(tokens.shape)}, got {list(labels.shape)}",
-    )
-    expect(
-        torch.equal(labels[:4000], labels[4000:8000]),
-        "the same token has different classes in different places",
-    )
+    labels = control_task(tokens, 4000, 4, seeded(1))
+    again = control_task(tokens, 4000, 4, seeded(1))
+    other = control_task(tokens, 4000, 4, seeded(2))
+    shape = list(labels.shape)
+    expect(shape == [8002], f"expected one label per token, [8002], got {shape}")
+    alike = torch.equal(labels[:4000], labels[4000:8000])
+    expect(alike, "the same token has different classes in different places")
     expect(labels[-2:].tolist() == [-1, -1], f"-1 must stay -1, got {labels[-2:].tolist()}")
     expect(torch.equal(labels, again), "the same generator must give the same table")
     counts = labels[:4000].bincount(minlength=4)
-    expect(
-        len(counts) == 4 and counts.min() > 850,
-        f"4000 tokens, 4 classes: expected about 1000 each, got {counts.tolist()}",
-    )
-    alike = (labels[:4000] == other[:4000]).double().mean().item()
-    expect(
-        abs(alike - 0.25) < 0.05,
-        f"two generators should agree on 1 token in 4, they agree on {100 * alike:.0f} %",
-    )
+    expected = "4000 tokens, 4 classes: expected about 1000 each"
+    expect(len(counts) == 4 and counts.min() > 850, f"{expected}, got {counts.tolist()}")
+    agree = (labels[:4000] == other[:4000]).double().mean().item()
+    expected = "two generators should agree on 1 token in 4"
+    expect(abs(agree - 0.25) < 0.05, f"{expected}, they agree on {100 * agree:.0f} %")
 
 
 # By depth
 
-SMALL = Transformer(
-    ModelConfig(n_layers=3, n_heads=2, d_model=8, d_head=4, d_vocab=5, n_ctx=6), seed=1
-)
+THREE_LAYERS = ModelConfig(n_layers=3, n_heads=2, d_model=8, d_head=4, d_vocab=5, n_ctx=6)
+SMALL = Transformer(THREE_LAYERS, seed=1)
 SHORT = whole(5, 40, 6)
 SHORT_LABELS = back_by_loops(SHORT, 1)
 
 
 @checks("probe_by_depth", mistakes=DEPTHS)
 def test_each_depth_has_its_accuracy(probe_by_depth):
+    got = probe_by_depth(SMALL, SHORT, SHORT_LABELS, 5)
     truth = depths()(SMALL, SHORT, SHORT_LABELS, 5)
-    expect_close(
-        probe_by_depth(SMALL, SHORT, SHORT_LABELS, 5),
-        truth,
-        "depth",
-        "random weights, the previous token",
-    )
+    expect_close(got, truth, "depth", "random weights, the previous token")
 
 
-@checks(
-    "probe_by_depth",
-    mistakes={"the stream was read one position later than the label": depths(shift=1)},
-)
+LATE = {"the stream was read one position later than the label": depths(shift=1)}
+
+
+@checks("probe_by_depth", mistakes=LATE)
 def test_the_hand_built_circuit_shows_its_steps(probe_by_depth):
     """There the current token is in the stream from the start, the previous one from layer 0 on."""
     model = planted.induction_model(d_vocab=12, n_ctx=12)
     repeats = held_out(model, (2, 4), batch=120, prefix=0)
-    for back, low in ((0, 0), (1, 1)):
+    for back in (0, 1):
         got = probe_by_depth(model, repeats.tokens, back_by_loops(repeats.tokens, back), 12)
         expect(got.shape == (3,), f"two layers: expected 3 depths, got {list(got.shape)}")
         for depth, value in enumerate(got.tolist()):
-            good = value == 1.0 if depth >= low else value < 0.5
-            expect(
-                good,
-                f"the token {back} back at depth {depth}: expected {'1' if depth >= low else 'little'}, got {value:.2f}",
-            )
+            where = f"the token {back} back at depth {depth}"
+            if depth >= back:
+                expect(value == 1.0, f"{where}: expected 1, got {value:.2f}")
+            else:
+                expect(value < 0.5, f"{where}: expected little, got {value:.2f}")
 
 
 # Taking it out
@@ -300,24 +242,15 @@ ROW_LABELS[0, :3] = -1
 
 @checks("class_means", mistakes=MEANS)
 def test_means_are_their_definition(class_means):
-    truth = means_by_loops(ROWS, ROW_LABELS, 5)
-    expect_close(
-        class_means(ROWS, ROW_LABELS, 5),
-        truth,
-        "label d_model",
-        "class mean minus the mean of all labelled places",
-    )
+    got, truth = class_means(ROWS, ROW_LABELS, 5), means_by_loops(ROWS, ROW_LABELS, 5)
+    why = "class mean minus the mean of all labelled places"
+    expect_close(got, truth, "label d_model", why)
 
 
 @checks("erase", mistakes=ERASED)
 def test_erase_moves_all_classes_to_one_mean(erase):
-    got = erase(ROWS, ROW_LABELS, 3)
-    expect_close(
-        got,
-        erased_by_loops(ROWS, ROW_LABELS, 3),
-        "batch pos d_model",
-        "each place without the offset of its class",
-    )
+    got, truth = erase(ROWS, ROW_LABELS, 3), erased_by_loops(ROWS, ROW_LABELS, 3)
+    expect_close(got, truth, "batch pos d_model", "each place without the offset of its class")
     known = ROW_LABELS >= 0
     W, _ = probe_by_equations(got[known], ROW_LABELS[known], 3)
     expect(W.abs().max() < 1e-9, "all classes have one mean now, so the best probe must be W = 0")
@@ -325,9 +258,7 @@ def test_erase_moves_all_classes_to_one_mean(erase):
 
 # Steering
 
-MODEL = Transformer(
-    ModelConfig(n_heads=3, d_model=8, d_head=4, d_vocab=11, n_ctx=6), seed=3
-).double()
+MODEL = small_model(d_model=8, d_head=4, n_ctx=6)
 PUSH = 2 * draw(2, 8)
 
 
@@ -338,29 +269,20 @@ def test_layer_1_reads_the_sum(steer):
     stream[:, 2] += PUSH
     logits, pattern = layer_1_by_hand(MODEL, stream, cache["hook_pos_embed"])
     result = steer(MODEL, TOKENS, 2, PUSH)
-    expect(
-        isinstance(result, tuple) and len(result) == 2,
-        "expected a pair (logits, pattern of layer 1)",
-    )
-    pattern, logits = pattern.detach(), logits.detach()
-    expect_close(
-        result[1],
-        pattern,
-        "batch head query key",
-        "layer 1's attention on the stream with the vector added",
-    )
-    expect_close(result[0], logits, "batch pos vocab", "the logits that follow from it")
+    pair = isinstance(result, tuple) and len(result) == 2
+    expect(pair, "expected a pair (logits, pattern of layer 1)")
+    why = "layer 1's attention on the stream with the vector added"
+    expect_close(result[1], pattern.detach(), "batch head query key", why)
+    expect_close(result[0], logits.detach(), "batch pos vocab", "the logits that follow from it")
 
 
 @checks("steer")
 def test_a_hand_built_head_can_be_sent_anywhere(steer):
-    """Write "my previous token is 7" at position 3, where it is not true: the induction head
-    follows, at the next 7.
-    """
+    """Write "my previous token is 7" at position 3, where it is not true. At the next 7 the
+    induction head attends there."""
     model, space = planted.induction_model(), planted.induction_spaces(20, 40)
     lie = 2 * (space.previous[:, 7] - space.previous[:, 4])[None]
     logits, pattern = steer(model, torch.tensor([[0, 9, 4, 3, 5, 7]]), 3, lie)
-    expect_close(
-        pattern[0, 0, 5, 3].detach(), torch.tensor(1.0), "", "attention from the 7 to position 3"
-    )
+    got = pattern[0, 0, 5, 3].detach()
+    expect_close(got, torch.tensor(1.0), "", "attention from the 7 to position 3")
     expect(logits[0, 5].argmax() == 3, "position 3 holds token 3, which must be predicted now")

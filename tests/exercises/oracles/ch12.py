@@ -9,9 +9,7 @@ from einops import einsum
 
 
 def probe_by_equations(x, labels, n_classes, ridge=1e-3, bias=True, free_bias=True, per_row=True):
-    """The minimum by its normal equations, in loops: the bias is one more column that is always 1.
-    Defaults are right.
-    """
+    """The minimum by its normal equations, in loops: the bias is one more column, always 1."""
     rows, d_model = x.shape
     size = d_model + bias
     padded = torch.cat([x.double(), torch.ones(rows, 1).double()], dim=1)[:, :size]
@@ -29,14 +27,12 @@ def accuracy_by_rows(
     x, labels, n_classes, share=0.8, split="sequences", known_only=True, **options
 ):
     """held_out_accuracy, one row at a time. split: which rows fit and which test; anything but
-    "sequences" is a mistake.
-    """
-    places = [
-        (b, i) for b in range(labels.shape[0]) for i in range(labels.shape[1]) if labels[b, i] >= 0
-    ]
-    last_fit, last_pos = int(share * labels.shape[0]), int(share * labels.shape[1])
-    fit = [(b, i) for b, i in places if b < last_fit]
-    test = [(b, i) for b, i in places if b >= last_fit]
+    "sequences" is a mistake."""
+    batch, n = labels.shape
+    places = [(b, i) for b in range(batch) for i in range(n) if labels[b, i] >= 0]
+    first_test, first_late = int(share * batch), int(share * n)
+    fit = [(b, i) for b, i in places if b < first_test]
+    test = [(b, i) for b, i in places if b >= first_test]
     if split == "all fit":
         fit = places
     if split == "tested on fit":
@@ -49,22 +45,20 @@ def accuracy_by_rows(
         cut = int(share * len(places))
         fit, test = places[:cut], places[cut:]
     if split == "positions":
-        fit, test = (
-            [at for at in places if (at[1] < last_pos) == first] for first in (True, False)
-        )
+        fit = [(b, i) for b, i in places if i < first_late]
+        test = [(b, i) for b, i in places if i >= first_late]
     if not fit or not test:
         raise ValueError("nothing to fit or to test")
     pick = tuple(torch.tensor(axis) for axis in zip(*fit))
     W, b = probe_by_equations(x[pick], labels[pick], n_classes, **options)
     right = sum(int((x[at].double() @ W + b).argmax()) == labels[at] for at in test)
-    total = len(test) if known_only else (labels.shape[0] - last_fit) * labels.shape[1]
+    total = len(test) if known_only else (batch - first_test) * n
     return float(right) / total
 
 
 def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.0, of_means=False):
-    """class_means, label by label. minus_one, of_means: the mistakes of -1 in the overall mean, and
-    of the mean of means.
-    """
+    """class_means, label by label. minus_one: places with -1 count in the overall mean, a mistake;
+    of_means: the mean of the class means is taken off, another."""
     rows, flat = x.reshape(-1, x.shape[-1]), labels.flatten()
     overall = rows.mean(dim=0) if minus_one else rows[flat >= 0].mean(dim=0)
     means = torch.full((n_classes, x.shape[-1]), empty, dtype=x.dtype)
@@ -80,9 +74,9 @@ def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.
 
 def erased_by_loops(x, labels, n_classes, offset=True, others=False, all_gone=False, **options):
     """erase, place by place. offset False: the whole class mean is taken; others: -1 is treated as
-    the last class.
-    """
-    means, result = means_by_loops(x, labels, n_classes, centred=offset, **options), x.clone()
+    the last class."""
+    means = means_by_loops(x, labels, n_classes, centred=offset, **options)
+    result = x.clone()
     overall = x[labels >= 0].mean(dim=0)
     for at in torch.cartesian_prod(*(torch.arange(n) for n in labels.shape)):
         at = tuple(at.tolist())
@@ -93,8 +87,7 @@ def erased_by_loops(x, labels, n_classes, offset=True, others=False, all_gone=Fa
 
 def planted_rows(labels, n_classes, d_model=12, noise=0.1, seed=0):
     """x [..., d_model] that holds the labels along random directions, off-centre, with a little
-    noise. -1: noise alone.
-    """
+    noise. Where the label is -1 there is noise alone."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(n_classes, d_model, generator=generator).double()
     held = directions[labels] * (labels >= 0)[..., None]
@@ -102,21 +95,15 @@ def planted_rows(labels, n_classes, d_model=12, noise=0.1, seed=0):
 
 
 def layer_1_by_hand(model, stream, pos_embed):
-    """The last layer of a two-layer model, written out: stream [batch, pos, d_model] -> logits and
-    pattern.
-    """
-    x, later = stream + pos_embed, torch.ones(stream.shape[1], stream.shape[1]).triu(1) > 0
-    q, k = (
-        einsum(x, W[1], "batch pos d_model, head d_model d_head -> batch pos head d_head")
-        for W in (model.W_Q, model.W_K)
-    )
-    v = einsum(
-        stream, model.W_V[1], "batch pos d_model, head d_model d_head -> batch pos head d_head"
-    )
-    scores = (
-        einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
-        / q.shape[-1] ** 0.5
-    )
+    """Layer 1 of a two-layer model, by hand: stream [batch, pos, d_model] -> logits and pattern."""
+    n = stream.shape[1]
+    later = torch.ones(n, n).triu(1) > 0
+    project = "batch pos d_model, head d_model d_head -> batch pos head d_head"
+    q = einsum(stream + pos_embed, model.W_Q[1], project)
+    k = einsum(stream + pos_embed, model.W_K[1], project)
+    v = einsum(stream, model.W_V[1], project)
+    scores = einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
+    scores = scores / q.shape[-1] ** 0.5
     pattern = scores.masked_fill(later, -torch.inf).softmax(dim=-1)
     z = einsum(pattern, v, "batch head query key, batch key head d_head -> batch query head d_head")
     out = einsum(z, model.W_O[1], "batch pos head d_head, head d_head d_model -> batch pos d_model")

@@ -1,69 +1,38 @@
 """The slow oracles of chapter 13: circuits run layer by layer with every replaced output worked
-out, metrics in loops.
-"""
+out, metrics in loops."""
 
 import functools
-import math
 from itertools import product
 
 import torch
 
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.data import Repeats, repeated_tokens
-from tests.exercises.checking import expect
+from tests.exercises.oracles.ch09 import exact_loss, instead, replaced
+from tests.material import seeded
 
-HEADS = list(product(range(2), range(2)))
-SMALL = (
-    Transformer(ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=14, n_ctx=10), seed=7)
-    .double()
-    .requires_grad_(False)
-)
+HEADS = [(0, 0), (0, 1), (1, 0), (1, 1)]
+SIZES = ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=14, n_ctx=10)
+SMALL = Transformer(SIZES, seed=7).double().requires_grad_(False)
 for name in ("W_O", "W_U"):
     SMALL.get_parameter(name).mul_(3)  # so that every head matters
-REPEATS = repeated_tokens(5, 10, 14, (2, 5), torch.Generator().manual_seed(1))
+REPEATS = repeated_tokens(5, 10, 14, (2, 5), seeded(1))
 TOKENS = REPEATS.tokens
-PLANTED = repeated_tokens(6, 16, 20, (3, 6), torch.Generator().manual_seed(2))
+PLANTED = repeated_tokens(6, 16, 20, (3, 6), seeded(2))
 TWINS = planted.duplicated_heads_model(2).double().requires_grad_(False)
 AGAINST = planted.negative_head_model(s=16.0, negative=6.0).double().requires_grad_(False)
 CIRCUITS = [[(0, 0), (1, 0)], HEADS, [(1, 1)], [], [(0, 1), (1, 0), (1, 1)]]
 
 
-def exact_loss(s):
-    """The loss if the right logit is s and those of the 19 other tokens are 0."""
-    return math.log1p(19 * math.exp(-s))
-
-
-def instead_of(out, kind):
-    """out [batch, pos, d_model] of one head -> what it writes when it is ablated."""
-    batch, n, _ = out.shape
-    if kind == "resample":
-        return torch.stack([out[b - 1] for b in range(batch)])
-    means = {"zero": 0 * out[:1], "mean per position": sum(out[b] for b in range(batch)) / batch}
-    means["mean"] = sum(out[b, p] for b in range(batch) for p in range(n)) / (batch * n)
-    return means[kind].expand_as(out)
-
-
-def replaced(model, tokens, heads, kind):
-    """The logits if each of `heads` writes something else, layer by layer; what, comes from an
-    undisturbed run.
-    """
-    _, clean = model.run_with_cache(tokens)
-    stream = clean["blocks.0.hook_resid_pre"]
-    for layer in range(model.cfg.n_layers):
-        name = f"blocks.{layer}.attn.hook_result"
-        at = (f"blocks.{layer}.hook_resid_pre", lambda x, hook, stream=stream: stream.clone())
-        out = model.run_with_cache(tokens, [name], [at])[1][name]
-        for head in (head for where, head in heads if where == layer):
-            out[:, :, head] = instead_of(clean[name][:, :, head], kind)
-        stream = stream + out.sum(dim=2)
-    return stream @ model.W_U
+def without(heads, lost):
+    """The list `heads` without those in `lost`."""
+    return [head for head in heads if head not in lost]
 
 
 @functools.cache
 def logits_of(kept, kind="mean"):
     """SMALL with only the heads of the frozenset `kept`."""
-    outside = [head for head in HEADS if head not in kept]
-    return replaced(SMALL, TOKENS, outside, kind)
+    return replaced(SMALL, TOKENS, without(HEADS, kept), kind)
 
 
 @functools.cache
@@ -78,6 +47,10 @@ SURPRISE = surprise(11)
 
 def spoken_against(logits, repeats):
     return -SURPRISE(logits, repeats)
+
+
+def always_zero(logits, repeats):
+    return 0 * logits.sum()
 
 
 def score(kept, metric=SURPRISE, kind="mean"):
@@ -98,22 +71,16 @@ def right_by_loops(logits, repeats, next_token=1, everywhere=False, baseline="me
         for p in range(len(tokens) - 1):
             if known[p] or everywhere:
                 values = scale(row[p]) if scale else row[p]
-                right = values[tokens[p + next_token]]
                 others = torch.cat([values[: tokens[p + 1]], values[tokens[p + 1] + 1 :]])
-                low = {
-                    "mean": values.mean(),
-                    "none": 0.0,
-                    "best": others.max(),
-                    "others": others.mean(),
-                }[baseline]
-                gaps.append(right - low)
+                baselines = {"mean": values.mean(), "none": 0.0}
+                baselines |= {"best": others.max(), "others": others.mean()}
+                gaps.append(values[tokens[p + next_token]] - baselines[baseline])
     return torch.stack(gaps).mean()
 
 
 def loss_share(k, copies=2, s=10.0):
-    """Exact faithfulness by -loss of k of TWINS' induction heads, with the previous-token head;
-    "zero".
-    """
+    """Exact faithfulness by -loss, "zero", of the previous-token head with k of TWINS' induction
+    heads."""
     empty, whole = exact_loss(0.0), exact_loss(copies * s)
     return (empty - exact_loss(k * s)) / (empty - whole)
 
@@ -124,39 +91,27 @@ def minus_planted_loss(logits, repeats):
     return chosen.log_softmax(dim=-1)[range(len(following)), following].mean()
 
 
-def gate_metric(gate):
-    return lambda logits, repeats: logits[0, -1, gate.right] - logits[0, -1, gate.wrong]
-
-
 def gate(kind):
     """A gate with its clean prompt as a batch: (model, repeats, metric)."""
     made = planted.gate_model(kind)
-    return (
-        made.model.requires_grad_(False),
-        Repeats(made.clean, made.clean > 0, None, None),
-        gate_metric(made),
-    )
+
+    def answer(logits, repeats):
+        return logits[0, -1, made.right] - logits[0, -1, made.wrong]
+
+    prompt = Repeats(made.clean, made.clean > 0, None, None)
+    return made.model.requires_grad_(False), prompt, answer
 
 
 @functools.cache
-def slopes_by_steps(model, repeats, metric, kind="mean", step=1e-4, power=1.0, ablate=True):
+def slopes_by_steps(model, repeats, metric, kind="mean", step=1e-4, ablate=True):
     """head_attribution by going a little way towards ablation and a little way back: [layer,
-    head].
-    """
+    head]. ablate False: every number of z moves by the same amount, a mistake."""
     table = torch.zeros(model.cfg.n_layers, model.cfg.n_heads, dtype=torch.float64)
-    _, cache = model.run_with_cache(repeats.tokens, lambda name: name.endswith("hook_z"))
-    for layer, head in product(*(range(n) for n in table.shape)):
-        name, z = f"blocks.{layer}.attn.hook_z", cache[f"blocks.{layer}.attn.hook_z"]
-        target = {
-            "zero": lambda z: torch.zeros_like(z),
-            "mean": lambda z: (
-                sum(z[b, p] for b in range(len(z)) for p in range(z.shape[1]))
-                / z[:, :, 0, 0].numel()
-            ),
-            "mean per position": lambda z: sum(z[b] for b in range(len(z))) / len(z),
-            "resample": lambda z: torch.stack([z[b - 1] for b in range(len(z))]),
-        }[kind](z)
-        change = (z - target.expand_as(z))[:, :, head] if ablate else torch.ones_like(z[:, :, head])
+    _, cache = model.run_with_cache(repeats.tokens)
+    for layer, head in product(range(model.cfg.n_layers), range(model.cfg.n_heads)):
+        name = f"blocks.{layer}.attn.hook_z"
+        z = cache[name][:, :, head]
+        change = z - instead(z, kind) if ablate else torch.ones_like(z)
 
         def value(by, name=name, head=head, change=change):
             def nudge(x, hook):
@@ -167,13 +122,3 @@ def slopes_by_steps(model, repeats, metric, kind="mean", step=1e-4, power=1.0, a
 
         table[layer, head] = (value(step) - value(-step)) / (2 * step)
     return table
-
-
-def expect_refused(function, *args, why):
-    """Raises Wrong unless the function under test raises ValueError on args."""
-    try:
-        function.function(*args)
-    except ValueError:
-        return
-    function(*args)  # so that the diagnosis sees what came back
-    expect(False, f"{why}: expected ValueError")

@@ -1,50 +1,127 @@
-"""Chapter 13 done the slow way, with options that turn each exercise into a usual mistake."""
+"""The usual wrong answers of chapter 13, as code: label -> what the learner wrote instead. Each
+exercise is done the slow way, with options that turn it into a mistake."""
 
+from functools import partial
 from itertools import combinations
 
 import torch
 
 from tests.exercises.oracles import ch13 as o
-from tests.exercises.oracles.ch13 import HEADS
+from tests.exercises.oracles.ch13 import HEADS, without
 
 SETS = [[], [(0, 1)], [(1, 0)], [(0, 1), (1, 0)], [(0, 0)]]
+
+# One circuit
 
 
 def circuit_run(model, tokens, keep, ablation="mean", cache=None, change=None):
     """run_circuit the long way; change: what to make of the list of heads outside."""
-    outside = [
-        (layer, h) for layer in range(2) for h in range(model.cfg.n_heads) if (layer, h) not in keep
-    ]
+    outside = without(HEADS, keep)
     lost = change(outside) if change else outside
     return o.logits_of(frozenset(HEADS) - set(lost), ablation)
+
+
+def circuit_ablated(model, tokens, keep, ablation="mean", cache=None):
+    return circuit_run(model, tokens, without(HEADS, keep), ablation)
+
+
+def always_zeroed(model, tokens, keep, ablation="mean", cache=None):
+    return circuit_run(model, tokens, keep, "zero")
 
 
 def means_on_the_way(model, tokens, keep, ablation="mean", cache=None):
     """The mistake: layer 1 is replaced by what it writes when layer 0 is already ablated."""
     half = [head for head in HEADS if head[0] == 0 or head in keep]
-    first = circuit_run(model, tokens, keep, ablation)
     if ablation == "zero" or half == HEADS:
-        return first
+        return circuit_run(model, tokens, keep, ablation)
     hooks = []
     for layer in range(2):
-        lost = [h for h in range(2) if (layer, h) not in keep]
+        lost = [head for head in range(2) if (layer, head) not in keep]
 
         def ablate(z, hook, lost=lost):
-            means = {
-                "mean": z.mean((0, 1)),
-                "mean per position": z.mean(0),
-                "resample": z.roll(1, 0),
-            }[ablation]
-            z[:, :, lost] = means.expand_as(z)[:, :, lost].clone()
+            new = {"mean": z.mean((0, 1)), "mean per position": z.mean(0), "resample": z.roll(1, 0)}
+            z[:, :, lost] = new[ablation].expand_as(z)[:, :, lost].clone()
             return z
 
         hooks.append((f"blocks.{layer}.attn.hook_z", ablate))
     return model.run_with_hooks(tokens, hooks)
 
 
+def only_layer(layer):
+    return partial(circuit_run, change=lambda heads: [head for head in heads if head[0] == layer])
+
+
+CIRCUIT = {
+    "the circuit was ablated; ablate everybody else": circuit_ablated,
+    "the heads outside were always zeroed; use `ablation`": always_zeroed,
+    "only layer 0 was ablated": only_layer(0),
+    "only the last layer was ablated": only_layer(1),
+    "nothing was ablated": partial(circuit_run, change=lambda heads: []),
+    "the replacements came from an ablated run; take them from an undisturbed one": (
+        means_on_the_way
+    ),
+}
+
+# The metric
+
+
+def right(**options):
+    """right_minus_mean with one thing changed."""
+    return partial(o.right_by_loops, **options)
+
+
+def probabilities(logits):
+    return logits.softmax(dim=-1)
+
+
+def detached(logits, repeats):
+    return o.right_by_loops(logits, repeats).detach()
+
+
+RIGHT = {
+    "the mean of the vocabulary was not subtracted": right(baseline="none"),
+    "the best other logit was subtracted; the mean": right(baseline="best"),
+    "the mean left out the right token; it goes over all tokens": right(baseline="others"),
+    "the token just read was taken for the right one; it is the next": right(next_token=0),
+    "every position counted; only predictable ones do": right(everywhere=True),
+    "probabilities were compared; use the logits": right(scale=probabilities),
+    "the numbers were detached; gradients must flow": detached,
+}
+
+# Faithfulness
+
+
 def shares(model, repeats, circuits, metric, ablation="mean", formula=None, invert=False):
-    circuits = [[head for head in HEADS if head not in c] for c in circuits] if invert else circuits
+    """faithfulness on SMALL; the options are the mistakes."""
+    if invert:
+        circuits = [without(HEADS, circuit) for circuit in circuits]
     return o.share(circuits, metric, ablation, formula)
+
+
+def formula(circuit_model_empty):
+    return partial(shares, formula=circuit_model_empty)
+
+
+def shares_by_mean(model, repeats, circuits, metric, ablation="mean"):
+    return shares(model, repeats, circuits, metric)
+
+
+def clipped(model, repeats, circuits, metric, ablation="mean"):
+    """What clipping makes of the circuits of one check, whose shares are known."""
+    return torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+
+
+SHARES = {
+    "the empty circuit was not subtracted": formula(lambda c, m, e: c / m),
+    "the empty circuit was subtracted above the line only": formula(lambda c, m, e: (c - e) / m),
+    "whole and empty are exchanged": formula(lambda c, m, e: (c - m) / (e - m)),
+    "it was clipped to 0 to 1": formula(lambda c, m, e: ((c - e) / (m - e)).clip(0, 1)),
+    "the metric itself was returned": formula(lambda c, m, e: c),
+    "the heads outside were measured, not the circuit": partial(shares, invert=True),
+    "the ablation was ignored": shares_by_mean,
+}
+
+# Completeness
 
 
 def both(
@@ -55,18 +132,53 @@ def both(
     metric,
     ablation="mean",
     swap=False,
-    make=None,
+    make=without,
     intact=False,
 ):
-    """completeness on SMALL; the options are the mistakes."""
-    columns = []
-    for heads in (circuit, HEADS):
-        without = [[h for h in heads if h not in K] for K in knocked_out]
-        without = [make(heads, K) for K in knocked_out] if make else without
-        columns.append(
-            o.share([heads] * len(SETS) if intact and heads == HEADS else without, metric, ablation)
-        )
-    return torch.stack(columns[::-1] if swap else columns, dim=1)
+    """completeness on SMALL; the options are the mistakes. make: heads, K -> which of them work."""
+    left = [make(circuit, lost) for lost in knocked_out]
+    left_of_model = [HEADS if intact else make(HEADS, lost) for lost in knocked_out]
+    columns = [o.share(left, metric, ablation), o.share(left_of_model, metric, ablation)]
+    if swap:
+        columns.reverse()
+    return torch.stack(columns, dim=1)
+
+
+def only_k(heads, lost):
+    return [head for head in heads if head in lost]
+
+
+def difference(*arguments):
+    return both(*arguments).diff(dim=1).expand(-1, 2)
+
+
+def columns_as_rows(*arguments):
+    return both(*arguments).T
+
+
+def both_by_mean(model, repeats, circuit, knocked_out, metric, ablation="mean"):
+    return both(model, repeats, circuit, knocked_out, metric)
+
+
+def model_whole(*arguments):
+    """Leaving the model whole, on the circuit and the sets of one check."""
+    return torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+
+
+BOTH = {
+    "the columns are exchanged: the circuit first": partial(both, swap=True),
+    "K was left out of the circuit only, the model stayed whole": partial(both, intact=True),
+    "only K was kept; leave K out": partial(both, make=only_k),
+    "the difference was returned; return both columns": difference,
+    "rows and columns are exchanged: [set, 2]": columns_as_rows,
+    "the ablation was ignored": both_by_mean,
+}
+
+# Minimality
+
+
+def largest(gains):
+    return max(gains, key=abs)
 
 
 def worth(
@@ -75,66 +187,47 @@ def worth(
     circuit,
     metric,
     ablation="mean",
-    alone=True,
-    pick=lambda x: max(x, key=abs),
+    alone_first=True,
+    pick=largest,
     whole=False,
-    first=-1,
+    alone=-1,
 ):
-    """minimality on SMALL; the options are the mistakes."""
+    """minimality on SMALL; the options are the mistakes. alone: which of the gains is reported as
+    such, of those beside growing sets of the other heads; -1 is beside all of them."""
     values = {}
-    base = HEADS if whole else circuit
-    for v in circuit:
-        rest = [h for h in base if h != v]
-        parts = [list(some) for n in range(len(rest) + 1) for some in combinations(rest, n)]
-        gains = [
-            (o.share([[*part, v]], metric, ablation) - o.share([part], metric, ablation)).item()
-            for part in parts
-        ]  # the last part is all of the rest
-        values[v] = (gains[first], pick(gains)) if alone else (pick(gains), gains[first])
+    for head in circuit:
+        rest = without(HEADS if whole else circuit, [head])
+        gains = []
+        for size in range(len(rest) + 1):
+            for part in combinations(rest, size):
+                pair = o.share([[*part, head], part], metric, ablation)
+                gains.append((pair[0] - pair[1]).item())
+        values[head] = (gains[alone], pick(gains)) if alone_first else (pick(gains), gains[alone])
     return values
 
 
-def removed_one_by_one(model, repeats, metric, ablation="mean", choose=max, once=False, back=False):
-    """greedy_path on SMALL; the options are the mistakes."""
-    path = [HEADS]
-    if once:
-        kept = {v: o.share([[h for h in HEADS if h != v]], metric, ablation).item() for v in HEADS}
-        order = sorted(HEADS, key=kept.get, reverse=True)
-        return [[h for h in HEADS if h not in order[:n]] for n in range(len(HEADS) + 1)]
-    while path[-1]:
-        smaller = [[h for h in path[-1] if h != v] for v in path[-1]]
-        path.append(choose(smaller, key=lambda c: o.share([c], metric, ablation).item()))
-    return path[::-1] if back else path
+def signs_wrong(*arguments):
+    return {head: (-alone, -most) for head, (alone, most) in worth(*arguments).items()}
 
 
-def grown(model, repeats, metric, ablation="mean"):
-    path = [[]]
-    while len(path[-1]) < len(HEADS):
-        larger = [sorted([*path[-1], h]) for h in HEADS if h not in path[-1]]
-        path.append(max(larger, key=lambda c: o.share([c], metric, ablation).item()))
-    return path[::-1]
+def only_the_whole(model, repeats, circuit, metric, ablation="mean"):
+    """at_most from the whole circuit alone, on the circuit of one check."""
+    return {head: (1e-4, 1e-4) for head in circuit}
 
 
-def found(
-    model,
-    repeats,
-    method,
-    metric,
-    ablation="mean",
-    share=0.95,
-    choose=0,
-    reverse=True,
-    only=None,
-    off=0,
-):
-    """find_circuit on SMALL; the options are the mistakes."""
-    path = removed_one_by_one(model, repeats, metric, ablation)[::-1]
-    if (only or method) == "attribution":
-        drops = o.slopes_by_steps(o.SMALL, o.REPEATS, metric, ablation)
-        ranked = sorted(HEADS, key=lambda h: drops[h].item(), reverse=reverse)
-        path = [ranked[:n] for n in range(5)]
-    good = [n for n, s in enumerate(o.share(path, metric, ablation)) if s >= share]
-    if choose == "from the top":
-        good = [n for n in range(5) if set(range(n, 5)) <= set(good)]
-    n = good[-1] if choose == "largest" else good[0]
-    return sorted(path[max(0, n - off)])
+WORTH = {
+    "the pair is the wrong way round: alone first": partial(worth, alone_first=False),
+    "at_most kept only the absolute value; keep the sign": partial(
+        worth, pick=lambda gains: abs(largest(gains))
+    ),
+    "at_most is the largest value; take the largest in absolute value": partial(worth, pick=max),
+    "the parts of the whole model were tried, not those of the circuit": partial(worth, whole=True),
+    "only the whole circuit was tried: at_most must look at all its parts": partial(
+        worth, pick=lambda gains: gains[-1]
+    ),
+    "only the head by itself was tried: at_most must look at all parts": partial(
+        worth, pick=lambda gains: gains[0]
+    ),
+    "alone means that v alone is lost, not that v alone is left": partial(worth, alone=0),
+    "the signs are wrong: a head that helps is worth a positive number": signs_wrong,
+}
