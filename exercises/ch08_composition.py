@@ -93,7 +93,7 @@ def decompose_scores(parts: Tensor, W_Q: Tensor, W_K: Tensor) -> Tensor:
     batch, query, key]. Term (a, b) is (parts_a W_Q) . (parts_b W_K) / sqrt(d_head). Summed over
     both parts: the scores before the mask, exactly, because a product of two sums is the sum of all
     products. Elhage et al. 2021."""
-    # YOUR CODE: project each part, multiply every pair, scale; roughly 3 lines
+    # YOUR CODE: project each part, multiply every pair (a, b), scale; roughly 3 lines
     raise NotImplementedError("decompose_scores")
 
 

@@ -69,9 +69,9 @@ def composition_ceiling(A, B) -> float:
     Neumann 1937, the trace inequality.)"""
     # YOUR CODE: torch.linalg.svdvals returns them sorted; roughly 3 lines
     a, b = torch.linalg.svdvals(as_matrix(A)), torch.linalg.svdvals(as_matrix(B))
-    # where A and B are not square; the rest of the longer list meets nothing
-    n = min(len(a), len(b))
-    return ((a[:n] * b[:n]).norm() / (a.norm() * b.norm())).item()
+    # if A or B is not square, the rest of the longer list meets nothing
+    shared = min(len(a), len(b))
+    return ((a[:shared] * b[:shared]).norm() / (a.norm() * b.norm())).item()
 
 
 def normalised_composition(A, B) -> float:
@@ -97,9 +97,8 @@ def decompose_qk_inputs(cache: dict[str, Tensor]) -> tuple[list[str], Tensor]:
     in the stream ("standard") or reach only q and k ("shortformer"): each part is there once."""
     # YOUR CODE: roughly 3 lines
     heads = cache["blocks.0.attn.hook_result"].unbind(dim=2)
-    # part batch pos d_model
-    parts = torch.stack([cache["hook_embed"], cache["hook_pos_embed"], *heads])
-    return ["embed", "positions", *(f"0.{head}" for head in range(len(heads)))], parts
+    labels = ["embed", "positions"] + [f"0.{head}" for head in range(len(heads))]
+    return labels, torch.stack([cache["hook_embed"], cache["hook_pos_embed"], *heads])
 
 
 def decompose_scores(parts: Tensor, W_Q: Tensor, W_K: Tensor) -> Tensor:
@@ -110,10 +109,10 @@ def decompose_scores(parts: Tensor, W_Q: Tensor, W_K: Tensor) -> Tensor:
     batch, query, key]. Term (a, b) is (parts_a W_Q) . (parts_b W_K) / sqrt(d_head). Summed over
     both parts: the scores before the mask, exactly, because a product of two sums is the sum of all
     products. Elhage et al. 2021."""
-    # YOUR CODE: project each part, multiply every pair, scale; roughly 3 lines
+    # YOUR CODE: project each part, multiply every pair (a, b), scale; roughly 3 lines
     q, k = parts @ W_Q, parts @ W_K  # part batch pos d_head
-    axes = "query_part batch query d_head, key_part batch key d_head -> query_part key_part batch query key"
-    return einsum(q, k, axes) / math.sqrt(W_Q.shape[-1])
+    products = einsum(q, k, "a batch query d_head, b batch key d_head -> a b batch query key")
+    return products / math.sqrt(W_Q.shape[-1])
 
 
 def k_composition_circuit(model, previous: tuple[int, int], induction: tuple[int, int]) -> Tensor:
@@ -146,20 +145,17 @@ def path_expansion(model, tokens: Tensor) -> tuple[list[str], Tensor]:
     # YOUR CODE: the patterns; then direct, layer 0, layer 1, layer 1 of layer 0; unembed; roughly
     # 10 lines
     _, cache = model.run_with_cache(tokens)
+    W_V, W_O = model.W_V.detach(), model.W_O.detach()
 
     def through(layer: int, x: Tensor) -> list[Tensor]:
         pattern = cache[f"blocks.{layer}.attn.hook_pattern"]
-        return list(
-            head_output(x, pattern, model.W_V[layer].detach(), model.W_O[layer].detach()).unbind(
-                dim=2
-            )
-        )
+        return list(head_output(x, pattern, W_V[layer], W_O[layer]).unbind(dim=2))
 
     stream, heads = cache["blocks.0.hook_resid_pre"], range(model.cfg.n_heads)
     first, second = through(0, stream), through(1, stream)
-    virtual = [out for one in first for out in through(1, one)]
-    labels = ["direct", *(f"{layer}.{head}" for layer in (0, 1) for head in heads)]
-    labels += [f"0.{one}>1.{other}" for one in heads for other in heads]
+    virtual = [out for written in first for out in through(1, written)]
+    labels = ["direct"] + [f"{layer}.{head}" for layer in (0, 1) for head in heads]
+    labels += [f"0.{g}>1.{h}" for g in heads for h in heads]
     return labels, torch.stack([stream, *first, *second, *virtual]) @ model.W_U.detach()
 
 
@@ -175,16 +171,15 @@ def term_importance(model, tokens: Tensor) -> Tensor:
     hook.name."""
     # YOUR CODE: two hooks and a loop over the rounds; roughly 12 lines
     layers = range(model.cfg.n_layers)
-    _, saved = model.run_with_cache(
-        tokens, [f"blocks.{layer}.attn.hook_pattern" for layer in layers]
-    )
+    patterns = [f"blocks.{layer}.attn.hook_pattern" for layer in layers]
+    _, saved = model.run_with_cache(tokens, patterns)
     written, rounds = {}, []
 
     def write_what_was_written(out: Tensor, hook) -> Tensor:
         now[hook.name] = out
         return written.get(hook.name, torch.zeros_like(out))
 
-    fwd_hooks = [(name, lambda pattern, hook: saved[hook.name]) for name in saved]
+    fwd_hooks = [(name, lambda pattern, hook: saved[hook.name]) for name in patterns]
     fwd_hooks += [(f"blocks.{layer}.hook_attn_out", write_what_was_written) for layer in layers]
     for _ in range(model.cfg.n_layers + 1):
         now = {}

@@ -1,9 +1,9 @@
-"""Chapter 8 the slow way: what its checks compare with, and the usual mistakes, as variants with
-one thing changed.
+"""Chapter 8 the slow way: what its checks compare with. Options that change one thing make the
+usual mistakes, which ch08_mistakes.py names.
 """
 
 import math
-from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -14,62 +14,31 @@ def length(x):
     return math.sqrt(float((x * x).sum()))
 
 
-def largest(x):
-    return torch.linalg.svdvals(x)[0]
-
-
 def score(A, B):
     """The definition, apart from the code under test; nan for zero."""
     below = length(A) * length(B)
     return length(A @ B) / below if below else math.nan
 
 
-def table(reads, writes=lambda V, out: V @ out, score=score, flip=False):
+RIGHT = {"Q": lambda QK, OV: QK, "K": lambda QK, OV: QK.T, "V": lambda QK, OV: OV}
+
+
+def table(reads=RIGHT, writes=lambda V, out: V @ out, score=score, flip=False):
     """composition_table by loops, with one thing changed. reads: kind -> what the layer-1 head
     reads with.
     """
 
     def of(model, kind):
-        W_Q, W_K, W_V, W_O = (w.detach() for w in (model.W_Q, model.W_K, model.W_V, model.W_O))
+        W_Q, W_K = model.W_Q[1].detach(), model.W_K[1].detach()
+        W_V, W_O = model.W_V.detach(), model.W_O.detach()
         heads = range(model.cfg.n_heads)
-        parts = [(W_Q[1, h] @ W_K[1, h].T, W_V[1, h] @ W_O[1, h]) for h in heads]
-        made = [
-            [score(writes(W_V[0, g], W_O[0, g]), reads[kind](*parts[h])) for h in heads]
-            for g in heads
-        ]
-        made = torch.tensor(made, dtype=W_Q.dtype)
+        made = torch.zeros(len(heads), len(heads), dtype=W_Q.dtype)
+        for g, h in product(heads, heads):
+            read = reads[kind](W_Q[h] @ W_K[h].T, W_V[1, h] @ W_O[1, h])
+            made[g, h] = score(writes(W_V[0, g], W_O[0, g]), read)
         return made.T if flip else made
 
     return of
-
-
-RIGHT = {"Q": lambda QK, OV: QK, "K": lambda QK, OV: QK.T, "V": lambda QK, OV: OV}
-
-
-def cyclic(A_and_factors, B):
-    W_V, W_O = A_and_factors
-    return length(W_O @ B @ W_V) / (length(W_V @ W_O) * length(B))
-
-
-TABLE_MISTAKES = {
-    "for K, W_QK must be transposed: the key is what stands on its right": table(
-        {**RIGHT, "K": RIGHT["Q"]}
-    ),
-    "for Q, W_QK must not be transposed: the query stands on its left": table(
-        {**RIGHT, "Q": RIGHT["K"]}
-    ),
-    "Q and K are exchanged": table({**RIGHT, "Q": RIGHT["K"], "K": RIGHT["Q"]}),
-    "W_OV of the layer-1 head is transposed": table({**RIGHT, "V": lambda QK, OV: OV.T}),
-    "W_OV of the layer-0 head is transposed": table(RIGHT, lambda V, out: (V @ out).T),
-    "the order is reversed: the layer-0 head comes first": table(
-        RIGHT, score=lambda A, B: score(B, A)
-    ),
-    "the factors were moved around the circle; a trace allows that, the Frobenius norm does not": (
-        table(RIGHT, lambda V, out: (V, out), cyclic)
-    ),
-    "V must use W_OV of the layer-1 head, not its W_QK": table({**RIGHT, "V": RIGHT["Q"]}),
-}
-FLIPPED = {"rows and columns are exchanged: a row is a head of layer 0": table(RIGHT, flip=True)}
 
 
 def chance(d_model, d_head, samples, generator, draw=torch.randn, full=False, repeat=False):
@@ -78,29 +47,25 @@ def chance(d_model, d_head, samples, generator, draw=torch.randn, full=False, re
     def head():
         if full:
             return draw(d_model, d_model, generator=generator)
-        return draw(d_model, d_head, generator=generator) @ draw(
-            d_head, d_model, generator=generator
-        )
+        writes = draw(d_model, d_head, generator=generator)
+        return writes @ draw(d_head, d_model, generator=generator)
 
-    values = [score(head(), head()) for _ in range(1 if repeat else samples)]
-    return torch.tensor(values * (samples if repeat else 1))
+    if repeat:
+        return torch.full((samples,), score(head(), head()))
+    return torch.tensor([score(head(), head()) for _ in range(samples)])
 
 
 def ceiling_of(a, b):
     return math.sqrt(sum(float(x * y) ** 2 for x, y in zip(a, b)))
 
 
-def spectra(A, B):
-    """The singular values of A and of B, largest first, each list scaled to length 1."""
-    return torch.linalg.svdvals(A) / length(A), torch.linalg.svdvals(B) / length(B)
+def spectrum(A):
+    """The singular values, largest first, scaled to length 1."""
+    return torch.linalg.svdvals(A) / length(A)
 
 
 def ceiling(A, B):
-    return ceiling_of(*spectra(A, B))
-
-
-def eigenvalues(A):
-    return torch.linalg.eigvals(A).abs().sort(descending=True).values / length(A)
+    return ceiling_of(spectrum(A), spectrum(B))
 
 
 def normalised(baseline=lambda A: A.shape[-1] ** -0.5, top=ceiling, share=True):
@@ -111,18 +76,21 @@ def normalised(baseline=lambda A: A.shape[-1] ** -0.5, top=ceiling, share=True):
     return of
 
 
-def stack(cache, embed="hook_embed", positions=1, heads=0):
+def stack(cache, embed="hook_embed", positions=True, heads=0):
     """decompose_qk_inputs with one thing changed."""
-    first = [cache[embed]] + [cache["hook_pos_embed"]] * positions
+    parts = [cache[embed]]
+    if positions:
+        parts.append(cache["hook_pos_embed"])
     results = cache[f"blocks.{heads}.attn.hook_result"]  # batch pos head d_model
-    labels = ["embed", "positions", *(f"0.{h}" for h in range(results.shape[2]))]
-    return labels, torch.stack([*first, *results.unbind(2)])
+    labels = ["embed", "positions"] + [f"0.{h}" for h in range(results.shape[2])]
+    return labels, torch.stack([*parts, *results.unbind(2)])
 
 
 def terms(parts, W_Q, W_K, scale=5**0.5, flip=False, diagonal=False):
     """decompose_scores with one thing changed; the scale is right for d_head 5."""
     made = torch.einsum("abid,cbjd->acbij", parts @ W_Q, parts @ W_K) / scale
-    made = made * torch.eye(len(parts)).double()[:, :, None, None, None] if diagonal else made
+    if diagonal:
+        made = made * torch.eye(len(parts)).double()[:, :, None, None, None]
     return made.transpose(0, 1) if flip else made
 
 
@@ -130,8 +98,9 @@ def circuit(model, mover, looker, ov=lambda V, out: V @ out, qk=lambda Q, K: Q @
     """k_composition_circuit with one thing changed. W_V, W_O are taken from `mover`, W_Q, W_K from
     `looker`.
     """
-    W_E, V, out = (w.detach() for w in (model.W_E, model.W_V[mover], model.W_O[mover]))
-    made = W_E @ qk(model.W_Q[looker].detach(), model.W_K[looker].detach()) @ (W_E @ ov(V, out)).T
+    W_E, W_Q, W_K = model.W_E.detach(), model.W_Q[looker].detach(), model.W_K[looker].detach()
+    moved = W_E @ ov(model.W_V[mover].detach(), model.W_O[mover].detach())
+    made = W_E @ qk(W_Q, W_K) @ moved.T
     return made.T if flip else made
 
 
@@ -151,11 +120,9 @@ def run_kept(model, tokens, kept, name: str | None = None) -> Tensor:
         z[:, :, [head for head in range(z.shape[2]) if (layer, head) not in kept]] = 0
         return z
 
-    hooks = [
-        (lambda n: n.endswith("hook_pattern"), force),
-        (lambda n: n.endswith("hook_z"), zero_others),
-    ]
-    logits, cache = model.run_with_cache(tokens, fwd_hooks=hooks)
+    patterns = (lambda name: name.endswith("hook_pattern"), force)
+    others = (lambda name: name.endswith("hook_z"), zero_others)
+    logits, cache = model.run_with_cache(tokens, fwd_hooks=[patterns, others])
     return cache[name] if name else logits.detach()
 
 
@@ -170,35 +137,21 @@ def paths(model, tokens, virtual=1.0, order="gh", patterns=(0, 1), twice=False, 
 
     first = [move(0, g, stream) for g in heads]
     second = [move(1, h, stream + sum(first) if twice else stream) for h in heads]
-    pairs = (
-        [(g, h) for g in heads for h in heads]
-        if order == "gh"
-        else [(g, h) for h in heads for g in heads]
-    )
+    pairs = list(product(heads, heads))
+    labels = ["direct"] + [f"{layer}.{h}" for layer in (0, 1) for h in heads]
+    labels += [f"0.{g}>1.{h}" for g, h in pairs]
+    if order == "hg":
+        pairs = [(g, h) for h, g in pairs]
     both = [virtual * move(1, h, first[g]) for g, h in pairs]
-    labels = ["direct", *(f"{layer}.{h}" for layer in (0, 1) for h in heads)]
-    labels += [f"0.{g}>1.{h}" for g in heads for h in heads]
-    terms_ = torch.stack([stream, *first, *second, *both])
-    return labels, terms_ @ model.W_U.detach() if unembed else terms_
-
-
-PATH_MISTAKES = {
-    "the virtual heads are missing: layer 1 also moves what layer 0 wrote": partial(
-        paths, virtual=0.0
-    ),
-    "the virtual heads are in another order than their labels": partial(paths, order="hg"),
-    "the patterns of the two layers are exchanged": partial(paths, patterns=(1, 0)),
-    "layer 1 reads the whole stream, so the virtual heads are counted twice": partial(
-        paths, twice=True
-    ),
-    "the paths were not unembedded": partial(paths, unembed=False),
-}
+    made = torch.stack([stream, *first, *second, *both])
+    return labels, made @ model.W_U.detach() if unembed else made
 
 
 def importance(model, tokens, force=True, keep_replaced=False, start=0.0, rounds=None):
     """term_importance with one thing changed."""
     _, full = model.run_with_cache(tokens)
-    saved, made = {name: start * out for name, out in full.items() if name.endswith("attn_out")}, []
+    saved = {name: start * out for name, out in full.items() if name.endswith("attn_out")}
+    made = []
     for _ in range(rounds or model.cfg.n_layers + 1):
         now = {}
 
@@ -206,10 +159,10 @@ def importance(model, tokens, force=True, keep_replaced=False, start=0.0, rounds
             now[hook.name] = saved[hook.name] if keep_replaced else out
             return saved[hook.name]
 
-        hooks = [(lambda n: n.endswith("attn_out"), swap)]
-        hooks += [
-            (lambda n: n.endswith("hook_pattern"), lambda pattern, hook: full[hook.name])
-        ] * force
+        hooks = [(lambda name: name.endswith("attn_out"), swap)]
+        if force:
+            patterns = (lambda name: name.endswith("hook_pattern"), lambda x, hook: full[hook.name])
+            hooks.append(patterns)
         made.append(model.run_with_hooks(tokens, hooks).detach())
         saved = now
     return torch.stack(made)
