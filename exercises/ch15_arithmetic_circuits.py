@@ -22,13 +22,12 @@ def answer_places(model: Transformer, length: int = 4) -> list[tuple]:
 
     What the last layer writes elsewhere cannot reach the answer: as part of a circuit it would be
     free of charge."""
-    places = []
+    places, heads = [], range(model.cfg.n_heads)
     for layer in range(model.cfg.n_layers):
-        for pos in range(length - 1 if layer == model.cfg.n_layers - 1 else 0, length):
-            places += [
-                (f"blocks.{layer}.attn.hook_z", (pos, head)) for head in range(model.cfg.n_heads)
-            ]
-            places += [(f"blocks.{layer}.hook_mlp_out", (pos,))]
+        is_last = layer == model.cfg.n_layers - 1
+        for pos in range(length - 1 if is_last else 0, length):
+            places += [(f"blocks.{layer}.attn.hook_z", (pos, head)) for head in heads]
+            places.append((f"blocks.{layer}.hook_mlp_out", (pos,)))
     return places
 
 
@@ -36,10 +35,10 @@ def stream_names(model: Transformer) -> list[str]:
     """The hook names of the stream from bottom to top: before layer 0, after its attention, after
     its MLP, and so on.
     """
-    layers = range(model.cfg.n_layers)
-    return ["blocks.0.hook_resid_pre"] + [
-        f"blocks.{layer}.hook_resid_{x}" for layer in layers for x in ("mid", "post")
-    ]
+    names = ["blocks.0.hook_resid_pre"]
+    for layer in range(model.cfg.n_layers):
+        names += [f"blocks.{layer}.hook_resid_mid", f"blocks.{layer}.hook_resid_post"]
+    return names
 
 
 def counterfactual_rows(
@@ -55,7 +54,7 @@ def counterfactual_rows(
     problems, with `generator`. Some problems have none: with b = 0, a x b is 0 for every a. They
     are left out. -> the rows that remain, in their order, and their counterfactuals, both [row].
     """
-    # YOUR CODE: a table [row, problem] of what is allowed, column by column; torch.multinomial;
+    # YOUR CODE: a table [row, problem] of what is allowed; torch.multinomial; roughly 9 lines
     raise NotImplementedError("counterfactual_rows")
 
 
@@ -68,19 +67,20 @@ def patched_answers(
     tokens, donors [batch, pos]: whole problems with their answers, which the model must not read.
     One undisturbed run on the donors gives all activations; `patch_cells` of chapter 11 puts them
     in. -> before [batch, vocab] (nothing patched), after [cell, batch, vocab]."""
-    # YOUR CODE: drop the answers, one cache of the places that are named, patch_cells; roughly 4
+    # YOUR CODE: drop the answers, cache what the cells name, patch_cells; roughly 4 lines
     raise NotImplementedError("patched_answers")
 
 
 def effect(p_before: Tensor, p_after: Tensor, r: Tensor, r_counterfactual: Tensor) -> Tensor:
-    """How far a patch moves the answer from r to r': E = [ (P*(r') - P(r')) / P(r')  +  (P(r) - P*(r)) / P*(r) ] / 2.
+    """How far a patch moves the answer from r to r'.
 
-    P are the probabilities before the patch, P* after it: mind the two different denominators. The
-    first term is what r' gained, as a share of what it had; the second what r lost, as a share of
-    what is left. 0 if nothing changes; from -1 to infinity. p_before [batch, vocab], p_after [...,
-    batch, vocab]; r, r_counterfactual [batch]: tokens -> [..., batch]. Stolfo, Belinkov & Sachan
-    2023, "A Mechanistic Interpretation of Arithmetic Reasoning in Language Models using Causal
-    Mediation Analysis"."""
+    E = [ (P*(r') - P(r')) / P(r')  +  (P(r) - P*(r)) / P*(r) ] / 2, with P the probabilities before
+    the patch and P* those after it: mind the two different denominators. The first term is what r'
+    gained, as a share of what it had; the second what r lost, as a share of what is left. 0 if
+    nothing changes; from -1 to infinity. p_before [batch, vocab], p_after [..., batch, vocab];
+    r, r_counterfactual [batch]: tokens -> [..., batch]. Stolfo, Belinkov & Sachan 2023, "A
+    Mechanistic Interpretation of Arithmetic Reasoning in Language Models using Causal Mediation
+    Analysis"."""
     # YOUR CODE: pick four probabilities per row, then the formula; roughly 4 lines
     raise NotImplementedError("effect")
 
@@ -168,7 +168,7 @@ def arithmetic_faithfulness(
     m(nothing) with all of them at their means. means: what mean_cache returned, name -> [1, pos,
     ...]; `patch_cells` wants [batch, pos, ...]. Not clipped. Raises ValueError if the model does no
     better than nothing."""
-    # YOUR CODE: a cell for every circuit holds the places *outside*; expand the means; patch_cells;
+    # YOUR CODE: a cell holds what is *outside* its circuit; expand the means; roughly 10 lines
     raise NotImplementedError("arithmetic_faithfulness")
 
 
@@ -180,7 +180,7 @@ def probe_map(model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int
     one per problem. The depths are those of stream_names(model). Each position has its own probe.
     `held_out_accuracy` of chapter 12 fits on 80 % of the sequences and tests on the others; it
     wants x [batch, pos, d_model] and labels [batch, pos]: give it one position."""
-    # YOUR CODE: one cache, two loops, keep the axis of positions with length 1; roughly 5 lines
+    # YOUR CODE: one cache, two loops, keep the axis of positions with length 1; roughly 7 lines
     raise NotImplementedError("probe_map")
 
 

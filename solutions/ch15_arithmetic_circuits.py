@@ -22,13 +22,12 @@ def answer_places(model: Transformer, length: int = 4) -> list[tuple]:
 
     What the last layer writes elsewhere cannot reach the answer: as part of a circuit it would be
     free of charge."""
-    places = []
+    places, heads = [], range(model.cfg.n_heads)
     for layer in range(model.cfg.n_layers):
-        for pos in range(length - 1 if layer == model.cfg.n_layers - 1 else 0, length):
-            places += [
-                (f"blocks.{layer}.attn.hook_z", (pos, head)) for head in range(model.cfg.n_heads)
-            ]
-            places += [(f"blocks.{layer}.hook_mlp_out", (pos,))]
+        is_last = layer == model.cfg.n_layers - 1
+        for pos in range(length - 1 if is_last else 0, length):
+            places += [(f"blocks.{layer}.attn.hook_z", (pos, head)) for head in heads]
+            places.append((f"blocks.{layer}.hook_mlp_out", (pos,)))
     return places
 
 
@@ -36,10 +35,10 @@ def stream_names(model: Transformer) -> list[str]:
     """The hook names of the stream from bottom to top: before layer 0, after its attention, after
     its MLP, and so on.
     """
-    layers = range(model.cfg.n_layers)
-    return ["blocks.0.hook_resid_pre"] + [
-        f"blocks.{layer}.hook_resid_{x}" for layer in layers for x in ("mid", "post")
-    ]
+    names = ["blocks.0.hook_resid_pre"]
+    for layer in range(model.cfg.n_layers):
+        names += [f"blocks.{layer}.hook_resid_mid", f"blocks.{layer}.hook_resid_post"]
+    return names
 
 
 def counterfactual_rows(
@@ -55,8 +54,7 @@ def counterfactual_rows(
     problems, with `generator`. Some problems have none: with b = 0, a x b is 0 for every a. They
     are left out. -> the rows that remain, in their order, and their counterfactuals, both [row].
     """
-    # YOUR CODE: a table [row, problem] of what is allowed, column by column; torch.multinomial;
-    # roughly 8 lines
+    # YOUR CODE: a table [row, problem] of what is allowed; torch.multinomial; roughly 9 lines
     answer = problems.tokens[:, -1]
     allowed = (answer[rows][:, None] != answer) & (problems.split == TRAIN)  # row problem
     for name in ("a", "operator", "b"):
@@ -64,9 +62,8 @@ def counterfactual_rows(
         same = column[rows][:, None] == column
         allowed &= ~same if name in changed else same
     possible = allowed.any(dim=1)
-    return rows[possible], torch.multinomial(allowed[possible].double(), 1, generator=generator)[
-        :, 0
-    ]
+    drawn = torch.multinomial(allowed[possible].double(), 1, generator=generator)  # row 1
+    return rows[possible], drawn[:, 0]
 
 
 def patched_answers(
@@ -78,22 +75,23 @@ def patched_answers(
     tokens, donors [batch, pos]: whole problems with their answers, which the model must not read.
     One undisturbed run on the donors gives all activations; `patch_cells` of chapter 11 puts them
     in. -> before [batch, vocab] (nothing patched), after [cell, batch, vocab]."""
-    # YOUR CODE: drop the answers, one cache of the places that are named, patch_cells; roughly 4
-    # lines
-    prompts, names = tokens[:, :-1], {name for cell in cells for name, _ in cell}
+    # YOUR CODE: drop the answers, cache what the cells name, patch_cells; roughly 4 lines
+    prompts = tokens[:, :-1]
+    names = {name for cell in cells for name, _ in cell}
     _, saved = model.run_with_cache(donors[:, :-1], lambda name: name in names)
     return model(prompts)[:, -1], patch_cells(model, prompts, saved, cells)
 
 
 def effect(p_before: Tensor, p_after: Tensor, r: Tensor, r_counterfactual: Tensor) -> Tensor:
-    """How far a patch moves the answer from r to r': E = [ (P*(r') - P(r')) / P(r')  +  (P(r) - P*(r)) / P*(r) ] / 2.
+    """How far a patch moves the answer from r to r'.
 
-    P are the probabilities before the patch, P* after it: mind the two different denominators. The
-    first term is what r' gained, as a share of what it had; the second what r lost, as a share of
-    what is left. 0 if nothing changes; from -1 to infinity. p_before [batch, vocab], p_after [...,
-    batch, vocab]; r, r_counterfactual [batch]: tokens -> [..., batch]. Stolfo, Belinkov & Sachan
-    2023, "A Mechanistic Interpretation of Arithmetic Reasoning in Language Models using Causal
-    Mediation Analysis"."""
+    E = [ (P*(r') - P(r')) / P(r')  +  (P(r) - P*(r)) / P*(r) ] / 2, with P the probabilities before
+    the patch and P* those after it: mind the two different denominators. The first term is what r'
+    gained, as a share of what it had; the second what r lost, as a share of what is left. 0 if
+    nothing changes; from -1 to infinity. p_before [batch, vocab], p_after [..., batch, vocab];
+    r, r_counterfactual [batch]: tokens -> [..., batch]. Stolfo, Belinkov & Sachan 2023, "A
+    Mechanistic Interpretation of Arithmetic Reasoning in Language Models using Causal Mediation
+    Analysis"."""
     # YOUR CODE: pick four probabilities per row, then the formula; roughly 4 lines
     row = torch.arange(len(r))
     gained = p_after[..., row, r_counterfactual] / p_before[row, r_counterfactual]
@@ -115,13 +113,14 @@ def effect_forms(
     # YOUR CODE: to float64, effect() of the softmaxes, the differences; roughly 6 lines
     before, after, row = before.double(), after.double(), torch.arange(len(r))
     E = effect(before.softmax(dim=-1), after.softmax(dim=-1), r, r_counterfactual)
-    gap = [logits[..., row, r_counterfactual] - logits[..., row, r] for logits in (before, after)]
-    forms = {
+    change = after - before
+    moved = change[..., row, r_counterfactual] - change[..., row, r]
+    return {
         "mean": E.mean(dim=-1),
         "median": E.quantile(0.5, dim=-1),
         "log1p": E.log1p().mean(dim=-1),
+        "logit difference": moved.mean(dim=-1),
     }
-    return forms | {"logit difference": (gap[1] - gap[0]).mean(dim=-1)}
 
 
 def relative_importance(effects: Tensor, chosen: Tensor) -> float:
@@ -134,9 +133,7 @@ def relative_importance(effects: Tensor, chosen: Tensor) -> float:
     # YOUR CODE: two sums, one refusal; roughly 4 lines
     logs = effects.log1p()
     if logs.sum() <= 0:
-        raise ValueError(
-            f"the parts together have no positive effect: their logarithms add up to {logs.sum():.3g}."
-        )
+        raise ValueError(f"no effect to share: the logarithms add up to {logs.sum():.3g}.")
     return (logs[chosen].sum() / logs.sum()).item()
 
 
@@ -199,20 +196,16 @@ def arithmetic_faithfulness(
     m(nothing) with all of them at their means. means: what mean_cache returned, name -> [1, pos,
     ...]; `patch_cells` wants [batch, pos, ...]. Not clipped. Raises ValueError if the model does no
     better than nothing."""
-    # YOUR CODE: a cell for every circuit holds the places *outside*; expand the means; patch_cells;
-    # roughly 9 lines
+    # YOUR CODE: a cell holds what is *outside* its circuit; expand the means; roughly 10 lines
     prompts, right = tokens[:, :-1], tokens[:, -1]
-    places = answer_places(model, prompts.shape[1])
-    cells = [
-        [place for place in places if place not in circuit] for circuit in [places, [], *circuits]
-    ]
+    places, cells = answer_places(model, prompts.shape[1]), []
+    for circuit in [places, [], *circuits]:
+        cells.append([place for place in places if place not in circuit])
     saved = {name: mean.expand(len(tokens), *mean.shape[1:]) for name, mean in means.items()}
     scores = metric(patch_cells(model, prompts, saved, cells), right).mean(dim=-1)
     whole, nothing = scores[0], scores[1]
     if whole <= nothing:
-        raise ValueError(
-            f"the model scores {whole:.3g}, with everything at its mean {nothing:.3g}: nothing to explain."
-        )
+        raise ValueError(f"nothing to explain: the model {whole:.3g}, all means {nothing:.3g}.")
     return (scores[2:] - nothing) / (whole - nothing)
 
 
@@ -224,16 +217,15 @@ def probe_map(model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int
     one per problem. The depths are those of stream_names(model). Each position has its own probe.
     `held_out_accuracy` of chapter 12 fits on 80 % of the sequences and tests on the others; it
     wants x [batch, pos, d_model] and labels [batch, pos]: give it one position."""
-    # YOUR CODE: one cache, two loops, keep the axis of positions with length 1; roughly 5 lines
-    _, cache = model.run_with_cache(tokens, names := stream_names(model))
-    table = [
-        [
-            held_out_accuracy(cache[name][:, pos, None], labels[:, None], n_classes)
-            for pos in range(tokens.shape[1])
-        ]
-        for name in names
-    ]
-    return torch.tensor(table)
+    # YOUR CODE: one cache, two loops, keep the axis of positions with length 1; roughly 7 lines
+    names = stream_names(model)
+    _, cache = model.run_with_cache(tokens, names)
+    table = torch.zeros(len(names), tokens.shape[1])  # depth pos
+    for depth, name in enumerate(names):
+        for pos in range(tokens.shape[1]):
+            x = cache[name][:, pos, None]  # batch 1 d_model
+            table[depth, pos] = held_out_accuracy(x, labels[:, None], n_classes)
+    return table
 
 
 def frozen_lens(model: Transformer, x: Tensor, scale: Tensor) -> Tensor:

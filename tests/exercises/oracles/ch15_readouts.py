@@ -1,0 +1,79 @@
+"""The slow oracles of chapter 15: probes by least squares, lenses one vector at a time."""
+
+import numpy as np
+import torch
+
+from tests.exercises.oracles.ch15 import SMALL
+from tests.material import seeded
+
+STREAM = [
+    "blocks.0.hook_resid_pre",
+    "blocks.0.hook_resid_mid",
+    "blocks.0.hook_resid_post",
+    "blocks.1.hook_resid_mid",
+    "blocks.1.hook_resid_post",
+]
+MANY = torch.randint(11, (90, 4), generator=seeded(10))
+LABELS = (MANY[:, 0] + MANY[:, 2]) % 3
+
+
+def ridge_accuracy(x, y, n_classes, fit=0.8, test_on_fit=False):
+    """Share right of a ridge probe, x [row, d_model], by least squares on rows that stand for the
+    penalty; numpy.
+    """
+    n = int(fit * len(x))
+    x, y = x.numpy(), y.numpy()
+    target = np.eye(n_classes)[y[:n]]
+    centred, mean = x[:n] - x[:n].mean(0), target.mean(0)
+    penalty = np.sqrt(1e-3 * n) * np.eye(x.shape[1])
+    inputs = np.concatenate([centred, penalty])
+    targets = np.concatenate([target - mean, np.zeros((x.shape[1], n_classes))])
+    W = np.linalg.lstsq(inputs, targets, rcond=None)[0]
+    rows = slice(0, n) if test_on_fit else slice(n, None)
+    guesses = ((x[rows] - x[:n].mean(0)) @ W + mean).argmax(1)
+    return float((guesses == y[rows]).mean())
+
+
+def probes(model, tokens, labels, n_classes, names=STREAM, **options):
+    _, cache = SMALL.run_with_cache(tokens)
+    table = torch.zeros(len(names), tokens.shape[1])
+    for depth, name in enumerate(names):
+        for pos in range(tokens.shape[1]):
+            x = cache[name][:, pos]
+            table[depth, pos] = ridge_accuracy(x, labels, n_classes, **options)
+    return table
+
+
+def lens(model, x, scale, centre=True, weight=True, bias=False, own=False, inverse=False):
+    """frozen_lens, one vector at a time."""
+    scales = scale.expand(*x.shape[:-1], 1).reshape(-1)
+    out = []
+    for vector, s in zip(x.reshape(-1, x.shape[-1]), scales):
+        mean = sum(vector) / len(vector)
+        if own:
+            s = ((vector - mean).pow(2).sum() / len(vector) + 1e-5).sqrt()
+        y = vector - mean if centre else vector
+        y = y * s if inverse else y / s
+        if weight:
+            y = y * SMALL.ln_final_w
+        if bias:
+            y = y + SMALL.ln_final_b
+        out.append(y @ SMALL.W_U)
+    return torch.stack(out).reshape(*x.shape[:-1], -1)
+
+
+def deletion(model, cache, layer, tokens, sign=1, centre=True, own=False, name="hook_mlp_out"):
+    """How the stream's lens changes across the MLP, one token at a time."""
+    scale = cache["ln_final.hook_scale"]
+    if name == "hook_mlp_out":
+        before = lens(SMALL, cache[f"blocks.{layer}.hook_resid_mid"], scale, own=own)
+        after = lens(SMALL, cache[f"blocks.{layer}.hook_resid_post"], scale, own=own)
+        change = after - before
+    else:
+        change = lens(SMALL, cache[f"blocks.{layer}.{name}"], scale)
+    got = torch.zeros(tokens.shape, dtype=torch.float64)
+    for b in range(len(tokens)):
+        for p in range(tokens.shape[1]):
+            constant = change[b, p].mean() if centre else 0
+            got[b, p] = sign * (change[b, p, tokens[b, p]] - constant)
+    return got
