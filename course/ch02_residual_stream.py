@@ -10,9 +10,9 @@
 # previous token, answer: how does this not end in a muddle?
 #
 # ## One stream, one sum
-# Nothing in the model ever erases. The embedding is put into the stream and every head adds to it. So at any position
-# the final stream *is* a sum: `embed + head 0.0 + head 0.1 + ... + head 1.3`. There is no term for the position: this
-# model tells positions only to q and k.
+# Nothing in the model ever erases. The embedding is put into the stream and every head adds to it.
+# So at any position the final stream *is* a sum: `embed + head 0.0 + head 0.1 + ... + head 1.3`.
+# There is no term for the position: this model tells positions only to q and k.
 #
 # **Exercise `residual_decomposition`** (15 minutes). *Predict:* is the length of the stream the sum
 # of the lengths of its terms?
@@ -20,10 +20,10 @@
 # %%
 import torch
 
-from course.desk import claim, plt, show, the_model
+from course.desk import claim, show, the_model
+from course.pictures import ch02 as pictures
 from minitransformer.evaluate import head_scores, held_out
 from minitransformer.planted import induction_model
-from minitransformer.plots import BLUE, GREEN, ORANGE, RED, array, heatmap, write_values
 from solutions.ch02_residual_stream import (
     angle_table,
     interference,
@@ -45,46 +45,17 @@ model = the_model()
 repeats = held_out(model, periods=(12, 12), batch=256, prefix=3)
 logits, cache = model.run_with_cache(repeats.tokens)
 labels, parts = residual_decomposition(cache)  # component batch pos d_model
-# batch pos d_model; component batch pos
-stream, lengths = cache["blocks.1.hook_resid_post"], parts.norm(dim=-1)
+stream = cache["blocks.1.hook_resid_post"]  # batch pos d_model
+lengths = parts.norm(dim=-1)  # component batch pos
 unit = (parts / lengths[..., None]).flatten(1)
 cosines = unit @ unit.T / lengths[0].numel()
-figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4.6), width_ratios=[5, 4])
-colours = [
-    "#999999",
-    *[plt.cm.Blues(x) for x in (0.9, 0.7, 0.5, 0.3)],
-    *[plt.cm.Oranges(x) for x in (0.9, 0.7, 0.5, 0.3)],
-]
-widths, place = array(lengths.mean(dim=1)), 0.0
-left.stackplot(range(widths.shape[1]), widths, colors=colours, edgecolor="white", linewidth=0.5)
-left.plot(array(stream.norm(dim=-1).mean(dim=0)), color="black", linewidth=2.5)
-left.text(19, stream.norm(dim=-1)[:, 17:].mean() + 1.5, "length of the stream itself", fontsize=11)
-for label, middle in zip(labels, widths[:, -1].cumsum() - widths[:, -1] / 2):
-    place = max(middle, place + 1.7)  # thin bands: the names must not lie on each other
-    left.text(31.3, place, label, va="center", fontsize=8)
-left.axvline(15.5, color="grey", linestyle=":")
-left.set(
-    xlabel="position (dotted: the repeat begins)",
-    ylabel="length of the parts, stacked",
-    xlim=(0, 31),
-)
-left.set_title("In the repeat, layer 1 floods the stream")
-image = heatmap(right, cosines, signed=True, limit=1.0, title="Only parts of one layer are alike")
-right.set(xticks=range(9), yticks=range(9), xticklabels=labels, yticklabels=labels)
-figure.colorbar(image, ax=right, label="mean cosine at the same position", shrink=0.8)
-show(figure, "river")
-claim(
-    "largest difference between their sum and the stream",
-    (parts.sum(dim=0) - stream).abs().max(),
-    high=1e-4,
-)
+means = lengths.mean(dim=1), stream.norm(dim=-1).mean(dim=0)
+show(pictures.draw_river(labels, *means, cosines), "river")
+difference = parts.sum(dim=0) - stream
+claim("largest difference between their sum and the stream", difference.abs().max(), high=1e-4)
 shorter = stream[:, 16:31].norm(dim=-1).mean() / lengths[:, :, 16:31].sum(dim=0).mean()
 claim(
-    "length of the stream in the repeat / lengths of its parts, added up",
-    shorter,
-    low=0.4,
-    high=0.65,
-    measured=0.517,
+    "length of the stream / summed length of its parts", shorter, low=0.4, high=0.65, measured=0.517
 )
 louder = lengths[5:, :, 16:31].mean() / lengths[5:, :, :15].mean()
 claim("layer 1's heads in the repeat, times as long as before", louder, low=5, measured=11.1)
@@ -95,38 +66,22 @@ claim("layer 1's heads in the repeat, times as long as before", louder, low=5, m
 # different directions, and together they are only half as long as the sum of their lengths.
 #
 # ## What must not be read into a head
-# A tempting measurement is "this head has long queries, so it cares a lot". *Predict:* multiply `W_Q` of a head by 10 and
-# divide its `W_K` by 10. What changes? **Exercise `rotate_head`** (15 minutes): the general form, any invertible `M`.
+# A tempting measurement is "this head has long queries, so it cares a lot". *Predict:* multiply
+# `W_Q` of a head by 10 and divide its `W_K` by 10. What changes? **Exercise `rotate_head`** (15
+# minutes): the general form, any invertible `M`.
 
 # %%
 scores = head_scores(model, repeats)
-# heads 0.previous, 1.best
-previous, best = int(scores.previous_token[0].argmax()), int(scores.induction[1].argmax())
+previous = int(scores.previous_token[0].argmax())  # the head of layer 0
+best = int(scores.induction[1].argmax())  # the head of layer 1
 M = 3 * torch.eye(16) + torch.randn(16, 16, generator=torch.Generator().manual_seed(0)) / 4
 rotated = with_rotated_head(model, (0, previous), M)
 logits_rotated, cache_rotated = rotated.run_with_cache(repeats.tokens)
-q_before, q_after = (
-    c["blocks.0.attn.hook_q"][:8, :, previous].norm(dim=-1) for c in (cache, cache_rotated)
-)
-figure, axes = plt.subplots(1, 2, figsize=(9, 4))
-axes[0].scatter(array(q_before), array(q_after), s=9, color=BLUE)
-axes[0].set(
-    xlabel="length of a query, as trained",
-    ylabel="... head rewritten",
-    title="Its queries: three times as long",
-)
-axes[1].scatter(array(logits[:8, 20]), array(logits_rotated[:8, 20]), s=9, color=BLUE)
-axes[1].set(xlabel="logit, as trained", ylabel="... head rewritten", title="The logits: the same")
-for ax in axes:
-    ax.axline((0, 0), slope=1, color="grey", linestyle=":")
-show(figure, "gauge")
-claim(
-    "queries are longer by a factor of",
-    q_after.mean() / q_before.mean(),
-    low=2.5,
-    high=3.8,
-    measured=3.39,
-)
+before = cache["blocks.0.attn.hook_q"][:8, :, previous].norm(dim=-1)  # batch pos
+after = cache_rotated["blocks.0.attn.hook_q"][:8, :, previous].norm(dim=-1)
+show(pictures.draw_gauge((before, after), (logits[:8, 20], logits_rotated[:8, 20])), "gauge")
+longer = after.mean() / before.mean()
+claim("queries are longer by a factor of", longer, low=2.5, high=3.8, measured=3.39)
 claim("largest change of any logit", (logits_rotated - logits).abs().max(), high=2e-3)
 same = subspace_overlap(model.W_Q[0, previous].T, rotated.W_Q[0, previous].T)
 claim("overlap of the directions the query reads, before and after", same, low=0.9999, high=1.0001)
@@ -137,8 +92,9 @@ claim("overlap of the directions the query reads, before and after", same, low=0
 # let us compare subspaces.
 #
 # ## Angles
-# Two planes in space meet at an angle. Two 16-dimensional subspaces have 16 *principal angles*: the smallest angle between
-# any vector of one and any of the other, then the smallest among what is left, and so on.
+# Two planes in space meet at an angle. Two 16-dimensional subspaces have 16 *principal angles*: the
+# smallest angle between any vector of one and any of the other, then the smallest among what is
+# left, and so on.
 #
 # **Exercise `principal_angles`** (15 minutes), then **`subspace_overlap`** (10 minutes), which
 # makes them one number. The previous-token head takes a token from the stream and writes it back
@@ -147,56 +103,26 @@ claim("overlap of the directions the query reads, before and after", same, low=0
 
 # %%
 reads, writes = model.W_V[0, previous].T, model.W_O[0, previous]  # both [16, 64]
-chance = torch.stack(
-    [principal_angles(random_rows(2 * seed), random_rows(2 * seed + 1)) for seed in range(100)]
-)
+pairs = [(random_rows(2 * seed), random_rows(2 * seed + 1)) for seed in range(100)]
+chance = torch.stack([principal_angles(one, other) for one, other in pairs])
 planted = induction_model()
 by_hand = principal_angles(planted.W_V[0, 0].T, planted.W_O[0, 0])
+own = principal_angles(reads, writes)
+to_keys = principal_angles(writes, model.W_K[1, best].T)
+to_queries = principal_angles(writes, model.W_Q[1, best].T)
 lines = {
-    "built by hand: where it reads and writes": (by_hand[:16], GREEN),
-    f"head 0.{previous}: where it reads and writes": (principal_angles(reads, writes), BLUE),
-    f"where 0.{previous} writes, and the keys of 1.{best}": (
-        principal_angles(writes, model.W_K[1, best].T),
-        ORANGE,
-    ),
-    f"where 0.{previous} writes, and the queries of 1.{best}": (
-        principal_angles(writes, model.W_Q[1, best].T),
-        RED,
-    ),
+    "built by hand: where it reads and writes": by_hand[:16],
+    f"head 0.{previous}: where it reads and writes": own,
+    f"where 0.{previous} writes, and the keys of 1.{best}": to_keys,
+    f"where 0.{previous} writes, and the queries of 1.{best}": to_queries,
 }
-figure, ax = plt.subplots(figsize=(8, 4.6))
-low, high = array(chance.quantile(0.025, dim=0)), array(chance.quantile(0.975, dim=0))
-ax.fill_between(range(1, 17), low, high, color="#CCCCCC", label="random subspaces (95 %)")
-for label, (angles, colour) in lines.items():
-    ax.plot(range(1, 17), array(angles), marker="o", markersize=4, color=colour, label=label)
-ax.set(
-    xlabel="which principal angle",
-    ylabel="degrees",
-    ylim=(0, 95),
-    title="An angle means something only beside chance",
-)
-ax.legend(fontsize=9, loc="lower right")
-show(figure, "angles")
-claim(
-    "smallest angle, reads against writes (degrees)",
-    principal_angles(reads, writes)[0],
-    low=32,
-    high=50,
-    measured=42.1,
-)
-claim(
-    "the same for two random subspaces, on average",
-    chance[:, 0].mean(),
-    low=32,
-    high=36,
-    measured=33.7,
-)
+show(pictures.draw_angles(lines, chance), "angles")
+claim("smallest angle, reads against writes (degrees)", own[0], low=32, high=50, measured=42.1)
+random = chance[:, 0].mean()
+claim("the same for two random subspaces, on average", random, low=32, high=36, measured=33.7)
 claim("built by hand", by_hand[0], low=90, high=90)
-claim(
-    "smallest angle between all 65 token vectors and anything",
-    principal_angles(model.W_E, random_rows(0))[-1],
-    high=0.01,
-)
+anything = principal_angles(model.W_E, random_rows(0))
+claim("largest angle between the 65 token vectors and 16 random ones", anything[-1], high=0.01)
 
 # %% [markdown]
 # Two traps. In 64 dimensions even random 16-dimensional subspaces come within 34° of each other,
@@ -213,21 +139,11 @@ for name, rows, share in (
 ):
     kept = (rows @ strongest_directions(rows, 16).float().T).square().sum() / rows.square().sum()
     claim(f"{name}: share of squared length in 16 directions", kept, low=0.6, measured=share)
-claim(
-    "overlap, where the previous-token head reads and writes",
-    subspace_overlap(reads, writes),
-    high=0.24,
-    measured=0.154,
-)
-by_chance = chance.deg2rad().cos().square().mean(dim=1)
-claim(
-    "100 random pairs (16/64 = .25): mean overlap",
-    by_chance.mean(),
-    low=0.24,
-    high=0.26,
-    measured=0.248,
-)
-claim("100 random pairs: smallest overlap", by_chance.min(), low=0.2, measured=0.218)
+overlap = subspace_overlap(reads, writes)
+claim("overlap, where the previous-token head reads and writes", overlap, high=0.24, measured=0.154)
+random = chance.deg2rad().cos().square().mean(dim=1)
+claim("100 random pairs: mean overlap", random.mean(), low=0.24, high=0.26, measured=0.248)
+claim("100 random pairs: smallest overlap", random.min(), low=0.2, measured=0.218)
 
 # %% [markdown]
 # So the previous-token head writes to a *different* subspace than the one it reads the token from:
@@ -241,56 +157,18 @@ claim("100 random pairs: smallest overlap", by_chance.min(), low=0.2, measured=0
 # previous-token head?
 
 # %%
-tables = {
-    "the course's model": angle_table(model),
-    "positions added to the stream": angle_table(the_model("additive")),
-}
-figure, axes = plt.subplots(1, 2, figsize=(12, 5.6))
-for ax, (title, table) in zip(axes, tables.items()):
-    image = heatmap(
-        ax, table - 60, signed=True, limit=30, xlabel="who reads", ylabel="who writes", title=title
-    )
-    ax.set_xticks(range(7), ["q 0", "k 0", "v 0", "q 1", "k 1", "v 1", "output"])
-    ax.set_yticks(range(10), ["tokens", "positions", *labels[1:]])
-    for row, column in (~table.isnan()).nonzero().tolist():
-        colour = "white" if abs(table[row, column] - 60) > 18 else "black"
-        ax.text(
-            column,
-            row,
-            f"{table[row, column]:.0f}°",
-            ha="center",
-            va="center",
-            fontsize=10,
-            color=colour,
-        )
-figure.colorbar(
-    image, ax=axes, label="degrees from chance (60°)\nred: hidden from the reader, blue: seen"
-)
-figure.suptitle(
-    "Layer 1 takes its queries from the tokens and its keys from layer 0", x=0.02, ha="left"
-)
-show(figure, "who_reads_whom")
-table, additive = tables.values()
+table, additive = angle_table(model), angle_table(the_model("additive"))
+tables = {"the course's model": table, "positions added to the stream": additive}
+show(pictures.draw_angle_tables(tables, labels[1:]), "who_reads_whom")
 apart = typical_angle(strongest_directions(model.W_E, 16), [strongest_directions(model.W_pos, 16)])
 claim("tokens and positions (degrees)", apart, low=64, measured=69.1)
 claim("tokens and the queries of layer 1", table[0, 3], low=25, high=40, measured=32.6)
 claim("tokens and the keys of layer 1", table[0, 4], low=66, measured=73)
-claim(
-    "previous-token head and the queries of layer 1", table[2 + previous, 3], low=66, measured=76.8
-)
-claim(
-    "previous-token head and the keys of layer 1",
-    table[2 + previous, 4],
-    low=30,
-    high=48,
-    measured=38.9,
-)
-claim(
-    "positions and the values of layer 1, where positions are in the stream",
-    additive[1, 5],
-    low=64,
-    measured=68.9,
-)
+from_queries, from_keys = table[2 + previous, 3], table[2 + previous, 4]
+claim("previous-token head and the queries of layer 1", from_queries, low=66, measured=76.8)
+claim("previous-token head and the keys of layer 1", from_keys, low=30, high=48, measured=38.9)
+apart = additive[1, 5]
+claim("positions in the stream, and the values of layer 1", apart, low=64, measured=68.9)
 
 # %% [markdown]
 # The same 64 dimensions, used as several channels. The token stands in one; layer 0 puts the
@@ -299,9 +177,10 @@ claim(
 # designed.
 #
 # ## What orthogonal buys
-# If a reader is orthogonal to a writer, it cannot notice it. At 90° that is exact. At 76° it is a hope. So test it: take
-# what layer 0 wrote away from *one* kind of reader in layer 1, leave it to the others, and count right predictions.
-# *Predict:* chapter 1 removed layer 0 for everybody, and the model was lost. Who needed it?
+# If a reader is orthogonal to a writer, it cannot notice it. At 90° that is exact. At 76° it is a
+# hope. So test it: take what layer 0 wrote away from *one* kind of reader in layer 1, leave it to
+# the others, and count right predictions. *Predict:* chapter 1 removed layer 0 for everybody, and
+# the model was lost. Who needed it?
 
 # %%
 mixed = held_out(model, periods=(1, 16), batch=256)
@@ -314,21 +193,17 @@ readers = {"q": "queries", "k": "keys", "v": "values", "output": "output"}
 shares = torch.tensor(
     [[right_without(model, mixed, reader, what) for reader in readers] for what in hidden.values()]
 )
-figure, ax = plt.subplots(figsize=(8, 4))
-image = heatmap(
-    ax, 100 * shares, signed=False, limit=100.0, xlabel="hidden from this reader of layer 1"
-)
-write_values(ax, 100 * shares, "{:.0f} %")
-ax.set(xticks=range(4), yticks=range(4), xticklabels=readers.values(), yticklabels=hidden)
-figure.colorbar(image, ax=ax, label="right next tokens (%)", shrink=0.9)
-figure.suptitle(
-    "Queries and values need the token, keys need what layer 0 wrote", x=0.02, ha="left"
-)
-show(figure, "hidden")
+show(pictures.draw_hidden(shares, hidden, readers.values()), "hidden")
 claim("layer 0 hidden from the queries: right", shares[2, 0], low=0.99, measured=1)
 claim("layer 0 hidden from the values", shares[2, 2], low=0.99, measured=1)
 claim("control, hidden from the queries", shares[3, 0], high=0.97, measured=0.91)
 claim("control, hidden from the values", shares[3, 2], high=0.97, measured=0.882)
+
+# %% [markdown]
+# Each row needs the control below it. Layer 0 hidden from queries or values does no harm, although
+# random directions of the same length do: these readers really look elsewhere.
+
+# %%
 claim("layer 0 hidden from the keys", shares[2, 1], high=0.2, measured=0.0194)
 claim("control, hidden from the keys", shares[3, 1], low=0.95, measured=1)
 claim("the token hidden from the queries", shares[0, 0], high=0.2, measured=0.027)
@@ -336,11 +211,10 @@ claim("the token hidden from the values", shares[0, 2], high=0.2, measured=0.04)
 claim("control for the token, the worst of the four", shares[1].min(), low=0.95, measured=0.998)
 
 # %% [markdown]
-# Each row needs the control below it. Layer 0 hidden from queries or values does no harm, although
-# random directions of the same length do: these readers really look elsewhere. Hidden from the keys
-# it is fatal, although random directions are not: here it is needed. The token is needed by queries
-# and values. But that keys and output do without it shows nothing, for they do without anything of
-# that size. Without the control we would have counted it as evidence.
+# Layer 0 hidden from the keys is fatal, although random directions are not: here it is needed. The
+# token is needed by queries and values. But that keys and output do without the token shows
+# nothing, for they do without anything of that size. Without the control we would have counted it
+# as evidence.
 #
 # And "right" is a coarse measure. *Predict:* with layer 0 hidden from the queries, by how much do
 # the logits move, next to the model built by hand? In the repeat, and before it?
@@ -349,10 +223,8 @@ claim("control for the token, the worst of the four", shares[1].min(), low=0.95,
 planted = induction_model(d_vocab=40)
 by_hand = logits_moved(planted, held_out(planted, periods=(1, 16), batch=64), "q")
 claim("built by hand: typical change of a logit, anywhere", max(by_hand), low=0, high=0)
-in_the_repeat, elsewhere = logits_moved(model, mixed, "q")
-claim(
-    "trained, in the repeat (share of the logits' spread)", in_the_repeat, high=0.2, measured=0.0447
-)
+repeat, elsewhere = logits_moved(model, mixed, "q")
+claim("trained, in the repeat (share of the logits' spread)", repeat, high=0.2, measured=0.0447)
 claim("trained, elsewhere", elsewhere, low=0.35, measured=0.97)
 
 # %% [markdown]
@@ -361,46 +233,28 @@ claim("trained, elsewhere", elsewhere, low=0.35, measured=0.97)
 # that we measured, and no further.
 #
 # ## More features than dimensions
-# At one position the stream may have to say which of 64 tokens is here, which of 64 came before, and which of 64 comes
-# next: 192 directions in 64 dimensions. They cannot all be orthogonal.
+# At one position the stream may have to say which of 64 tokens is here, which of 64 came before,
+# and which of 64 comes next: 192 directions in 64 dimensions. They cannot all be orthogonal.
 # **Exercise `interference`** (10 minutes): how much they get in each other's way.
 
 # %%
 W_OV = model.W_V[0, previous] @ model.W_O[0, previous]
-# 64 rows each, BOS left out
-now, before, following = model.W_E[1:], model.W_E[1:] @ W_OV, model.W_U.T[1:]
+now, following = model.W_E[1:], model.W_U.T[1:]  # 64 rows each, BOS left out
+before = now @ W_OV
 clutter = interference(torch.cat([now, before, following]))
 claim("interference of the 192 directions", clutter, low=0.11, high=0.17, measured=0.138)
-claim(
-    "of 192 random directions (1/sqrt(64) = .125)",
-    interference(random_rows(0, 192)),
-    low=0.12,
-    high=0.13,
-    measured=0.126,
-)
-# between the layers, wherever there is a previous token
-middle = cache["blocks.1.hook_resid_pre"][:, 2:]
-# the token with the longest shadow
-by_now, by_before = ((middle @ rows.T).argmax(dim=-1) + 1 for rows in (now, before))
+random = interference(random_rows(0, 192))
+claim("of 192 random directions", random, low=0.12, high=0.13, measured=0.126)
+middle = cache["blocks.1.hook_resid_pre"][:, 2:]  # between the layers, where a previous token is
 current, last = repeats.tokens[:, 2:], repeats.tokens[:, 1:-1]
-claim(
-    "current token, read with the token directions",
-    (by_now == current).float().mean(),
-    low=0.98,
-    measured=1,
-)
-claim(
-    "previous token, read with the head's directions",
-    (by_before == last).float().mean(),
-    low=0.9,
-    measured=1,
-)
-claim(
-    "previous token, read with the token directions",
-    (by_now == last).float().mean(),
-    high=0.05,
-    measured=0,
-)
+by_now = 1 + (middle @ now.T).argmax(dim=-1)  # the token whose direction has the longest shadow
+by_before = 1 + (middle @ before.T).argmax(dim=-1)
+right = (by_now == current).float().mean()
+claim("current token, read with the token directions", right, low=0.98, measured=1)
+right = (by_before == last).float().mean()
+claim("previous token, read with the head's directions", right, low=0.9, measured=1)
+right = (by_now == last).float().mean()
+claim("previous token, read with the token directions", right, high=0.05, measured=0)
 
 # %% [markdown]
 # No better than random directions. And yet both tokens are read off one vector by plain dot
@@ -412,34 +266,24 @@ claim(
 # *exist*. Random directions show it:
 
 # %%
-(figure, ax), sizes = plt.subplots(figsize=(7.5, 4)), [2**power for power in range(5, 13)]
-for active in (1, 3, 8, 24):
-    ax.plot(
-        sizes, [100 * read_back(n, active) for n in sizes], marker="o", label=f"{active} at once"
-    )
-ax.axvline(64, color="grey", linestyle=":", label="64 dimensions")
-ax.set_xscale("log", base=2)
-ax.set_xticks(sizes, sizes)
-ax.set(
-    xlabel="directions that exist",
-    ylabel="read right (%)",
-    ylim=(0, 105),
-    title="Many may exist, few be active",
-)
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-show(figure, "bandwidth")
+sizes = [2**power for power in range(5, 13)]
+shares = {active: [read_back(n, active) for n in sizes] for active in (1, 3, 8, 24)}
+show(pictures.draw_bandwidth(sizes, shares), "bandwidth")
 claim("4096 directions, 3 active", read_back(4096, 3), low=0.9, high=1, measured=0.963)
 claim("192 directions, 24 active", read_back(192, 24), high=0.75, measured=0.555)
 
 # %% [markdown]
 # ## A caveat about every angle in this chapter
-# The stream has a gauge of its own. Put *any* invertible matrix `S` behind everything that writes, and its inverse in front
-# of everything that reads (`stretch_stream`): the same model. *Predict:* what becomes of the angle between two writers?
+# The stream has a gauge of its own. Put *any* invertible matrix `S` behind everything that writes,
+# and its inverse in front of everything that reads (`stretch_stream`): the same model. *Predict:*
+# what becomes of the angle between two writers?
 
 # %%
 other = stretch_stream(model)
-claim("largest change of any logit", (other(repeats.tokens) - logits).abs().max(), high=5e-3)
-trained, stretched = (typical_angle(m.W_O[1, 0], list(m.W_O[1, 1:])) for m in (model, other))
+largest = (other(repeats.tokens) - logits).abs().max()
+claim("largest change of any logit in the stretched stream", largest, high=5e-3)
+trained = typical_angle(model.W_O[1, 0], list(model.W_O[1, 1:]))
+stretched = typical_angle(other.W_O[1, 0], list(other.W_O[1, 1:]))
 claim("where two heads of layer 1 write (degrees), as trained", trained, low=50, measured=56.1)
 claim("in the stretched stream", stretched, high=30, measured=18)
 
