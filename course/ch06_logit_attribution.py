@@ -43,18 +43,15 @@ from solutions.ch06_logit_attribution import (
 )
 
 torch.set_grad_enabled(False)
-model, random_model, impostor = (
-    the_model(),
-    Transformer(the_model().cfg, seed=1),
-    the_model("impostor"),
-)
+model, impostor = the_model(), the_model("impostor")
+random_model = Transformer(model.cfg, seed=1)
 W_U, n_heads = model.W_U, model.cfg.n_heads
-# BOS, a random prefix, then 10 random tokens again and again
+# each row: BOS, a random prefix, then 10 random tokens again and again
 repeats = held_out(model, periods=(10, 10), batch=128)
 tokens = repeats.tokens
 right = tokens.roll(-1, dims=1)  # the next token
-# it can be known, and is in the batch
-known = repeats.predictable & (torch.arange(tokens.shape[1]) < tokens.shape[1] - 1)
+known = repeats.predictable.clone()  # where the next token can be known
+known[:, -1] = False  # what follows the last token is not in the batch
 
 
 def average(x):
@@ -70,27 +67,14 @@ def of(logits, asked):
 logits, cache = model.run_with_cache(tokens)
 labels, parts = residual_decomposition(cache)  # "embed", "0.0", "0.1", ...
 attribution = direct_logit_attribution(cache, W_U, right)  # component batch pos
-answer = average(attribution)
-claim(
-    "largest error of the sum, in logits",
-    (attribution.sum(dim=0) - of(logits, right)).abs().max(),
-    high=1e-4,
-)
-claim("logit of the right token", answer.sum(), low=8, high=20, measured=12.90)
-claim(
-    "share of it written by layer 1",
-    answer[-n_heads:].sum() / answer.sum(),
-    low=0.97,
-    high=1.03,
-    measured=0.998,
-)
-claim(
-    "smallest share of a layer-1 head",
-    answer[-n_heads:].min() / answer.sum(),
-    low=0.05,
-    high=0.25,
-    measured=0.178,
-)
+answer = average(attribution)  # component
+total, layer_1 = answer.sum(), answer[-n_heads:]
+error = (attribution.sum(dim=0) - of(logits, right)).abs().max()
+least = layer_1.min() / total
+claim("largest error of the sum, in logits", error, high=1e-4)
+claim("logit of the right token", total, low=8, high=20, measured=12.90)
+claim("share of it written by layer 1", layer_1.sum() / total, low=0.97, high=1.03, measured=0.998)
+claim("smallest share of a layer-1 head", least, low=0.05, high=0.25, measured=0.178)
 
 # %% [markdown]
 # All of layer 1, none of layer 0. Is that a finding, or would any model look so? Two controls: a
@@ -102,31 +86,24 @@ claim(
 
 
 # %%
-shuffled = right.flatten()[
-    torch.randperm(right.numel(), generator=torch.Generator().manual_seed(0))
-].view_as(right)
+order = torch.randperm(right.numel(), generator=torch.Generator().manual_seed(0))
+shuffled = right.flatten()[order].view_as(right)
 _, random_cache = random_model.run_with_cache(tokens)
-controls = {
-    "control: shuffled tokens": average(direct_logit_attribution(cache, W_U, shuffled)),
-    "control: random weights": average(
-        direct_logit_attribution(random_cache, random_model.W_U, right)
-    ),
-}
-claim("controls: largest part", max(values.abs().max() for values in controls.values()), high=0.4)
+at_random = average(direct_logit_attribution(random_cache, random_model.W_U, right))
+controls = {"control: shuffled tokens": average(direct_logit_attribution(cache, W_U, shuffled))}
+controls["control: random weights"] = at_random
+largest = max(values.abs().max() for values in controls.values())
+claim("controls: largest part", largest, high=0.4)
 show(draw_waterfalls(labels, {"the right next token": answer, **controls}), "waterfall")
 
 planted = induction_model(d_vocab=40)
-# from position 11 on all is known
 small = held_out(planted, periods=(10, 10), batch=16, prefix=0).tokens
+small_right = small.roll(-1, dims=1)
 _, planted_cache = planted.run_with_cache(small)
-found = direct_logit_attribution(planted_cache, planted.W_U, small.roll(-1, dims=1))[
-    :, :, 11:-1
-].mean(dim=(1, 2))
-claim(
-    "hand-built model: error of the known answer 0, 0, 10",
-    (found - torch.tensor([0, 0, 10])).abs().max(),
-    high=1e-4,
-)
+found = direct_logit_attribution(planted_cache, planted.W_U, small_right)  # component batch pos
+found = found[:, :, 11:-1].mean(dim=(1, 2))  # from position 11 on all is known
+error = (found - torch.tensor([0, 0, 10])).abs().max()
+claim("hand-built model: error of the known answer 0, 0, 10", error, high=1e-4)
 
 # %% [markdown]
 # ## A logit alone means nothing
@@ -140,36 +117,21 @@ claim(
 
 # %%
 roles = find_heads(model)
-previous, induction = (
-    [labels.index(f"{at[0]}.{at[1]}") for at in roles[role]]
-    for role in ("previous_token", "induction")
-)
+previous = [labels.index(f"{layer}.{head}") for layer, head in roles["previous_token"]]
+induction = [labels.index(f"{layer}.{head}") for layer, head in roles["induction"]]
 wish = torch.zeros(len(labels))
-wish[previous[0]] = answer.sum()
-# d_model 1
-u = torch.linalg.lstsq(average(parts.movedim(-1, 0)).T, (wish - answer)[:, None]).solution
+wish[previous[0]] = total
+directions = average(parts.movedim(-1, 0)).T  # component d_model
+u = torch.linalg.lstsq(directions, (wish - answer)[:, None]).solution  # d_model 1
 W_shifted = W_U + u
 story = average(direct_logit_attribution(cache, W_shifted, right))
+share = story / story.sum()
+length = u.norm() / W_U.norm(dim=0).mean()
 moved = (parts.sum(dim=0) @ W_shifted).softmax(dim=-1) - logits.softmax(dim=-1)
-claim(
-    "length of u, relative to a column of W_U",
-    u.norm() / W_U.norm(dim=0).mean(),
-    high=300,
-    measured=71.2,
-)
+claim("length of u, relative to a column of W_U", length, high=300, measured=71.2)
 claim("largest change of a probability", moved.abs().max(), high=1e-3)
-claim(
-    "previous-token head, share of the shifted logit",
-    story[previous[0]] / story.sum(),
-    low=0.99,
-    high=1.01,
-)
-claim(
-    "induction heads, share of the shifted logit",
-    story[induction].sum() / story.sum(),
-    low=-0.01,
-    high=0.01,
-)
+claim("previous-token head, share of the shifted logit", share[previous[0]], low=0.99, high=1.01)
+claim("induction heads, share of the shifted logit", share[induction].sum(), low=-0.01, high=0.01)
 
 # %% [markdown]
 # We can. It takes a long `u`, some 70 columns' length, because that head's outputs nearly cancel on
@@ -190,10 +152,8 @@ log_p = logits.log_softmax(dim=-1)
 ratio = average(of(log_p, right) - of(log_p, wrong))
 claim("log p(right) - log p(wrong), in nats", ratio, low=8, high=20, measured=13.21)
 claim("the attributions add up to it; error", (difference.sum() - ratio).abs(), high=1e-3)
-bars = {
-    "logit of the right token:\nany story you like": (answer, story),
-    "right minus wrong:\none story": (difference, after),
-}
+bars = {"the logit of the right token: any story you like": (answer, story)}
+bars["right minus wrong: one story"] = (difference, after)
 show(draw_shift(labels, bars), "shift")
 
 # %% [markdown]
@@ -201,31 +161,33 @@ show(draw_shift(labels, bars), "shift")
 #
 # Because they do not add up. `+2` logits (all others fixed) multiply the odds by `e² = 7.4`: that
 # turns 1 % into 7 %, and 30 % into 76 %. At 99.9 % almost nothing is left to gain, so a head can
-# push hard *against* the answer unseen. In a hand-built model, head 1.0 adds 16 logits and head 1.1
-# takes 6 away.
+# push hard *against* the answer and not be seen. In a hand-built model, head 1.0 adds 16 logits and
+# head 1.1 takes 6 away.
 #
 # *Predict:* remove 1.1. How much does the probability rise?
 
 
 # %%
 def plus(p, logit):
+    """A probability after so many logits more for its token."""
     return torch.as_tensor(p).logit().add(logit).sigmoid()
+
+
+def silence_head_1(z, hook):
+    z[:, :, 1] = 0
+    return z
 
 
 claim("1 % and 2 logits more", plus(0.01, 2), low=0.06, high=0.08, measured=0.0695)
 claim("30 % and 2 logits more", plus(0.30, 2), low=0.75, high=0.77, measured=0.760)
 hidden = negative_head_model(d_vocab=40)
 hidden_logits, hidden_cache = hidden.run_with_cache(small)
-without_logits = hidden.run_with_hooks(
-    small, [("blocks.1.attn.hook_z", lambda z, hook: z * torch.tensor([[1.0], [0.0]]))]
-)
-answers, others = small.roll(-1, dims=1), small.roll(6, dims=1)
-shares = logit_difference_attribution(hidden_cache, hidden.W_U, answers, others)[:, :, 11:-1].mean(
-    dim=(1, 2)
-)
-p_with, p_without = (
-    of(x.softmax(dim=-1), answers)[:, 11:-1].mean() for x in (hidden_logits, without_logits)
-)
+without_logits = hidden.run_with_hooks(small, [("blocks.1.attn.hook_z", silence_head_1)])
+small_wrong = small.roll(6, dims=1)
+shares = logit_difference_attribution(hidden_cache, hidden.W_U, small_right, small_wrong)
+shares = shares[:, :, 11:-1].mean(dim=(1, 2))  # component
+p_with = of(hidden_logits.softmax(dim=-1), small_right)[:, 11:-1].mean()
+p_without = of(without_logits.softmax(dim=-1), small_right)[:, 11:-1].mean()
 claim("head 1.1, attributed", shares[-1], low=-6.01, high=-5.99)
 claim("probability of the right token with it", p_with, low=0.997, high=0.999, measured=0.99823)
 claim("and without it", p_without, low=0.9999, high=1.0)
@@ -253,39 +215,37 @@ def lens_of(model):
     return logit_lens(cache, model.W_U)
 
 
-lenses = {
-    "the model": lens_of(model),
-    "impostor": lens_of(impostor),
-    "random weights": lens_of(random_model),
-}
-hits = {name: average(lens.argmax(dim=-1) == right) for name, lens in lenses.items()}  # [depth]
-claim(
-    "the last depth is the model's logits; error",
-    (lenses["the model"][-1] - logits).abs().max(),
-    high=1e-3,
-)
-claim("the model: right after layer 0", hits["the model"][1], high=0.15, measured=0.016)
-claim("impostor: right after layer 0", hits["impostor"][1], low=0.9, measured=0.994)
-claim("random weights: right after layer 0", hits["random weights"][1], high=0.06)
-claim("the model: right after layer 1", hits["the model"][2], low=0.99, measured=1.0)
-claim("impostor: right after layer 1", hits["impostor"][2], low=0.99, measured=1.0)
-early = known.roll(-1, dims=1) & ~repeats.predictable  # the last token of the first block
-too_early = {
-    name: (lens[-1].argmax(dim=-1) == right)[early].float().mean() for name, lens in lenses.items()
-}
-claim("the model: right one token too early", too_early["the model"], high=0.15)
-claim("impostor: right one token too early", too_early["impostor"], low=0.7, measured=0.969)
+def right_by_depth(lens):
+    """The share of right next tokens at each depth, [depth]."""
+    return average(lens.argmax(dim=-1) == right)
+
+
+ours, fake, blank = lens_of(model), lens_of(impostor), lens_of(random_model)
+error = (ours[-1] - logits).abs().max()
+claim("the last depth is the model's logits; error", error, high=1e-3)
+claim("the model: right after layer 0", right_by_depth(ours)[1], high=0.15, measured=0.016)
+claim("impostor: right after layer 0", right_by_depth(fake)[1], low=0.9, measured=0.994)
+claim("random weights: right after layer 0", right_by_depth(blank)[1], high=0.06)
+claim("the model: right after layer 1", right_by_depth(ours)[2], low=0.99, measured=1.0)
+claim("impostor: right after layer 1", right_by_depth(fake)[2], low=0.99, measured=1.0)
 row = int((repeats.prefix == 3).nonzero()[0])
-titles = (
-    "The model: nothing until layer 1, then the whole repeat",
-    "The impostor: the answer already stands after layer 0",
-)
-panels = {title: lens[:, row] for title, lens in zip(titles, lenses.values())}
+panels = {"The model: nothing until layer 1, then the whole repeat": ours[:, row]}
+panels["The impostor: the answer already stands after layer 0"] = fake[:, row]
 show(draw_lenses(panels, tokens[row], repeat_starts=1 + 3 + 10), "lens")
 
 # %% [markdown]
 # The lens exposes the impostor: an answer that is there after one layer was not composed from two.
-# (It also gives the block's first token one step before anybody could know it: it counts to ten.)
+# In the picture, the impostor also gives the block's first token one step before anybody could know
+# it. It counts to ten:
+
+# %%
+early = known.roll(-1, dims=1) & ~repeats.predictable  # the last token of the first block
+too_early = (ours[-1].argmax(dim=-1) == right)[early].float().mean()
+claim("the model: right one token too early", too_early, high=0.15)
+too_early = (fake[-1].argmax(dim=-1) == right)[early].float().mean()
+claim("impostor: right one token too early", too_early, low=0.7, measured=0.969)
+
+# %% [markdown]
 # In the model the lens shows *nothing* after layer 0. But a lens reads one language only, that of
 # `W_U`. Nothing legible is not nothing there.
 #
@@ -307,25 +267,14 @@ asked = {
 }
 two_ahead = known & known.roll(-1, dims=1)  # the token after the next one is in the batch as well
 table = torch.stack([of(single, each)[:, two_ahead].mean(dim=1) for each in asked.values()], dim=1)
-own_choice = average(single.argmax(dim=-1) == right)
-claim(
-    "sum of the parts, softmaxed: error",
-    (single.sum(dim=0).softmax(-1) - logits.softmax(-1)).abs().max(),
-    high=1e-4,
-)
-claim(
-    "weakest induction head: right all by itself",
-    own_choice[induction].min(),
-    low=0.6,
-    measured=0.915,
-)
-claim("best part of layer 0: right by itself", own_choice[:-n_heads].max(), high=0.1, measured=0.02)
-claim(
-    "induction heads: largest on any other token, in nats",
-    table[induction, 1:].abs().max(),
-    high=0.6,
-    measured=0.142,
-)
+own_choice = average(single.argmax(dim=-1) == right)  # component
+weakest, layer_0 = own_choice[induction].min(), own_choice[:-n_heads].max()
+elsewhere = table[induction, 1:].abs().max()
+error = (single.sum(dim=0).softmax(-1) - logits.softmax(-1)).abs().max()
+claim("sum of the parts, softmaxed: error", error, high=1e-4)
+claim("weakest induction head: right all by itself", weakest, low=0.6, measured=0.915)
+claim("best part of layer 0: right by itself", layer_0, high=0.1, measured=0.02)
+claim("induction heads: most for any other token, in nats", elsewhere, high=0.6, measured=0.142)
 show(draw_component_lens(labels, list(asked), table, own_choice), "component_lens")
 
 # %% [markdown]
@@ -352,35 +301,27 @@ def run_without(heads, fwd_hooks=()):
 
 
 def gap(logits):
+    """Right minus wrong, in nats."""
     return average(of(logits, right) - of(logits, wrong))
 
 
 every_head = [(layer, head) for layer in range(2) for head in range(n_heads)]
 direct = difference[-len(every_head) :]
 effect = torch.stack([gap(run_without([head])) - gap(logits) for head in every_head])
-broken = run_without(roles["previous_token"])
-joint = gap(broken) - gap(logits)
-claim("layer 1: effect + attribution, largest", (effect + direct)[n_heads:].abs().max(), high=1e-3)
-claim(
-    "previous-token heads, attributed together",
-    difference[previous].sum(),
-    low=-0.5,
-    high=0.5,
-    measured=-0.008,
-)
-claim("effect of zeroing them", joint, low=-20, high=-10, measured=-13.21)
-kept = ("blocks.1.attn.hook_pattern", lambda pattern, hook: cache[hook.name])
-kept_effect = gap(run_without(roles["previous_token"], [kept])) - gap(logits)
-claim(
-    "the same with the patterns of layer 1 kept as they were",
-    kept_effect,
-    low=-2,
-    high=2,
-    measured=0.018,
-)
-claim("right next tokens then", average(broken.argmax(dim=-1) == right), high=0.1, measured=0.014)
+behind = (effect + direct)[n_heads:].abs().max()
+claim("layer 1: effect + attribution, largest", behind, high=1e-3)
 
-show(draw_misled(every_head, direct, effect, (difference[previous].sum(), joint)), "misled")
+broken = run_without(roles["previous_token"])
+together, joint = difference[previous].sum(), gap(broken) - gap(logits)
+claim("previous-token heads, attributed together", together, low=-0.5, high=0.5, measured=-0.008)
+claim("effect of zeroing them", joint, low=-20, high=-10, measured=-13.21)
+accuracy = average(broken.argmax(dim=-1) == right)
+claim("right next tokens then", accuracy, high=0.1, measured=0.014)
+
+keep = ("blocks.1.attn.hook_pattern", lambda pattern, hook: cache[hook.name])
+kept = gap(run_without(roles["previous_token"], [keep])) - gap(logits)
+claim("effect, the patterns of layer 1 kept as they were", kept, low=-2, high=2, measured=0.018)
+show(draw_misled(every_head, direct, effect, (together, joint)), "misled")
 
 # %% [markdown]
 # For layer 1, attribution predicts the effect *exactly*: behind it comes nothing but the sum. The
@@ -397,21 +338,12 @@ def loss(logits):
     return -average(of(logits.log_softmax(dim=-1), right))
 
 
+credit = difference[induction].mean()
 costs = torch.stack([loss(run_without([head])) - loss(logits) for head in roles["induction"]])
-claim(
-    "an induction head, attributed, on average",
-    difference[induction].mean(),
-    low=2,
-    high=5,
-    measured=3.3,
-)
-claim("costliest induction head alone, in nats of loss", costs.max(), high=0.3, measured=0.035)
-claim(
-    "all of them, in nats of loss",
-    loss(run_without(roles["induction"])) - loss(logits),
-    low=2.5,
-    measured=4.21,
-)
+all_of_them = loss(run_without(roles["induction"])) - loss(logits)
+claim("an induction head, attributed, on average", credit, low=2, high=5, measured=3.3)
+claim("largest cost of removing one, in nats of loss", costs.max(), high=0.3, measured=0.035)
+claim("cost of removing all of them", all_of_them, low=2.5, measured=4.21)
 
 # %% [markdown]
 # Next to nothing: the others are enough. Attribution splits the credit; it does not say who is

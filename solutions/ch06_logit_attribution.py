@@ -14,26 +14,23 @@ from solutions.ch02_residual_stream import residual_decomposition
 
 
 def direct_logit_attribution(cache: ActivationCache, W_U: Tensor, tokens: Tensor) -> Tensor:
-    """How much each part of the stream adds to one logit: part . W_U[:, token]. Summed over the
-    parts: the logit itself.
+    """How much each part of the stream adds to one logit: part . W_U[:, token].
 
     tokens [batch, pos]: the token whose logit is asked for at each position. It can be any token;
     nothing is shifted here. -> [component, batch, pos], in logits, the components in the order of
-    residual_decomposition(cache). Elhage et al. 2021, "A Mathematical Framework for Transformer
-    Circuits"."""
+    residual_decomposition(cache). Summed over the parts: the logit itself. Elhage et al. 2021, "A
+    Mathematical Framework for Transformer Circuits"."""
     # YOUR CODE: pick each position's column of W_U, multiply it with every part; roughly 3 lines
     _, parts = residual_decomposition(cache)
-    directions = W_U.T[tokens]  # batch pos d_model
-    return einsum(
-        parts, directions, "component batch pos d_model, batch pos d_model -> component batch pos"
-    )
+    columns = W_U.T[tokens]  # batch pos d_model
+    axes = "component batch pos d_model, batch pos d_model -> component batch pos"
+    return einsum(parts, columns, axes)
 
 
 def logit_difference_attribution(
     cache: ActivationCache, W_U: Tensor, right: Tensor, wrong: Tensor
 ) -> Tensor:
-    """How much each part of the stream favours one token over another: its share of logit[right] -
-    logit[wrong].
+    """How much each part favours one token over another: its share of logit[right] - logit[wrong].
 
     right, wrong [batch, pos]: the two tokens that are compared at each position -> [component,
     batch, pos], in nats. Summed over the parts it is log p(right) - log p(wrong). Adding any one
@@ -49,20 +46,20 @@ def logit_lens(cache: ActivationCache, W_U: Tensor) -> Tensor:
     -> [depth, batch, pos, vocab]. Depth 0 is the stream before layer 0, depth L the one after layer
     L - 1; so there is one depth more than there are layers, and the last one equals the model's
     logits. nostalgebraist 2020, "interpreting GPT: the logit lens"."""
-    # YOUR CODE: the streams (blocks.L.hook_resid_pre, and hook_resid_post once), stacked,
-    # unembedded; roughly 3 lines
+    # YOUR CODE: the streams (hook_resid_pre, hook_resid_post once), unembedded; roughly 3 lines
     n_layers = sum(name.endswith("hook_resid_post") for name in cache)
     streams = [cache[f"blocks.{layer}.hook_resid_pre"] for layer in range(n_layers)]
-    return torch.stack([*streams, cache[f"blocks.{n_layers - 1}.hook_resid_post"]]) @ W_U
+    streams.append(cache[f"blocks.{n_layers - 1}.hook_resid_post"])
+    return torch.stack(streams) @ W_U
 
 
 def component_lens(cache: ActivationCache, W_U: Tensor) -> Tensor:
-    """What each part alone says about every token, relative to the mean over all tokens (softmax
-    ignores the mean).
+    """What each part alone says about every token, relative to the mean over all tokens.
 
     part @ W_U, minus its mean over the vocabulary -> [component, batch, pos, vocab]: every [vocab]
-    row has mean 0. Summed over the parts: the logits minus their mean, and so the same
-    probabilities. Adding any one vector to every column of W_U must change nothing here."""
+    row has mean 0. Summed over the parts: the logits minus their mean, and so, since softmax
+    ignores the mean, the same probabilities. Adding any one vector to every column of W_U must
+    change nothing here."""
     # YOUR CODE: unembed every part, centre over the vocabulary; roughly 3 lines
     _, parts = residual_decomposition(cache)
     logits = parts @ W_U  # component batch pos vocab

@@ -1,0 +1,157 @@
+"""What the checks of chapter 6 measure against: parts read off the weights, the definition in
+loops, and wrong answers."""
+
+import functools
+
+import torch
+
+from minitransformer import repeated_tokens
+from tests.material import seeded, small_model
+
+MODEL = small_model(n_ctx=6)
+DEEPER = small_model(seed=4, n_ctx=6, n_layers=3, positional_embedding_type="standard")
+TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
+RIGHT, WRONG = TOKENS.flip(1), (TOKENS * 3 + 1) % 11
+# one vector [d_model, 1], to be added to every column of W_U
+SHIFT = torch.randn(MODEL.cfg.d_model, 1, dtype=torch.float64, generator=seeded())
+
+
+@functools.cache
+def ran(model):
+    """W_U, logits and cache of a model on TOKENS."""
+    logits, cache = model.run_with_cache(TOKENS)
+    return model.W_U.detach(), logits.detach(), cache
+
+
+def on_repeats(model):
+    """A model on repeats of period 10: cache, W_U, the next tokens [batch, pos] and where they can
+    be known [batch, pos]."""
+    cfg = model.cfg
+    length = min(cfg.n_ctx, cfg.d_vocab, 32)
+    repeats = repeated_tokens(16, length, cfg.d_vocab, (10, 10), seeded(7), prefix=2)
+    _, cache = model.run_with_cache(repeats.tokens)
+    known = repeats.predictable.clone()
+    known[:, -1] = False  # what comes after the last token is not in the batch
+    return cache, model.W_U.detach(), repeats.tokens.roll(-1, dims=1), known
+
+
+def asked_about(logits, tokens):
+    """The entries of logits [batch, pos, vocab] for the tokens [batch, pos]."""
+    return logits.gather(-1, tokens[..., None])[..., 0]
+
+
+def zero_head(model, layer, head, tokens):
+    """The logits when one head writes nothing."""
+
+    def zero(z, hook):
+        z[:, :, head] = 0
+        return z
+
+    return model.run_with_hooks(tokens, [(f"blocks.{layer}.attn.hook_z", zero)]).detach()
+
+
+def parts_from_weights():
+    """[component, batch, pos, d_model] of MODEL, from its weights: the embedding, then z W_O head
+    by head."""
+    _, _, cache = ran(MODEL)
+    parts = [MODEL.W_E[TOKENS]]
+    for layer in range(2):
+        z = cache[f"blocks.{layer}.attn.hook_z"]
+        parts += [z[:, :, head] @ MODEL.W_O[layer, head] for head in range(MODEL.cfg.n_heads)]
+    return torch.stack(parts).detach()
+
+
+def loop_attribution(tokens):
+    """direct_logit_attribution of MODEL on TOKENS, one product of two numbers at a time."""
+    parts, (W_U, _, _) = parts_from_weights(), ran(MODEL)
+    out = torch.zeros(parts.shape[:3], dtype=parts.dtype)
+    for c, b, p in torch.cartesian_prod(*map(torch.arange, out.shape)).tolist():
+        column = W_U[:, tokens[b, p]].tolist()
+        out[c, b, p] = sum(x * w for x, w in zip(parts[c, b, p].tolist(), column))
+    return out
+
+
+def loop_component_lens():
+    """component_lens of MODEL on TOKENS: the mean of the differences to all tokens."""
+    parts, (W_U, _, _) = parts_from_weights(), ran(MODEL)
+    vocab = W_U.shape[1]
+    truth = torch.zeros(*parts.shape[:3], vocab, dtype=parts.dtype)
+    for v in range(vocab):
+        for other in range(vocab):
+            truth[..., v] += (parts @ (W_U[:, v] - W_U[:, other])) / vocab
+    return truth
+
+
+# Functions with one thing changed
+
+
+def any_parts(cache):
+    parts = [cache["blocks.0.hook_resid_pre"]]
+    for name in cache:
+        if name.endswith("hook_result"):
+            parts += cache[name].unbind(2)
+    return torch.stack(parts)
+
+
+def unchanged(x):
+    return x
+
+
+def centred(x, dim=-1):
+    return x - x.mean(dim=dim, keepdim=True)
+
+
+def cumulative(parts):
+    return parts.cumsum(0)
+
+
+def attribution(parts=unchanged, logits=unchanged, tokens=unchanged, result=unchanged):
+    """direct_logit_attribution with one thing changed."""
+
+    def function(cache, W_U, asked):
+        every = logits(parts(any_parts(cache)) @ W_U)
+        asked = tokens(asked)[None, ..., None].expand(len(every), -1, -1, 1)
+        return result(every.gather(-1, asked)[..., 0])
+
+    return function
+
+
+def difference(**changes):
+    """logit_difference_attribution with one thing changed."""
+
+    def function(cache, W_U, right, wrong):
+        one = attribution(**changes)
+        return one(cache, W_U, right) - one(cache, W_U, wrong)
+
+    return function
+
+
+def streams(n_layers):
+    """The names of the stream at every depth."""
+    names = [f"blocks.{layer}.hook_resid_pre" for layer in range(n_layers)]
+    return [*names, f"blocks.{n_layers - 1}.hook_resid_post"]
+
+
+def lens(names=streams, end=unchanged):
+    """logit_lens with one thing changed."""
+
+    def function(cache, W_U):
+        n_layers = sum(name.endswith("resid_pre") for name in cache)
+        return end(torch.stack([cache[name] for name in names(n_layers)]) @ W_U)
+
+    return function
+
+
+def unembedded(end=centred, parts=unchanged):
+    """component_lens with one thing changed."""
+    return lambda cache, W_U: end(parts(any_parts(cache)) @ W_U)
+
+
+def some(mistakes, *words):
+    """Those mistakes whose label contains one of the words: what a check on a special case can
+    notice."""
+    return {
+        label: function
+        for label, function in mistakes.items()
+        if any(word in label for word in words)
+    }
