@@ -42,7 +42,7 @@ from solutions.ch16_neurons_and_heuristics import (
     name_neurons,
     neuron_contributions,
     neuron_effects,
-    problems_of,
+    several_results,
     study_operator,
 )
 
@@ -57,13 +57,8 @@ some = {name: x[:200] for name, x in minus.cache.items()}
 parts = neuron_contributions(model, some, last)
 gap = parts.sum(dim=2) + model.b_out[last] - some[f"blocks.{last}.hook_mlp_out"]
 claim("largest gap: neurons plus bias against the layer", gap.abs().max(), high=1e-4)
-direct = answer_contributions(model, minus.cache, last, minus.answers)
-claim(
-    "logits that the last layer's neurons add to the answer",
-    direct.sum(dim=1).mean(),
-    low=3,
-    measured=10.75,
-)
+direct = answer_contributions(model, minus.cache, last, minus.answers).sum(dim=1).mean()
+claim("logits that the last layer's neurons add to the answer", direct, low=3, measured=10.75)
 
 # %% [markdown]
 # ## What is a neuron worth?
@@ -79,33 +74,26 @@ claim(
 # *Predict:* for the last layer only LayerNorm and W_U follow. Is the estimate exact there?
 
 # %%
+
+
+def largest(effects):
+    """The neurons with the largest mean size of the effect; all layers in one row."""
+    return effects.abs().mean(dim=-1).flatten().argsort(descending=True)[:TOP]
+
+
 few = torch.randperm(len(minus.tokens), generator=generator)[:24]
 exact = neuron_effects(model, minus.tokens[few], minus.answers[few])
 estimate = attributed_effects(model, minus.tokens[few], minus.answers[few])
 title = "Mean effects: the estimate is far too small (a - b)"
-show(pictures.draw_two_effects(exact.mean(dim=-1), estimate.mean(dim=-1), title), "effects")
-both = [
-    torch.stack([x[layer].mean(dim=-1) for x in (exact, estimate)]) for layer in range(n_layers)
-]
-claim("correlation of mean effects, layer 0", both[0].corrcoef()[0, 1], low=-0.1, measured=0.4016)
-claim(
-    "correlation of mean effects, last layer", both[last].corrcoef()[0, 1], low=0.2, measured=0.6543
-)
-claim(
-    "last layer: attributed total, relative to measured",
-    both[last][1].sum() / both[last][0].sum(),
-    high=0.7,
-    measured=0.1119,
-)
-strongest = [
-    x.abs().mean(dim=-1).flatten().argsort(descending=True)[:TOP] for x in (exact, estimate)
-]
-claim(
-    "neurons in both lists of the 100 largest effects",
-    torch.isin(*strongest).sum(),
-    low=60,
-    measured=90,
-)
+measured, attributed = exact.mean(dim=-1), estimate.mean(dim=-1)  # layer neuron
+show(pictures.draw_two_effects(measured, attributed, title), "effects")
+fits = [torch.stack(both).corrcoef()[0, 1] for both in zip(measured, attributed)]
+claim("correlation of mean effects, layer 0", fits[0], low=-0.1, measured=0.4016)
+claim("correlation of mean effects, last layer", fits[last], low=0.2, measured=0.6543)
+share = attributed[last].sum() / measured[last].sum()
+claim("last layer: attributed total, relative to measured", share, high=0.7, measured=0.1119)
+in_both = torch.isin(largest(exact), largest(estimate)).sum()
+claim("neurons in both lists of the 100 largest effects", in_both, low=60, measured=90)
 
 # %% [markdown]
 # It is not. Taking a neuron away changes the scale, and the ablated run loses more than any slope
@@ -116,47 +104,52 @@ claim(
 
 
 # %%
+n_neurons = n_layers * d_mlp
+nobody = torch.zeros(n_neurons, dtype=torch.bool)
+
+
 def members(neurons):
-    return torch.isin(torch.arange(n_layers * d_mlp), neurons)
+    return torch.isin(torch.arange(n_neurons), neurons)
 
 
+sizes, kept, lots = [0, 32, 64, 100, 150, 200, 256, 320, 384, 512], {}, {}
+for name, s in studies.items():
+    by_lot = torch.randperm(n_neurons, generator=generator)
+    # every third problem is enough for a curve
+    third = s._replace(tokens=s.tokens[::3], answers=s.answers[::3])
+    kept[name] = [answers_without(model, third, ~members(s.order[:k]))[0] for k in sizes]
+    lots[name] = [answers_without(model, third, ~members(by_lot[:k]))[0] for k in sizes]
+title = "Half of the neurons nearly suffice for each operator"
+show(pictures.draw_top_k(sizes, kept, lots, title), "top_k")
+best, drawn = dict(zip(sizes, kept["-"])), dict(zip(sizes, lots["-"]))
+claim("a - b: right answers, whole model", best[512], low=0.95, measured=0.9983)
+claim("a - b: right answers with the 100 strongest", best[100], 0.2, 0.95, measured=0.5856)
+claim("a - b: right answers with the 256 strongest", best[256], low=0.9, measured=0.9966)
+claim("a - b: right answers with 256 drawn by lot", drawn[256], high=0.75, measured=0.5342)
+
+# %% [markdown]
+# In Llama about 200 of 14,336 neurons per layer were enough. Ours needs half of all it has: a small
+# model has none to spare. *Predict:* do the operators use the same neurons?
+
+
+# %%
 def shared(s, t):
     """Intersection over union of two operators' strongest neurons."""
     both = torch.isin(s.order[:TOP], t.order[:TOP]).sum().item()
     return both / (2 * TOP - both)
 
 
-sizes, kept, lots = [0, 32, 64, 100, 150, 200, 256, 320, 384, 512], {}, {}
-for name, s in studies.items():
-    by_lot = torch.randperm(n_layers * d_mlp, generator=generator)
-    # every third problem is enough for a curve
-    third = s._replace(tokens=s.tokens[::3], answers=s.answers[::3])
-    kept[name], lots[name] = (
-        [answers_without(model, third, ~members(x[:k]))[0] for k in sizes]
-        for x in (s.order, by_lot)
-    )
-show(
-    pictures.draw_top_k(sizes, kept, lots, "Half of the neurons nearly suffice for each operator"),
-    "top_k",
-)
-claim("a - b: right answers, whole model", kept["-"][-1], low=0.95, measured=0.9983)
-claim(
-    "a - b: right answers with the 100 strongest", kept["-"][3], low=0.2, high=0.95, measured=0.5856
-)
-claim("a - b: right answers with the 256 strongest", kept["-"][6], low=0.9, measured=0.9966)
-claim("a - b: right answers with 256 drawn by lot", lots["-"][6], high=0.75, measured=0.5342)
-by_chance = TOP**2 / (n_layers * d_mlp)
-claim("overlap of two random hundreds", by_chance / (2 * TOP - by_chance), low=0.108, high=0.1083)
-claim(
-    "overlap of + and -", shared(studies["+"], studies["-"]), low=0.09, high=0.35, measured=0.1561
-)
-claim("overlap of + and x", shared(studies["+"], studies["x"]), high=0.13, measured=0.07527)
-claim("overlap of - and x", shared(studies["-"], studies["x"]), high=0.13, measured=0.07527)
+plus, times = studies["+"], studies["x"]
+by_chance = TOP**2 / n_neurons
+by_chance = by_chance / (2 * TOP - by_chance)
+claim("overlap of two random hundreds", by_chance, low=0.108, high=0.1083)
+claim("overlap of + and -", shared(plus, minus), low=0.09, high=0.35, measured=0.1561)
+claim("overlap of + and x", shared(plus, times), high=0.13, measured=0.07527)
+claim("overlap of - and x", shared(minus, times), high=0.13, measured=0.07527)
 
 # %% [markdown]
-# In Llama about 200 of 14,336 neurons per layer were enough. Ours needs half of all it has: a small
-# model has none to spare. And the operators live nearly apart: + and - share 16 % of their neurons
-# (chance: 11 %), x and the others 8 %.
+# The operators live nearly apart: + and - share 16 % of their neurons (chance: 11 %), x and the
+# others 8 %.
 #
 # ## Keys and values
 #
@@ -191,41 +184,44 @@ show(pictures.draw_atlas(maps, lenses, labels, title), "atlas")
 # *Predict:* which share of an *untrained* model's neurons gets a name?
 
 # %%
-everyone = torch.randperm(n_layers * d_mlp, generator=generator)[: TOP // 2]
+FIFTY = TOP // 2
+by_lot = torch.randperm(n_neurons, generator=generator)[:FIFTY]
 untrained = study_operator(Transformer(model.cfg, seed=0), 1)
-mixed, mixed_untrained = (
-    s.h[torch.randperm(len(s.h), generator=generator)] for s in (minus, untrained)
-)
+mixed = minus.h[torch.randperm(len(minus.h), generator=generator)]
+untrained_mixed = untrained.h[torch.randperm(len(untrained.h), generator=generator)]
 sets = {f"a {name} b: the 100 strongest": names for name, names in named.items()}
-sets["a - b: 50 drawn by lot"] = name_neurons(minus, everyone)
-sets["a - b: strongest, activations shuffled"] = name_neurons(minus, minus.order[: TOP // 2], mixed)
-sets["a - b: untrained model"] = name_neurons(untrained, untrained.order[: TOP // 2])
-sets["untrained, activations shuffled"] = name_neurons(
-    untrained, untrained.order[: TOP // 2], mixed_untrained
-)
-bars = {label: pictures.type_shares(names) for label, names in sets.items()}
-show(
-    pictures.draw_names(
-        bars, "Most strong neurons get a name,\nbut most of these names are fitted"
-    ),
-    "names",
-)
-plus_bar, minus_bar, times_bar, lot_bar, mixed_bar, blank_bar, blank_mixed_bar = bars.values()
-claim("named, a + b", plus_bar["named"], low=0.65, high=0.95, measured=0.83)
-claim("named, a - b", minus_bar["named"], low=0.65, high=0.95, measured=0.83)
-claim("named, a x b", times_bar["named"], low=0.15, high=0.75, measured=0.53)
-claim("multi-result among them, a + b", plus_bar["multi-result"], low=0.3, measured=0.64)
-claim("named, 50 neurons drawn by lot", lot_bar["named"], low=0.2, high=0.9, measured=0.58)
-claim("named, activations shuffled", mixed_bar["named"], high=0.1, measured=0)
-claim("named, untrained model", blank_bar["named"], low=0.02, high=0.35, measured=0.16)
-claim("named, untrained and shuffled", blank_mixed_bar["named"], low=0.02, high=0.4, measured=0.28)
+sets["a - b: 50 drawn by lot"] = name_neurons(minus, by_lot)
+sets["a - b: strongest, activations shuffled"] = name_neurons(minus, minus.order[:FIFTY], mixed)
+blank = untrained.order[:FIFTY]
+sets["a - b: untrained model"] = name_neurons(untrained, blank)
+sets["untrained, activations shuffled"] = name_neurons(untrained, blank, untrained_mixed)
+shares = {label: pictures.type_shares(names) for label, names in sets.items()}
+title = "Most strong neurons get a name,\nbut most of these names are fitted"
+show(pictures.draw_names(shares, title), "names")
+got_name = {label: share["named"] for label, share in shares.items()}
+fitted = shares["a + b: the 100 strongest"]["multi-result"]
+claim("named, a + b", got_name["a + b: the 100 strongest"], 0.65, 0.95, measured=0.83)
+claim("named, a - b", got_name["a - b: the 100 strongest"], 0.65, 0.95, measured=0.83)
+claim("named, a x b", got_name["a x b: the 100 strongest"], 0.15, 0.75, measured=0.53)
+claim("multi-result among them, a + b", fitted, low=0.3, measured=0.64)
 
 # %% [markdown]
-# Not 91 %. And two warnings. Most names are "multi-result", the type that is fitted to the neuron.
-# And the untrained model gets some names, and keeps as many when its activations are shuffled over
-# the problems: they come from the value vector alone, which is the same for all problems with one
-# answer. In the trained model shuffling removes nearly all names: there, activation and value fit
-# together.
+# Not 91 %. And most names are "multi-result", the type that is fitted to the neuron. What do the
+# controls get?
+
+# %%
+by_lot, shuffled = got_name["a - b: 50 drawn by lot"], got_name["untrained, activations shuffled"]
+claim("named, 50 neurons drawn by lot", by_lot, low=0.2, high=0.9, measured=0.58)
+without_pairs = got_name["a - b: strongest, activations shuffled"]
+claim("named, activations shuffled", without_pairs, high=0.1, measured=0)
+claim("named, untrained model", got_name["a - b: untrained model"], 0.02, 0.35, measured=0.16)
+claim("named, untrained and shuffled", shuffled, low=0.02, high=0.4, measured=0.28)
+
+# %% [markdown]
+# The untrained model gets some names, and keeps as many when its activations are shuffled over the
+# problems. These names come from the value vector alone, which is the same for all problems with
+# one answer. In the trained model shuffling removes nearly all names: there, activation and value
+# fit together.
 #
 # A name also depends on our list. The nameless neuron in the atlas is not shapeless: it fires on a
 # lattice, by a mod 5 *and* b mod 5 together, and no candidate says that. And the first
@@ -237,29 +233,22 @@ claim("named, untrained and shuffled", blank_mixed_bar["named"], low=0.02, high=
 
 # %%
 by_type, draws = {}, 5
-sound = answers_without(model, minus, torch.zeros(n_layers * d_mlp, dtype=torch.bool))[1]
+sound = answers_without(model, minus, nobody)[1]
 for kind in ("range", "modulo", "multi-result", "none"):
     inside = torch.tensor([text.split(":")[0] == kind for text, _ in named["-"]])
     count, rest = int(inside.sum()), minus.order[:TOP][~inside]
     if not count:
         continue
-    some = [rest[torch.randperm(len(rest), generator=generator)[:count]] for _ in range(draws)]
-    lost, *lost_by_others = (
-        sound - answers_without(model, minus, members(x))[1]
-        for x in (minus.order[:TOP][inside], *some)
-    )
-    others = sum(lost_by_others) / draws
-    by_type[f"{kind}\n({count} neurons)"] = {
-        "this type": lost,
-        "as many of the other strong neurons": others,
-    }
+    lost = sound - answers_without(model, minus, members(minus.order[:TOP][inside]))[1]
+    others = 0.0
+    for _ in range(draws):
+        some = rest[torch.randperm(len(rest), generator=generator)[:count]]
+        others += (sound - answers_without(model, minus, members(some))[1]) / draws
+    pair = {"this type": lost, "as many of the other strong neurons": others}
+    by_type[f"{kind}\n({count} neurons)"] = pair
     claim(f"{kind}: logits lost, relative to as many others", lost / others, low=0.3, high=3.5)
-show(
-    pictures.draw_knock_outs(
-        by_type, "No type is worth much more than other strong neurons (a - b)"
-    ),
-    "types",
-)
+title = "No type is worth much more than other strong neurons (a - b)"
+show(pictures.draw_knock_outs(by_type, title), "types")
 
 # %% [markdown]
 # As a *kind*, no heuristic stands out; nameless neurons count as much as the named. The sharper
@@ -272,53 +261,60 @@ show(
 
 
 # %%
-lost, right = {}, {}
+def problems_of(text, promoted, s):
+    """[problem] bool: the problems of a heuristic, as classify_neuron named it; none for "none"."""
+    if text == "none":
+        return torch.zeros_like(s.result, dtype=torch.bool)
+    if text.startswith("multi-result"):
+        return several_results(promoted, s.result, int(text.split()[1]))
+    return s.heuristics.masks[s.heuristics.names.index(text)]
+
+
+taken, lost, right = {}, {}, {}
 for name, s in studies.items():
     covers = torch.zeros(s.h.shape, dtype=torch.bool)  # problem neuron
     for n, (text, _) in zip(s.order.tolist(), named[name]):
-        covers[:, n] = problems_of(text, s.h[:, n] * s.lens[n, s.answers], s.result, s.heuristics)
+        covers[:, n] = problems_of(text, s.h[:, n] * s.lens[n, s.answers], s)
     counts, allowed = covers.sum(dim=-1), members(s.order[:TOP]) & ~covers
+    from_mean = (s.h - s.means.flatten()).abs()
+    another = torch.randperm(len(covers), generator=generator)
+    any_key = torch.rand(s.h.shape, generator=generator)
     sets = {
         "heuristic covers this prompt": covers,
-        "strong, furthest from their means": highest_of(
-            (s.h - s.means.flatten()).abs(), allowed, counts
-        ),
-        "due to another prompt": covers[torch.randperm(len(covers), generator=generator)],
-        "strong, drawn by lot": highest_of(
-            torch.rand(s.h.shape, generator=generator), allowed, counts
-        ),
+        "strong, furthest from their means": highest_of(from_mean, allowed, counts),
+        "due to another prompt": covers[another],
+        "strong, drawn by lot": highest_of(any_key, allowed, counts),
     }
-    sound = answers_without(model, s, torch.zeros(n_layers * d_mlp, dtype=torch.bool))[1]
+    sound = answers_without(model, s, nobody)[1]
     after = {label: answers_without(model, s, out) for label, out in sets.items()}
-    loss = {label: sound - logit for label, (_, logit) in after.items()}
-    lost[f"a {name} b\n({counts.float().mean():.1f} neurons a prompt)"] = loss
-    right[name] = [share for share, _ in after.values()]
-    own, far, _, by_lot = loss.values()
-    taken = {"+": 6.8, "-": 11.4, "x": 4.8}[name]
-    claim(
-        f"a {name} b: neurons taken out, per prompt",
-        counts.float().mean(),
-        low=2,
-        high=25,
-        measured=taken,
-    )
-    claim(f"a {name} b: logits lost, relative to by lot", own / by_lot, low=1.8)
-    claim(f"a {name} b: logits lost, relative to furthest from their means", own / far, low=0.8)
-show(
-    pictures.draw_knock_outs(lost, "A prompt needs the neurons whose heuristic covers it"),
-    "prompts",
-)
-claim(
-    "a - b: right without the neurons that cover the prompt",
-    right["-"][0],
-    high=0.9,
-    measured=0.7183,
-)
-claim(
-    "a - b: right without strong ones far from their means", right["-"][1], low=0.3, measured=0.9817
-)
-claim("a - b: right without those of another prompt", right["-"][2], low=0.5, measured=0.9749)
-claim("a - b: right without strong ones drawn by lot", right["-"][3], low=0.7, measured=0.9977)
+    taken[name] = counts.float().mean()
+    lost[name] = {label: sound - logit for label, (_, logit) in after.items()}
+    right[name] = {label: share for label, (share, _) in after.items()}
+groups = {f"a {op} b\n({taken[op]:.1f} neurons a prompt)": lost[op] for op in studies}
+title = "A prompt needs the neurons whose heuristic covers it"
+show(pictures.draw_knock_outs(groups, title), "prompts")
+shipped = {"+": 6.8, "-": 11.4, "x": 4.8}
+for op in studies:
+    claim(f"a {op} b: neurons taken out, per prompt", taken[op], 2, 25, measured=shipped[op])
+
+# %% [markdown]
+# The same losses in numbers, relative to two of the controls:
+
+# %%
+for op in studies:
+    own, far, _, by_lot = lost[op].values()
+    claim(f"a {op} b: logits lost, relative to by lot", own / by_lot, low=1.8)
+    claim(f"a {op} b: logits lost, relative to furthest from their means", own / far, low=0.8)
+
+# %% [markdown]
+# And the right answers that are left, for a - b:
+
+# %%
+own, far, other, by_lot = right["-"].values()
+claim("a - b: right without the neurons that cover the prompt", own, high=0.9, measured=0.7183)
+claim("a - b: right without strong ones far from their means", far, low=0.3, measured=0.9817)
+claim("a - b: right without those of another prompt", other, low=0.5, measured=0.9749)
+claim("a - b: right without strong ones drawn by lot", by_lot, low=0.7, measured=0.9977)
 
 # %% [markdown]
 # Here the name pays. For a - b the prompt's own neurons cost the most by far. But look at the
@@ -331,13 +327,10 @@ claim("a - b: right without strong ones drawn by lot", right["-"][3], low=0.7, m
 # - The strong named neurons do not suffice. With all others at their means, most answers are wrong:
 
 # %%
-for name, s in studies.items():
-    with_name = s.order[:TOP][torch.tensor([text != "none" for text, _ in named[name]])]
-    claim(
-        f"a {name} b: right with the strong named neurons only",
-        answers_without(model, s, ~members(with_name))[0],
-        high=0.7,
-    )
+for op, s in studies.items():
+    with_name = s.order[:TOP][torch.tensor([text != "none" for text, _ in named[op]])]
+    share = answers_without(model, s, ~members(with_name))[0]
+    claim(f"a {op} b: right with the strong named neurons only", share, high=0.7)
 
 # %% [markdown]
 # So "bag of heuristics" is a fair picture of single neurons here, and not a complete account of the
@@ -354,17 +347,17 @@ for name, s in studies.items():
 folder = Path("runs/arithmetic/snapshots")
 history = []
 for path in sorted(folder.glob("*.pt"))[-1::-8][:5][::-1]:
-    s = study_operator(young := load(path), 1)
-    names = pictures.type_shares(name_neurons(s, s.order[: TOP // 2]))["named"]
-    history.append(
-        ((young(s.tokens)[:, -1].argmax(dim=-1) == s.answers).float().mean().item(), names)
-    )
-    print(
-        f"  step {int(path.stem):5}: {100 * history[-1][0]:3.0f} % right, {100 * names:3.0f} % of the 50 strongest named"
-    )
+    young = load(path)
+    s = study_operator(young, 1)
+    share = answers_without(young, s, nobody)[0]
+    with_name = pictures.type_shares(name_neurons(s, s.order[:FIFTY]))["named"]
+    history.append((share, with_name))
+    of_strongest = f"{100 * with_name:3.0f} % of the 50 strongest named"
+    print(f"  step {int(path.stem):5}: {100 * share:3.0f} % right, {of_strongest}")
 if history:
-    claim("named in the earliest of these snapshots", history[0][1], low=0.4)
-    claim("right answers in it", history[0][0], high=0.2)
+    share, with_name = history[0]
+    claim("named in the earliest of these snapshots", with_name, low=0.4)
+    claim("right answers in it", share, high=0.2)
 else:
     print("  no snapshots in runs/arithmetic: train first")
 

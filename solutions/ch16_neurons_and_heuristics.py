@@ -1,11 +1,11 @@
-"""Chapter 16. What single neurons do: what they write, what they are worth, and what they stand
-for.
+"""Chapter 16. What single neurons write, what they are worth, and what they stand for.
 
 Axis words: batch pos neuron d_model vocab problem heuristic. Row vectors: x @ W. Neuron n of a
-layer has an activation h_n, `hook_post[:, :, n]`, and a value vector v_n, the row `W_out[layer,
-n]`. Tokens are prompts that end with "=": all interventions are at that last position. `python -m
-exercises check` says how you are doing."""
+layer has an activation h_n, `hook_post[:, :, n]`, and a value vector v_n, `W_out[layer, n]`. Every
+intervention is at the last position, "=". `python -m exercises check` says how you are doing.
+"""
 
+import itertools
 from typing import NamedTuple
 
 import torch
@@ -23,22 +23,21 @@ def neuron_contributions(model: Transformer, cache: dict[str, Tensor], layer: in
 
     The sum over the neurons plus the bias b_out[layer], which belongs to no neuron, is the layer's
     output `blocks.L.hook_mlp_out`. cache: a run with `blocks.L.mlp.hook_post`. Geva et al. 2021,
-    "Feed-Forward Layers Are Key-Value Memories"."""
+    "Transformer Feed-Forward Layers Are Key-Value Memories".
+    """
     # YOUR CODE: activations times value vectors; roughly 2 lines
-    h = cache[f"blocks.{layer}.mlp.hook_post"]
-    return einsum(
-        h, model.W_out[layer], "batch pos neuron, neuron d_model -> batch pos neuron d_model"
-    )
+    h, v = cache[f"blocks.{layer}.mlp.hook_post"], model.W_out[layer]
+    return einsum(h, v, "batch pos neuron, neuron d_model -> batch pos neuron d_model")
 
 
 def value_logits(model: Transformer, layer: int) -> Tensor:
-    """Which tokens each neuron promotes: its value vector through the last LayerNorm and W_U,
-    [neuron, vocab].
+    """Which tokens a neuron promotes: its value vector through ln_final and W_U, [neuron, vocab].
 
     LayerNorm subtracts the mean of a vector, divides by a scale and multiplies by ln_final_w.
     Everything but the scale is linear and done here; the scale depends on the whole stream and is
     left at 1. No bias: ln_final_b belongs to no neuron. One more unit of h_n raises the logit of
-    token t by value_logits[n, t] / scale, if the scale stays."""
+    token t by value_logits[n, t] / scale, if the scale stays.
+    """
     # YOUR CODE: centre the value vectors, weigh, unembed; roughly 3 lines
     v = model.W_out[layer]
     centred = v - v.mean(dim=-1, keepdim=True)
@@ -48,33 +47,36 @@ def value_logits(model: Transformer, layer: int) -> Tensor:
 def answer_contributions(
     model: Transformer, cache: dict[str, Tensor], layer: int, answers: Tensor
 ) -> Tensor:
-    """What each neuron of this layer adds directly to the logit of the answer, at the last
-    position: [batch, neuron].
+    """What each neuron of this layer adds directly to the answer's logit: [batch, neuron].
 
-    h_n value_logits[n, answer] / scale, with `ln_final.hook_scale` [batch, pos, 1] frozen at what
-    it was in this run. answers [batch]: token numbers. Change h with that scale frozen, and (in the
-    last layer) the logit moves exactly so."""
+    At the last position: h_n value_logits[n, answer] / scale, with `ln_final.hook_scale` [batch,
+    pos, 1] frozen at what it was in this run. answers [batch]: token numbers. Change h with that
+    scale frozen, and (in the last layer) the logit moves exactly so.
+    """
     # YOUR CODE: activations and scale of the last position, and value_logits; roughly 3 lines
     h = cache[f"blocks.{layer}.mlp.hook_post"][:, -1]  # batch neuron
     to_answer = value_logits(model, layer)[:, answers].T  # batch neuron
     return h * to_answer / cache["ln_final.hook_scale"][:, -1]
 
 
+def is_neurons(name: str) -> bool:
+    """Is this the hook with the activations of an MLP's neurons?"""
+    return name.endswith("mlp.hook_post")
+
+
 def mean_activations(model: Transformer, tokens: Tensor) -> Tensor:
-    """The mean of each neuron's activation at the last position, over these prompts: [layer,
-    neuron].
-    """
-    _, cache = model.run_with_cache(tokens, lambda name: name.endswith("mlp.hook_post"))
+    """Each neuron's mean activation at the last position over these prompts: [layer, neuron]."""
+    _, cache = model.run_with_cache(tokens, is_neurons)
     return torch.stack([h[:, -1].mean(dim=0) for h in cache.values()])
 
 
 def without_neurons(model: Transformer, tokens: Tensor, out: Tensor, means: Tensor) -> Tensor:
-    """The logits of the last position, [batch, vocab], with some neurons set to their means at the
-    last position.
+    """The last position's logits, [batch, vocab], with some neurons set to their means there.
 
     out: bool [layer, neuron], or [batch, layer, neuron] to take other neurons out of each prompt.
     means [layer, neuron]. At other positions, and where `out` is False, nothing is touched. To keep
-    only a few neurons, pass ~keep."""
+    only a few neurons, pass ~keep.
+    """
     # YOUR CODE: one hook per layer on mlp.hook_post; roughly 7 lines
     out = out.expand(len(tokens), *means.shape)
 
@@ -83,14 +85,13 @@ def without_neurons(model: Transformer, tokens: Tensor, out: Tensor, means: Tens
         h[:, -1] = torch.where(out[:, layer], means[layer], h[:, -1])
         return h
 
-    return model.run_with_hooks(tokens, [(lambda name: name.endswith("mlp.hook_post"), to_mean)])[
-        :, -1
-    ]
+    return model.run_with_hooks(tokens, [(is_neurons, to_mean)])[:, -1]
 
 
 def centred_answer(logits: Tensor, answers: Tensor) -> Tensor:
-    """The answer's logit minus the mean over the vocabulary: [batch, vocab], [batch] -> [batch]. No
-    shift changes it.
+    """The answer's logit minus the mean logit, so that no shift changes it: [batch].
+
+    logits [batch, vocab], answers [batch]: token numbers.
     """
     return logits.gather(-1, answers[:, None])[:, 0] - logits.mean(dim=-1)
 
@@ -106,54 +107,48 @@ def neuron_effects(
     """
     # YOUR CODE: a loop over groups of neurons; repeat tokens, answers and the identity matrix;
     # roughly 10 lines
-    means, clean = mean_activations(model, tokens), centred_answer(model(tokens)[:, -1], answers)
+    means = mean_activations(model, tokens)
+    clean = centred_answer(model(tokens)[:, -1], answers)
     effects = []
-    for group in torch.arange(means.numel(), device=tokens.device).split(at_once):
-        alone = (
-            torch.nn.functional.one_hot(group, means.numel()).bool().view(len(group), *means.shape)
-        )
-        # neuron 0 with every prompt, then neuron 1 with every prompt, ...
-        out = alone.repeat_interleave(len(tokens), dim=0)
+    each_alone = torch.eye(means.numel(), dtype=torch.bool, device=tokens.device)
+    for group in each_alone.view(-1, *means.shape).split(at_once):
+        # the first neuron of the group with every prompt, then the second with every prompt, ...
+        out = group.repeat_interleave(len(tokens), dim=0)
         logits = without_neurons(model, tokens.repeat(len(group), 1), out, means)
-        effects.append(
-            clean - centred_answer(logits, answers.repeat(len(group))).view(len(group), -1)
-        )
+        without = centred_answer(logits, answers.repeat(len(group)))
+        effects.append(clean - without.view(len(group), -1))
     return torch.cat(effects).view(*means.shape, len(tokens))
 
 
 def attributed_effects(model: Transformer, tokens: Tensor, answers: Tensor) -> Tensor:
-    """The same to first order, for the price of one backward pass: [layer, neuron, batch], in
-    logits.
+    """The same to first order, in one backward pass: [layer, neuron, batch], in logits.
 
     (h_n - mean of h_n) x (slope of centred_answer with respect to h_n), all at the last position.
     Exact where what comes behind the neuron is linear. Works also while gradients are switched off.
-    Nanda 2023, "Attribution Patching"."""
+    Nanda 2023, "Attribution Patching".
+    """
     # YOUR CODE: add zeros that carry a gradient, by hooks; torch.autograd.grad; roughly 10 lines
     names = [f"blocks.{layer}.mlp.hook_post" for layer in range(model.cfg.n_layers)]
     _, cache = model.run_with_cache(tokens, names)
     zeros = {name: torch.zeros_like(cache[name], requires_grad=True) for name in names}
+    hooks = [(name, lambda h, hook: h + zeros[hook.name]) for name in names]
     with torch.enable_grad():
-        logits = model.run_with_hooks(
-            tokens, [(name, lambda h, hook: h + zeros[hook.name]) for name in names]
-        )
+        logits = model.run_with_hooks(tokens, hooks)[:, -1]
         # prompts do not mix, so the slope of the sum is each one's own
-        total = centred_answer(logits[:, -1], answers).sum()
+        total = centred_answer(logits, answers).sum()
         slopes = torch.autograd.grad(total, list(zeros.values()))
-    # layer batch neuron
-    h, slope = (torch.stack([x[:, -1] for x in each]) for each in (list(cache.values()), slopes))
+    h = torch.stack([cache[name][:, -1] for name in names])  # layer batch neuron
+    slope = torch.stack([each[:, -1] for each in slopes])
     return ((h - h.mean(dim=1, keepdim=True)) * slope).transpose(1, 2)
 
 
 def key_map(values: Tensor, a: Tensor, b: Tensor, size: int) -> Tensor:
-    """One number per problem, laid out over the operands: values [problem, ...] -> [size, size,
-    ...], row a, column b.
+    """One number per problem, laid out over the operands: [size, size, ...], row a, column b.
 
-    nan where there is no problem a, b. a, b [problem]: the operands, below size.
+    values [problem, ...]; a, b [problem]: the operands, below size. nan where there is no problem.
     """
     # YOUR CODE: an array of nan, then one indexed assignment; roughly 3 lines
-    grid = torch.full(
-        (size, size, *values.shape[1:]), torch.nan, dtype=values.dtype, device=values.device
-    )
+    grid = values.new_full((size, size, *values.shape[1:]), torch.nan)
     grid[a, b] = values
     return grid
 
@@ -169,39 +164,33 @@ class Heuristics(NamedTuple):
 def all_heuristics(
     a: Tensor, b: Tensor, result: Tensor, most: float = 0.35, least: int = 20
 ) -> Heuristics:
-    """The candidates on these problems: ranges between multiples of 5, x mod n, "has the digit d",
-    a = b.
+    """The candidates on these problems: a = b, and for x = a, b and the result "has the digit d",
+    x mod n = r, and ranges between multiples of 5.
 
-    For x = a, b and the result. A heuristic that covers half of the problems scores .5 with any
-    neuron that is silent nowhere, so those that cover more than the share `most` are left out (even
-    and odd among them); so is what speaks of fewer than `least` problems."""
-    names, masks, direct = ["identical: a = b"], [a == b], [True]
+    A heuristic that covers half of the problems scores .5 with any neuron that is silent nowhere,
+    so those that cover more than the share `most` are left out (even and odd among them); so is
+    what speaks of fewer than `least` problems.
+    """
+    masks, direct = {"identical: a = b": a == b}, {"identical: a = b": True}
     for name, x in (("a", a), ("b", b), ("result", result)):
-        low = int(x.min()) // 5 * 5
-        ends = range(low, int(x.max()) + 6, 5)
-        found = {
-            f"range: {i} <= {name} < {j}": (x >= i) & (x < j) for i in ends for j in ends if i < j
-        }
-        found |= {
-            f"modulo: {name} mod {n} = {r}": x % n == r for n in range(3, 11) for r in range(n)
-        }
-        found |= {
-            f"pattern: {name} has a {d}": (x.abs() % 10 == d) | (x.abs() // 10 == d)
-            for d in range(10)
-        }
-        found = {text: mask for text, mask in found.items() if least <= mask.sum() <= most * len(x)}
-        names, masks, direct = (
-            [*names, *found],
-            [*masks, *found.values()],
-            direct + [name == "result"] * len(found),
-        )
-    return Heuristics(names, torch.stack(masks), torch.tensor(direct))
+        found = {}
+        ends = range(int(x.min()) // 5 * 5, int(x.max()) + 6, 5)
+        for low, high in itertools.combinations(ends, 2):
+            found[f"range: {low} <= {name} < {high}"] = (x >= low) & (x < high)
+        for n in range(3, 11):
+            for r in range(n):
+                found[f"modulo: {name} mod {n} = {r}"] = x % n == r
+        for d in range(10):
+            found[f"pattern: {name} has a {d}"] = (x.abs() % 10 == d) | (x.abs() // 10 == d)
+        for text, mask in found.items():
+            if least <= mask.sum() <= most * len(x):
+                masks[text], direct[text] = mask, name == "result"
+    every_mask = torch.stack(list(masks.values()))
+    return Heuristics(list(masks), every_mask, torch.tensor(list(direct.values())))
 
 
 def several_results(promoted: Tensor, result: Tensor, count: int) -> Tensor:
-    """[problem] bool: is the result one of the `count` for which the mean of `promoted` is
-    highest?
-    """
+    """[problem] bool: is its result one of the `count` with the highest mean of `promoted`?"""
     values, index = result.unique(return_inverse=True)
     sums = torch.zeros(len(values), dtype=promoted.dtype).index_add(0, index, promoted)
     means = sums / index.bincount()
@@ -209,14 +198,14 @@ def several_results(promoted: Tensor, result: Tensor, count: int) -> Tensor:
 
 
 def heuristic_scores(values: Tensor, masks: Tensor) -> Tensor:
-    """How well a neuron's highest values are where each heuristic says: overlap / k, a share,
-    [heuristic].
+    """Are a neuron's highest values where a heuristic says? The share that is: [heuristic].
 
     k = size of the heuristic = number of problems in its mask. Take the k problems with the highest
-    values; the overlap is how many of them are in the mask. A problem whose value is not above 0
-    never counts: a silent neuron's "highest" values are zeros in whatever order sorting left them.
+    values; the score is the share of them in the mask. A problem whose value is not above 0 never
+    counts: a silent neuron's "highest" values are zeros in whatever order sorting left them.
     values [problem], masks [heuristic, problem] bool. Nikankin et al. 2024, "Arithmetic Without
-    Algorithms"."""
+    Algorithms: Language Models Solve Math With a Bag of Heuristics".
+    """
     # YOUR CODE: the rank of each problem, once for all heuristics; roughly 4 lines
     order = values.argsort(descending=True)
     rank = torch.empty_like(order).index_copy(0, order, torch.arange(len(order)))
@@ -232,21 +221,20 @@ def classify_neuron(
     heuristics: Heuristics,
     threshold: float = THRESHOLD,
 ) -> tuple[str, float]:
-    """The name of the heuristic with the highest score, and that score; the name is "none" below
-    the threshold.
+    """The heuristic with the highest score, and that score; "none" below the threshold.
 
     activation [problem] is h_n; promoted [problem] is h_n times value_logits of that problem's
     answer. Heuristics on one operand (direct is False) are scored on activation, the direct ones on
     promoted. To them come, also on promoted, "multi-result: 2 values" to "multi-result: 4 values":
     the masks several_results(promoted, result, count). Of equal scores, the heuristic of more
-    problems wins: it explains more."""
+    problems wins: it explains more.
+    """
     # YOUR CODE: scores of the listed ones, scores of the three others, the best; roughly 8 lines
-    extra = torch.stack([several_results(promoted, result, count) for count in (2, 3, 4)])
-    names = [*heuristics.names, *(f"multi-result: {count} values" for count in (2, 3, 4))]
-    masks, direct = (
-        torch.cat([heuristics.masks, extra]),
-        torch.cat([heuristics.direct, torch.ones(3, dtype=torch.bool)]),
-    )
+    counts = (2, 3, 4)
+    fitted = torch.stack([several_results(promoted, result, count) for count in counts])
+    names = heuristics.names + [f"multi-result: {count} values" for count in counts]
+    masks = torch.cat([heuristics.masks, fitted])
+    direct = torch.cat([heuristics.direct, torch.ones(3, dtype=torch.bool)])
     scores = torch.empty(len(names))
     scores[direct] = heuristic_scores(promoted, masks[direct])
     scores[~direct] = heuristic_scores(activation, masks[~direct])
@@ -255,23 +243,8 @@ def classify_neuron(
     return (names[best] if scores[best] >= threshold else "none"), scores[best].item()
 
 
-def problems_of(name: str, promoted: Tensor, result: Tensor, heuristics: Heuristics) -> Tensor:
-    """[problem] bool: the problems that a neuron's heuristic, as classify_neuron named it, speaks
-    of; none for "none".
-    """
-    if name.startswith("multi-result"):
-        return several_results(promoted, result, int(name.split()[1]))
-    return (
-        heuristics.masks[heuristics.names.index(name)]
-        if name != "none"
-        else torch.zeros_like(result, dtype=torch.bool)
-    )
-
-
 class Study(NamedTuple):
-    """What the chapter keeps about one operator; the neurons of all layers stand in one row, layer
-    0 first.
-    """
+    """What the chapter keeps about one operator. The neurons of all layers stand in one row."""
 
     tokens: Tensor  # [problem, pos]: the prompts, up to "="
     answers: Tensor  # [problem]: token numbers
@@ -288,49 +261,40 @@ class Study(NamedTuple):
 
 def study_operator(model: Transformer, operator: int) -> Study:
     """All problems of one operator but those of the region that was held out as a whole."""
-    all_of_them, layers = problems("arithmetic"), range(model.cfg.n_layers)
-    rows = ((all_of_them.operator == operator) & (all_of_them.split != REGION)).nonzero()[:, 0]
-    tokens, answers = all_of_them.tokens[rows, :4], all_of_them.tokens[rows, 4]
-    a, b = all_of_them.a[rows], all_of_them.b[rows]
-    result = answer_to(all_of_them.operator[rows], a, b)
-    _, cache = model.run_with_cache(
-        tokens, lambda name: ".mlp." in name or name.endswith(("mlp_out", "scale"))
-    )
+    every, layers = problems("arithmetic"), range(model.cfg.n_layers)
+    rows = ((every.operator == operator) & (every.split != REGION)).nonzero()[:, 0]
+    tokens, answers = every.tokens[rows, :4], every.tokens[rows, 4]
+    a, b = every.a[rows], every.b[rows]
+    result = answer_to(every.operator[rows], a, b)
+    parts = ("mlp.hook_pre", "mlp.hook_post", "mlp_out", "scale")
+    _, cache = model.run_with_cache(tokens, lambda name: name.endswith(parts))
     h = torch.cat([cache[f"blocks.{layer}.mlp.hook_post"][:, -1] for layer in layers], dim=1)
     lens = torch.cat([value_logits(model, layer) for layer in layers])
-    order = (
-        attributed_effects(model, tokens, answers)
-        .abs()
-        .mean(dim=-1)
-        .flatten()
-        .argsort(descending=True)
-    )
+    strength = attributed_effects(model, tokens, answers).abs().mean(dim=-1).flatten()
+    order = strength.argsort(descending=True)
     means, known = mean_activations(model, tokens), all_heuristics(a, b, result)
     return Study(tokens, answers, a, b, result, h, means, lens, order, known, cache)
 
 
 def name_neurons(s: Study, neurons: Tensor, h: Tensor | None = None) -> list[tuple[str, float]]:
     """classify_neuron for these neurons; h: other activations in place of the model's."""
-    h = s.h if h is None else h
-    promoted = h[:, neurons] * s.lens[neurons][:, s.answers].T  # problem neuron
-    return [
-        classify_neuron(*each, s.result, s.heuristics) for each in zip(h[:, neurons].T, promoted.T)
-    ]
+    activations = (s.h if h is None else h)[:, neurons]  # problem neuron
+    promoted = activations * s.lens[neurons][:, s.answers].T
+    pairs = zip(activations.T, promoted.T)
+    return [classify_neuron(x, y, s.result, s.heuristics) for x, y in pairs]
 
 
 def answers_without(model: Transformer, s: Study, out: Tensor) -> tuple[float, float]:
-    """Share of right answers and mean centred_answer; out bool [neuron] or [problem, neuron]: those
-    set to their means.
+    """Share of right answers and mean centred_answer, with some neurons set to their means.
+
+    out: bool [neuron], or [problem, neuron] to take other neurons out of each problem.
     """
     logits = without_neurons(model, s.tokens, out.view(*out.shape[:-1], *s.means.shape), s.means)
-    return (logits.argmax(dim=-1) == s.answers).float().mean().item(), centred_answer(
-        logits, s.answers
-    ).mean().item()
+    right = logits.argmax(dim=-1) == s.answers
+    return right.float().mean().item(), centred_answer(logits, s.answers).mean().item()
 
 
 def highest_of(keys: Tensor, allowed: Tensor, counts: Tensor) -> Tensor:
-    """[problem, neuron] bool: in each row, the counts[problem] allowed neurons with the highest
-    keys.
-    """
+    """[problem, neuron] bool: per row, the counts[problem] allowed ones with the highest keys."""
     rank = keys.masked_fill(~allowed, -torch.inf).argsort(dim=-1, descending=True).argsort(dim=-1)
     return allowed & (rank < counts[:, None])

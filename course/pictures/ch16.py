@@ -32,29 +32,17 @@ COLOUR = {
 
 
 def draw_two_effects(exact: Tensor, attributed: Tensor, title: str) -> Figure:
-    """Mean effect of each neuron, measured against estimated, [layer, neuron], one panel per
-    layer.
-    """
+    """Mean effects, [layer, neuron]: measured against estimated, one panel per layer."""
     figure, axes = plt.subplots(1, len(exact), figsize=(8.4, 4))
     for layer, ax in enumerate(axes):
-        both = torch.stack([exact[layer], attributed[layer]])
+        x, y = array(attributed[layer]), array(exact[layer])
         ax.axline((0, 0), slope=1, color="grey", linestyle=":", linewidth=1)
-        ax.text(
-            0.97,
-            0.05,
-            "dotted: equal",
-            transform=ax.transAxes,
-            ha="right",
-            color="grey",
-            fontsize=9,
-        )
-        ax.set(xlim=(1.1 * both[1].min().item(), 1.1 * both[1].max().item()))
-        ax.scatter(array(attributed[layer]), array(exact[layer]), s=14, alpha=0.6)
-        ax.set(
-            xlabel="attributed (logits)",
-            ylabel="measured by ablation (logits)",
-            title=f"layer {layer}, a dot per neuron",
-        )
+        in_axes = {"transform": ax.transAxes, "ha": "right", "color": "grey", "fontsize": 9}
+        ax.text(0.97, 0.05, "dotted: equal", **in_axes)
+        ax.set_xlim(1.1 * x.min(), 1.1 * x.max())
+        ax.scatter(x, y, s=14, alpha=0.6)
+        ax.set(xlabel="attributed (logits)", ylabel="measured by ablation (logits)")
+        ax.set_title(f"layer {layer}, a dot per neuron")
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
@@ -62,32 +50,15 @@ def draw_two_effects(exact: Tensor, attributed: Tensor, title: str) -> Figure:
 def draw_top_k(
     sizes: list[int], kept: dict[str, list[float]], lots: dict[str, list[float]], title: str
 ) -> Figure:
-    """Accuracy against the number of neurons that are kept, best first (solid) and drawn by lot
-    (dashed).
-    """
+    """Accuracy against the number of neurons kept: strongest first (solid), by lot (dashed)."""
     figure, ax = plt.subplots(figsize=(7, 4))
-    for (name, curve), colour in zip(kept.items(), (BLUE, ORANGE, GREEN)):
-        ax.plot(
-            sizes,
-            [100 * x for x in curve],
-            color=colour,
-            marker="o",
-            markersize=4,
-            label=f"a {name} b, strongest first",
-        )
-        ax.plot(
-            sizes,
-            [100 * x for x in lots[name]],
-            "--",
-            color=colour,
-            label=f"a {name} b, drawn by lot",
-        )
-    ax.set(
-        xlabel="neurons kept, of 512; the others at their means",
-        ylabel="right answers (%)",
-        ylim=(0, 103),
-        title=title,
-    )
+    for name, colour in zip(kept, (BLUE, ORANGE, GREEN)):
+        strongest = [100 * share for share in kept[name]]
+        by_lot = [100 * share for share in lots[name]]
+        ax.plot(sizes, strongest, "o-", color=colour, ms=4, label=f"a {name} b, strongest first")
+        ax.plot(sizes, by_lot, "--", color=colour, label=f"a {name} b, drawn by lot")
+    ax.set(xlabel="neurons kept, of 512; the others at their means", ylabel="right answers (%)")
+    ax.set(ylim=(0, 103), title=title)
     ax.legend(fontsize=9, loc="lower right")
     return figure
 
@@ -96,53 +67,44 @@ def pick_for_atlas(
     neurons: list[int], named: list[tuple[str, float]], d_mlp: int
 ) -> list[tuple[int, str]]:
     """The first few neurons of each type, an even number of them, with their labels."""
-    most, seen, picked = {"range": 4, "modulo": 3, "multi-result": 2, "none": 1}, Counter(), []
+    most = {"range": 4, "modulo": 3, "multi-result": 2, "none": 1}
+    seen, picked = Counter(), []
     for neuron, (name, score) in zip(neurons, named):
         kind, _, rest = name.partition(": ")
         seen[kind] += 1
         if seen[kind] <= most.get(kind, 0):
-            picked.append(
-                (
-                    kind,
-                    neuron,
-                    f"{neuron // d_mlp}.{neuron % d_mlp}  {kind}\n{rest}\nscore {score:.2f}",
-                )
-            )
-    return [(neuron, label) for _, neuron, label in sorted(picked[: len(picked) // 2 * 2])]
+            place = f"{neuron // d_mlp}.{neuron % d_mlp}"
+            picked.append((kind, neuron, f"{place}  {kind}\n{rest}\nscore {score:.2f}"))
+    even = sorted(picked[: len(picked) // 2 * 2])
+    return [(neuron, label) for _, neuron, label in even]
 
 
 def type_shares(named: list[tuple[str, float]]) -> dict[str, float]:
     """The share of each type among these names, and under "named" of all but "none"."""
-    shares = {
-        kind: sum(name.split(":")[0] == kind for name, _ in named) / len(named) for kind in COLOUR
-    }
+    kinds = Counter(name.split(":")[0] for name, _ in named)
+    shares = {kind: kinds[kind] / len(named) for kind in COLOUR}
     return shares | {"named": 1 - shares["none"]}
 
 
 def draw_atlas(maps: list[Tensor], lenses: list[Tensor], labels: list[str], title: str) -> Figure:
     """Per neuron: when it is active, [a, b], and below it how much it promotes each of RESULTS."""
     columns = len(maps) // 2
-    figure, axes = plt.subplots(
-        4, columns, figsize=(2.65 * columns, 9.2), height_ratios=[3, 1, 3, 1]
-    )
+    size = (2.65 * columns, 9.2)
+    figure, axes = plt.subplots(4, columns, figsize=size, height_ratios=[3, 1, 3, 1])
     for i, (grid, promoted, label) in enumerate(zip(maps, lenses, labels)):
-        top, bottom = (
-            axes[2 * (i // columns), i % columns],
-            axes[2 * (i // columns) + 1, i % columns],
-        )
+        row, column = 2 * (i // columns), i % columns
+        top, bottom = axes[row, column], axes[row + 1, column]
         top.set_facecolor("lightgrey")
-        image = top.imshow(
-            array(grid / grid.nan_to_num().max()), cmap=SEQUENTIAL, vmin=0, vmax=1, origin="lower"
-        )
+        shares = array(grid / grid.nan_to_num().max())
+        image = top.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=1, origin="lower")
         top.set_title(label, fontsize=9)
-        top.set(xlabel="b", ylabel="a" if i % columns == 0 else "")
-        bottom.bar(
-            array(RESULTS),
-            array(promoted),
-            width=1.0,
-            color=[BLUE if x > 0 else RED for x in promoted.tolist()],
-        )
-        bottom.set(xlabel="result", ylabel="promoted\n(logits x scale)" if i % columns == 0 else "")
+        colours = [BLUE if x > 0 else RED for x in promoted.tolist()]
+        bottom.bar(array(RESULTS), array(promoted), width=1.0, color=colours)
+        top.set_xlabel("b")
+        bottom.set_xlabel("result")
+        if column == 0:
+            top.set_ylabel("a")
+            bottom.set_ylabel("promoted\n(logits x scale)")
     figure.colorbar(image, ax=axes[[0, 2]], label="activation (share of its largest)", shrink=0.6)
     figure.suptitle(title, x=0.02, ha="left")
     return figure
@@ -166,9 +128,7 @@ def draw_names(shares: dict[str, dict[str, float]], title: str) -> Figure:
     return figure
 
 
-def draw_knock_outs(
-    lost: dict[str, dict[str, float]], title: str, ylabel: str = "logits lost by the answer"
-) -> Figure:
+def draw_knock_outs(lost: dict[str, dict[str, float]], title: str) -> Figure:
     """Groups of bars: lost[group][which neurons were taken away]."""
     figure, ax = plt.subplots(figsize=(8.4, 4))
     kinds = list(next(iter(lost.values())))
@@ -177,6 +137,6 @@ def draw_knock_outs(
         ax.bar(places, [each[kind] for each in lost.values()], width=0.19, color=colour, label=kind)
     ax.axhline(0, color="grey", linewidth=0.8)
     ax.set_xticks(range(len(lost)), lost)
-    ax.set(ylabel=ylabel, title=title)
+    ax.set(ylabel="logits lost by the answer", title=title)
     ax.legend(fontsize=9)
     return figure
