@@ -105,7 +105,7 @@ def print_repeats_report(model: Transformer, periods: tuple[int, int]) -> None:
     low, high = periods
     for name, value in summary(model, periods).items():
         print(f"  {name:28} {value:8.4f}")
-    print("\nstrict induction accuracy by period (* = seen in training)")
+    print("\naccuracy on predictable tokens by period (* = seen in training)")
     rows = [
         f"{p:3}{'*' if low <= p <= high else ' '} {share:6.1%}"
         for p, share in accuracy_by_period(model).items()
@@ -177,7 +177,9 @@ def print_outcome(record: dict, expect: str) -> None:
         reached = [f"{name} {scores[name.replace(' ', '_') + '_accuracy']:.2%}" for name in SPLITS]
         print(f"reached: right answers: {', '.join(reached)}")
     else:
-        print(f"reached: strict induction accuracy {scores['induction_accuracy']:.2%},", end=" ")
+        print(
+            f"reached: accuracy on predictable tokens {scores['induction_accuracy']:.2%},", end=" "
+        )
         print(f"best previous-token head {scores['best_previous_token_score']:.3f},", end=" ")
         print(f"best induction head {scores['best_induction_score']:.3f}")
     if expect:

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from minitransformer import ModelConfig, Transformer
+from minitransformer import Transformer
+from tests.material import SIZES, seeded, small_model
 
 torch.set_num_threads(1)
 
-# No two sizes are equal, so that an exchanged axis cannot pass unseen.
-SMALL = {"n_heads": 3, "d_model": 12, "d_head": 5, "d_vocab": 11, "n_ctx": 8}
 ARCHITECTURES = {
     "no layer": {"n_layers": 0},
     "one layer": {"n_layers": 1},
@@ -30,9 +29,8 @@ ARCHITECTURES = {
 
 @pytest.fixture(params=ARCHITECTURES)
 def model(request) -> Transformer:
-    """In float64, with every weight random, also those that start at 0 or 1."""
-    model = Transformer(ModelConfig(**SMALL | ARCHITECTURES[request.param])).double()
-    generator = torch.Generator().manual_seed(1)
+    """With every weight random, also those that start at 0 or 1."""
+    model, generator = small_model(**ARCHITECTURES[request.param]), seeded(1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
@@ -40,13 +38,11 @@ def model(request) -> Transformer:
 
 
 @pytest.fixture
-def tokens() -> torch.Tensor:
-    return torch.randint(
-        SMALL["d_vocab"], (2, SMALL["n_ctx"]), generator=torch.Generator().manual_seed(2)
-    )
+def small() -> Transformer:
+    """Two layers, where one architecture is enough."""
+    return small_model(0)
 
 
 @pytest.fixture
-def small() -> Transformer:
-    """Two layers in float64, where one architecture is enough."""
-    return Transformer(ModelConfig(**SMALL)).double()
+def tokens() -> torch.Tensor:
+    return torch.randint(SIZES["d_vocab"], (2, SIZES["n_ctx"]), generator=seeded(2))

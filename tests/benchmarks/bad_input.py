@@ -1,207 +1,62 @@
 """What do wrong inputs get? python -m tests.benchmarks.bad_input
 
-Tries every case of bad_input_cases.py and prints a table: the input, and the message that it gets.
-Nothing may end in a traceback; the message must be a sentence that names what was wrong; no file
-may change, none may be left behind. A command line exits with 2 (`exercises check`: 1 if a check
-fails, 0 if there is nothing to check). The table ends with the number of cases that break this.
+Tries every case of tests/minitransformer/bad_input_cases.py and prints a table: the input, and the
+message that it gets. The table ends with the number of cases that were answered badly.
 tests/minitransformer/test_bad_input.py holds each case to it."""
 
-import contextlib
-import hashlib
-import importlib
-import io
-import linecache
-import os
-import re
-import shlex
-import subprocess
 import sys
 import tempfile
-import traceback
 from pathlib import Path
-from typing import NamedTuple
-from unittest.mock import patch
 
 import torch
 
-from exercises import stubs
-from tests.minitransformer.bad_input_cases import CASES, Case
-from tests.minitransformer.bad_input_material import CHAPTER, names, write_folder
-
-PROGRAMS = ("minitransformer", "course", "exercises")
-# all must stay as it is
-PARTS = ("minitransformer", "course", "exercises", "solutions", "tests", "README.md")
-# a message ends with a full stop, or with the command that helps
-LAST = re.compile(r"(\.|python -m [\w .-]+)$")
-
-
-class Answer(NamedTuple):
-    message: str
-    code: int | None = None  # of a command line
-    error: Exception | None = None  # of an expression
-    usage: bool = False  # did a command line print its usage with the message?
-
-
-def answer(case: Case, home: Path) -> Answer:
-    """What a case gets, run in this process. home: the folder that write_folder filled."""
-    with contextlib.chdir(home / case.folder), contextlib.ExitStack() as stack:
-        if case.attempt:
-            write_for_learner(home / "attempts" / case.attempt, stack)
-        return run_command(case.given) if case.is_command else run_expression(case.given)
-
-
-def write_for_learner(folder: Path, stack: contextlib.ExitStack) -> None:
-    """As if `folder` were exercises/, with chapter 1 alone; the reference gets its functions back
-    afterwards.
-    """
-    stack.enter_context(
-        patch.object(stubs, "exercise_path", lambda chapter: folder / f"{chapter}.py")
-    )
-    stack.enter_context(patch.object(stubs, "chapters", lambda: [CHAPTER]))
-    stack.enter_context(patch.dict(vars(importlib.import_module(f"solutions.{CHAPTER}"))))
-
-
-def run_command(line: str) -> Answer:
-    """Exceptions pass through: they are what a traceback would show."""
-    _, _, module, *words = shlex.split(line)
-    main, out, err = (
-        importlib.import_module(f"{module}.__main__").main,
-        io.StringIO(),
-        io.StringIO(),
-    )
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        patch("sys.argv", [module, *words]),
-    ):
-        try:
-            code = main(words)
-        except SystemExit as stop:  # argparse
-            code = stop.code
-    return said(err.getvalue() or out.getvalue(), code)
-
-
-def said(text: str, code: int) -> Answer:
-    """What a command line printed; of what argparse printed, the message without the usage in front
-    of it.
-    """
-    usage, _, message = text.rpartition("error: ")
-    if usage.startswith("usage: "):
-        return Answer(message.strip(), code, usage=True)
-    return Answer(text.strip().removeprefix("error: "), code)
-
-
-def run_expression(text: str) -> Answer:
-    try:
-        eval(compile(text, "<expression>", "eval"), dict(names()))
-    except Exception as error:
-        return Answer(str(error.args[0] if isinstance(error, KeyError) else error), error=error)
-    return Answer("nothing: it was accepted")
-
-
-# ---- what is wrong with an answer
-
-
-def faults(case: Case, got: Answer) -> list[str]:
-    """What is wrong with the answer that a case got; [] if nothing is."""
-    found = [] if case.says in got.message else [f"it does not say {case.says!r}"]
-    if "Traceback" in got.message or not (got.usage or LAST.search(got.message)):
-        found.append("it is no sentence")
-    if case.is_command:
-        return found + [f"exit code {got.code}, not {case.code}"] * (got.code != case.code)
-    if not isinstance(got.error, case.error):
-        found.append(f"{type(got.error).__name__}, not {case.error.__name__}")
-    elif case.error is not torch.linalg.LinAlgError and not raised_on_purpose(got.error):
-        found.append("nobody raised it on purpose")
-    return found
-
-
-def raised_on_purpose(error: Exception) -> bool:
-    """Does it come from a line of this project that says `raise`? Otherwise Python or torch
-    stumbled.
-    """
-    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
-    path = frame.f_code.co_filename
-    return Path(path).is_relative_to(stubs.ROOT) and linecache.getline(
-        path, line
-    ).strip().startswith("raise ")
-
-
-def content(path: str) -> str:
-    return hashlib.blake2b(Path(path).read_bytes()).hexdigest()
-
-
-def stamp(path: str) -> tuple[int, int]:
-    """Quicker than the content: size and time of the last change."""
-    return os.stat(path).st_size, os.stat(path).st_mtime_ns
-
-
-def fingerprint(home: Path, look=content) -> dict[str, str | tuple[int, int]]:
-    """What `look` sees of every file of the project and of `home`; but not Python's caches, and not
-    what chapters draw.
-    """
-    found = {}
-    for root in (home, *(stubs.ROOT / part for part in PARTS)):
-        for folder, inner, files in os.walk(root):
-            inner[:] = set(inner) - {"__pycache__", "figures"}
-            found |= {path: look(path) for path in (os.path.join(folder, file) for file in files)}
-    return found
-
-
-# ---- the same as programs
-
-
-def start_programs(home: Path) -> dict[Case, subprocess.Popen]:
-    """The first case of each program, begun in a process of its own."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"PYTHONPATH": str(stubs.ROOT)}
-    started = {}
-    for module in PROGRAMS:
-        case = next(case for case in CASES if case.given.startswith(f"python -m {module}"))
-        words = [sys.executable, *shlex.split(case.given)[1:]]
-        started[case] = subprocess.Popen(words, cwd=home, env=environment, **pipes)
-    return started
-
-
-def answer_of(process: subprocess.Popen) -> Answer:
-    out, err = process.communicate()
-    return said(err or out, process.returncode)
+from tests.minitransformer.bad_input import (
+    Case,
+    answer,
+    answer_of,
+    faults,
+    fingerprint,
+    start_programs,
+)
+from tests.minitransformer.bad_input_cases import CASES
+from tests.minitransformer.bad_input_material import write_folder
 
 
 def row(case: Case, message: str) -> str:
     """One line of the table."""
-    given = case.given if len(case.given) < 120 else case.given[:80] + "..."
-    notes = [f"attempt: {case.attempt}"] * bool(case.attempt) + [f"in {case.folder}/"] * (
-        case.folder != "."
-    )
+    given = f"`{shortened(case.given, 120, 80)}`"
+    if case.attempt:
+        given += f" (attempt: {case.attempt})"
+    if case.folder != ".":
+        given += f" (in {case.folder}/)"
     text = " ".join(line.strip() for line in message.splitlines())
-    cells = [
-        f"`{given}`" + "".join(f" ({note})" for note in notes),
-        text if len(text) < 400 else text[:400] + " ...",
-    ]
+    cells = [given, shortened(text, 400, 400)]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def shortened(text: str, most: int, kept: int) -> str:
+    return text if len(text) < most else text[:kept] + " ..."
 
 
 def main() -> int:
     torch.set_num_threads(1)
-    wrong = 0
+    bad = 0
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder).resolve()
         write_folder(home)
         before = fingerprint(home)
         print("| input | message |\n|---|---|")
-        started = start_programs(home)
+        started = start_programs(CASES, home)
         answers = [(case, answer(case, home)) for case in CASES]
         answers += [(case, answer_of(process)) for case, process in started.items()]
         for case, got in answers:
             found = faults(case, got)
-            wrong += bool(found)
+            bad += bool(found)
             print(row(case, got.message) + "".join(f" **{fault}**" for fault in found), flush=True)
-        damaged = fingerprint(home) != before
-    print(
-        f"\n{len(answers)} wrong inputs, {wrong} answered badly; files changed: {'yes' if damaged else 'none'}"
-    )
-    return int(bool(wrong or damaged))
+        changed = fingerprint(home) != before
+    files = "yes" if changed else "none"
+    print(f"\n{len(answers)} wrong inputs, {bad} answered badly; files changed: {files}")
+    return int(bool(bad or changed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What the cases of bad_input.py work on: a folder full of broken files, and the names that their
-expressions use.
-"""
+expressions use."""
 
 import functools
 import importlib
@@ -28,13 +27,24 @@ from minitransformer import (
     train,
 )
 from minitransformer.__main__ import choose_device
+from tests.material import seeded, small_model
 
 CHAPTER = "ch01_transformer"
 SMALL = {"n_heads": 2, "d_model": 8, "d_head": 4, "d_vocab": 9, "n_ctx": 6}
 TRAINING = TrainConfig(steps=3, batch_size=2, periods=(1, 3), eval_every=1)
 
+# A checkpoint cut off: how much of it is left
+CUTS = {
+    "empty": 0.0,
+    "a-thousandth": 0.001,
+    "a-tenth": 0.1,
+    "half": 0.5,
+    "nine-tenths": 0.9,
+    "all-but-a-thousandth": 0.999,
+}
+
 # What a learner's chapter 1 may look like: a body of attention_pattern, or what is done to the
-# whole file.
+# whole file
 BODIES = {
     "a bracket left open": "return (",
     "no return": "q @ k.transpose(-1, -2)",
@@ -45,12 +55,10 @@ FILES: dict[str, Callable[[bytes], bytes]] = {
     "a null byte": lambda stub: stub + b"\x00",
     "an unknown import": lambda stub: answered(stub, "return q") + b"import no_such_module\n",
     "an empty file": lambda stub: b"",
-    "a renamed function": lambda stub: answered(stub, "return q").replace(
-        b"def attention_pattern", b"def pattern"
+    "a renamed function": lambda stub: answered(
+        stub.replace(b"def attention_", b"def "), "return q"
     ),
-    "one argument": lambda stub: answered(stub, "return q").replace(
-        b"(q: Tensor, k: Tensor)", b"(q)"
-    ),
+    "one argument": lambda stub: answered(stub, "return q").replace(b"q: Tensor, k: Tensor", b"q"),
 }
 
 
@@ -73,72 +81,75 @@ def write_attempts(folder: Path) -> None:
 # ---- checkpoints
 
 
-def small_model(**changes) -> Transformer:
-    return Transformer(ModelConfig(**SMALL | changes))
+def tiny(**changes) -> Transformer:
+    return small_model(0, **SMALL | changes).float()
 
 
 def write_run(folder: Path) -> None:
     """A finished training, far too short to learn anything, with its record."""
     run = train.train(ModelConfig(**SMALL), TRAINING, folder=folder)
-    checkpoint.write_json(
-        folder / "model.json", train.provenance(run, "python -m minitransformer train")
-    )
+    record = train.provenance(run, "python -m minitransformer train")
+    checkpoint.write_json(folder / "model.json", record)
 
 
 def write_checkpoints(folder: Path) -> None:
     """A file for each way in which a checkpoint can be useless."""
-    whole, content = (
-        (folder / "run/model.pt").read_bytes(),
-        torch.load(folder / "run/model.pt", weights_only=True),
-    )
-    for name, broken in {
-        "half": whole[: len(whole) // 2],
-        "empty": b"",
-        "text": b"a letter\n",
-        "a-byte-short": whole[:-1],
-    }.items():
-        (folder / f"{name}.pt").write_bytes(broken)
-    configs = {
-        "bigger": {"d_vocab": 10},
-        "enormous": {"d_vocab": 10**13},
-        "newer": {"rotary": True},
-        "no-heads": {"n_heads": 0},
-    }
+    whole = (folder / "run/model.pt").read_bytes()
+    for name, share in CUTS.items():
+        (folder / f"{name}.pt").write_bytes(whole[: int(share * len(whole))])
+    (folder / "a-byte-short.pt").write_bytes(whole[:-1])
+    (folder / "text.pt").write_bytes(b"a letter\n")
+
+    content = torch.load(folder / "run/model.pt", weights_only=True)
+    weights = content["weights"]
     changes = {
-        name: {"config": json.dumps(asdict(ModelConfig(**SMALL)) | change)}
-        for name, change in configs.items()
-    }
-    changes |= {
+        "bigger": config_with(d_vocab=10),
+        "enormous": config_with(d_vocab=10**13),
+        "newer": config_with(rotary=True),
+        "no-heads": config_with(n_heads=0),
         "no-config": {"config": "{"},
+        "null-config": {"config": None},
         "list-config": {"config": "[2, 4]"},
         "no-weights": {"weights": {}},
-    }
-    changes |= {
-        "words": {"weights": {"W_E": "a word"}},
+        "no-W_pos": {"weights": {name: weights[name] for name in weights if name != "W_pos"}},
+        "surplus": {"weights": weights | {"W_gate": torch.zeros(2)}},
+        "words": {"weights": weights | {"W_E": "a word"}},
+        "numbers": {"weights": weights | {"W_E": [1.0, 2.0]}},
+        "list-weights": {"weights": list(weights.values())},
+        "null-weights": {"weights": None},
         "older": {"format": "minitransformer 0"},
         "code": {"training": Path},
     }
     for name, change in changes.items():
         torch.save(content | change, folder / f"{name}.pt")
-    torch.save({"weight": torch.zeros(2)}, folder / "foreign.pt")
-    checkpoint.save(folder / "three-tokens.pt", small_model(n_ctx=3))
-    checkpoint.save(folder / "few-words.pt", small_model(d_vocab=4))
+
+    foreign = {
+        "foreign": {"weight": torch.zeros(2)},
+        "a-list": [1, 2],
+        "a-tensor": torch.zeros(3),
+        "a-number": 7,
+    }
+    for name, other in foreign.items():
+        torch.save(other, folder / f"{name}.pt")
+    checkpoint.save(folder / "three-tokens.pt", tiny(n_ctx=3))
+    checkpoint.save(folder / "few-words.pt", tiny(d_vocab=4))
+
+
+def config_with(**change) -> dict[str, str]:
+    return {"config": json.dumps(asdict(ModelConfig(**SMALL)) | change)}
 
 
 def write_records(folder: Path) -> None:
     """Runs with a model.json that is none, or that belongs to another model."""
     record = json.loads((folder / "run/model.json").read_text())
-    other = (
-        {"train": record["train"] | {"task": "sorting"}},
-        {"model": record["model"] | {"n_ctx": 7}},
-    )
-    texts = {"no-json": b"{", "binary": b"\xff\xfe{", "list": b"[]"}
-    texts |= {
-        name: json.dumps(record | change).encode()
-        for name, change in zip(("other-task", "other-model"), other)
+    changes = {
+        "other-task": {"train": record["train"] | {"task": "sorting"}},
+        "other-model": {"model": record["model"] | {"n_ctx": 7}},
+        "no-history": {"history": [{"step": 1}]},
+        "a-typo": {"train": {"learning_rat": 1}},
     }
-    texts |= {"no-history": json.dumps(record | {"history": [{"step": 1}]}).encode()}
-    texts |= {"a-typo": json.dumps(record | {"train": {"learning_rat": 1}}).encode()}
+    texts = {name: json.dumps(record | change).encode() for name, change in changes.items()}
+    texts |= {"no-json": b"{", "binary": b"\xff\xfe{", "list": b"[]"}
     for name, text in texts.items():
         (folder / f"record-{name}").mkdir()
         shutil.copy(folder / "run/model.pt", folder / f"record-{name}")
@@ -147,22 +158,24 @@ def write_records(folder: Path) -> None:
 
 def write_trainings(folder: Path) -> None:
     """Runs that cannot be resumed: their training state, or one of their snapshots, is not what it
-    was.
-    """
+    was."""
     content = torch.load(folder / "run/model.pt", weights_only=True)
     state = content["training"]
-    changes = {"none": None, "number": 5, "empty": {}, "no-optimizer": state | {"optimizer": {}}}
-    changes |= {
+    trainings = {
+        "none": None,
+        "number": 5,
+        "empty": {},
+        "no-optimizer": state | {"optimizer": {}},
         "no-json": state | {"config": "{"},
         "no-dice": state | {"generator": torch.zeros(3)},
-    }
-    changes |= {
         "no-step": state | {"step": "last"},
         "other-task": state | {"config": json.dumps({"task": "digits"})},
     }
-    for name, training in changes.items():
+    for name, training in trainings.items():
         (folder / f"training-{name}").mkdir()
         torch.save(content | {"training": training}, folder / f"training-{name}" / "model.pt")
+    (folder / "training-damaged").mkdir()
+    (folder / "training-damaged/model.pt").write_bytes(b"")
     for name in ("cut", "named"):
         shutil.copytree(folder / "run", folder / f"snapshot-{name}")
     (folder / "snapshot-cut/snapshots/00001.pt").write_bytes(b"PK")
@@ -191,28 +204,34 @@ def fails(activation, hook):
     raise RuntimeError("a hook's own mistake is what arrives.")
 
 
+def no_score(logits, right):
+    return logits[..., 0] * 0
+
+
 @functools.cache
 def names() -> dict:
     """What an expression may use: the package, all solutions, and a few small things to hand to
-    them.
-    """
-    found = {
-        name: value for name, value in vars(minitransformer).items() if not name.startswith("_")
-    }
+    them."""
+    found = {name: thing for name, thing in vars(minitransformer).items() if name[0] != "_"}
     for chapter in stubs.chapters():
         found |= vars(importlib.import_module(f"solutions.{chapter}"))
     for module in (arithmetic, checkpoint, config, data, planted, tasks, train, cells, desk):
         found[module.__name__.split(".")[-1]] = module
-    neurons, tokens = small_model(d_mlp=3), torch.tensor([[0, 1, 2, 3], [0, 4, 5, 6]])
+    model, neurons = tiny(), tiny(d_mlp=3)
+    tokens = torch.tensor([[0, 1, 2, 3], [0, 4, 5, 6]])
     places = {name for name, _ in found["answer_places"](neurons, 3)}
     return found | {
-        "model": small_model(),
+        "model": model,
+        "weights": dict(model.named_parameters()),
         "neurons": neurons,
         "tokens": tokens,
         "means": found["mean_cache"](neurons, tokens[:, :-1], sorted(places)),
-        "generator": torch.Generator().manual_seed(0),
-        "repeats": data.repeated_tokens(4, 6, 9, (1, 2), torch.Generator().manual_seed(0)),
+        "generator": seeded(),
+        "repeats": data.repeated_tokens(4, 6, 9, (1, 2), seeded()),
         "fails": fails,
+        "no_score": no_score,
+        "ones": torch.ones(4),
+        "two": torch.arange(2),
         "torch": torch,
         "Path": Path,
         "choose_device": choose_device,

@@ -83,8 +83,6 @@ def test_every_word_is_used_and_no_other(kind):
     assert listed.tokens.unique().tolist() == list(range(len(listed.words))) and len(
         {*listed.words}
     ) == len(listed.words)
-    with pytest.raises(ValueError, match="no token stands for x1, zero"):
-        listed.encode("zero + x1 =")
 
 
 def test_predictable_positions_come_before_the_answers(kind):
@@ -198,12 +196,6 @@ def test_every_preset_fits_its_task_and_a_model_without_a_record_is_recognised(k
     task_called(kind).check(preset.model, preset.train)
     assert preset.train.task == kind == task_that_fits(preset.model)
     assert task_that_fits(ModelConfig()) == "repeats"
-    with pytest.raises(ValueError, match=f"the task {kind} needs d_vocab = {preset.model.d_vocab}"):
-        train.start(ModelConfig(), TrainConfig(kind))
-    with pytest.raises(
-        ValueError, match="no task called 'dance'; the tasks are repeats, arithmetic"
-    ):
-        train.start(ModelConfig(), TrainConfig("dance"))
 
 
 def test_the_target_is_about_held_out_problems():

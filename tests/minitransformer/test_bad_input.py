@@ -8,7 +8,7 @@ import ast
 import pytest
 
 from exercises import stubs
-from tests.benchmarks import bad_input
+from tests.minitransformer import bad_input
 from tests.minitransformer.bad_input_cases import CASES, SOLUTIONS
 from tests.minitransformer.bad_input_material import write_folder
 
@@ -24,7 +24,7 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def started(home):
     """Some of the cases as programs: they run while the others are tried here."""
-    return bad_input.start_programs(home)
+    return bad_input.start_programs(CASES, home)
 
 
 @pytest.fixture(scope="module")
@@ -43,17 +43,21 @@ def test_a_wrong_input_gets_a_sentence_and_harms_nothing(case, home, before):
 def test_programs_answer_alike_and_no_file_has_changed(home, started, before):
     for case, process in started.items():
         got = bad_input.answer_of(process)
-        assert (
-            not bad_input.faults(case, got) and got.message == bad_input.answer(case, home).message
-        )
+        assert not bad_input.faults(case, got)
+        assert got.message == bad_input.answer(case, home).message
     assert bad_input.fingerprint(home) == before[1]
+
+
+def test_no_case_is_there_twice():
+    inputs = [(case.given, case.attempt, case.folder) for case in CASES]
+    assert len(set(inputs)) == len(inputs)
 
 
 def test_every_error_that_a_solution_promises_is_tried():
     promised = set()
     for chapter in stubs.chapters():
         nodes = stubs.functions(stubs.solution_path(chapter).read_text())
-        promised |= {
-            name for name, node in nodes.items() if "Raises" in (ast.get_docstring(node) or "")
-        }
+        for name, node in nodes.items():
+            if "Raises" in (ast.get_docstring(node) or ""):
+                promised.add(name)
     assert promised <= {case.given.partition("(")[0] for case in SOLUTIONS}

@@ -249,65 +249,10 @@ def test_editing_the_cache_does_not_reach_the_gradients(model, tokens):
     assert equal(gradients(spoil=True), gradients(spoil=False))
 
 
-# ---- mistakes
+# ---- looking things up
 
 
-@pytest.mark.parametrize(
-    "wrong", ["blocks.1.attn.hook_patern", "blocks.1.hook_pattern", "blocks.7.attn.hook_pattern"]
-)
-def test_an_unknown_name_is_an_error_that_lists_the_near_ones(small, tokens, wrong):
-    for call in (
-        lambda: small.run_with_hooks(tokens, [(wrong, double)]),
-        lambda: small.run_with_cache(tokens, wrong),
-        lambda: small.run_with_cache(tokens, [wrong]),
-    ):
-        with pytest.raises(
-            ValueError, match=f"no hook called '{wrong}'.*Near it: .*blocks.1.attn.hook_pattern"
-        ):
-            call()
-
-
-def test_a_predicate_that_picks_nothing_is_an_error(small, tokens):
-    def never(name):
-        return False
-
-    for call in (
-        lambda: small.run_with_hooks(tokens, [(never, double)]),
-        lambda: small.run_with_cache(tokens, never),
-    ):
-        with pytest.raises(ValueError, match="predicate never picks none of the 22 hook names"):
-            call()
-
-
-def test_an_activation_that_was_not_cached_is_an_error_that_lists_the_near_ones(small, tokens):
+def test_asking_a_cache_for_what_it_does_not_hold_can_be_done_without_an_error(small, tokens):
     _, cache = small.run_with_cache(tokens, "blocks.0.attn.hook_pattern")
-    with pytest.raises(
-        KeyError, match="blocks.1.attn.hook_pattern.*Near it: blocks.0.attn.hook_pattern"
-    ):
-        cache["blocks.1.attn.hook_pattern"]
-    assert (
-        "blocks.1.attn.hook_pattern" not in cache
-        and cache.get("blocks.1.attn.hook_pattern") is None
-    )
-
-
-@pytest.mark.parametrize(
-    "returned, error, words",
-    [
-        (
-            lambda x: x[:, :1],
-            ValueError,
-            r"returned torch.float64 \[2, 1, 3, 5\].*\[2, 8, 3, 5\], and must stay so",
-        ),
-        (lambda x: x.float(), ValueError, "returned torch.float32 .*torch.float64"),
-        (lambda x: 0.0, TypeError, "returned float; return a tensor, or None"),
-        (lambda x: x.tolist(), TypeError, "returned list"),
-        (lambda x: (x, x), TypeError, "returned tuple"),
-    ],
-)
-def test_a_hook_that_returns_something_else_is_refused_by_name(
-    small, tokens, returned, error, words
-):
-    name = "blocks.1.attn.hook_z"
-    with pytest.raises(error, match=f"the hook on {name} {words}"):
-        small.run_with_hooks(tokens, [(name, lambda activation, hook: returned(activation))])
+    absent = "blocks.1.attn.hook_pattern"
+    assert absent not in cache and cache.get(absent) is None

@@ -198,24 +198,3 @@ def test_first_weights_have_the_spread_that_the_table_promises():
 
 def test_int32_tokens_are_tokens_too(model, tokens):
     assert torch.equal(model(tokens.int()), model(tokens))
-
-
-@pytest.mark.parametrize(
-    "bad, error, words",
-    [
-        (torch.zeros(1, 4), TypeError, "whole numbers .* not torch.float32"),
-        (torch.ones(1, 4).bool(), TypeError, "torch.bool"),
-        ([[0, 1]], TypeError, "not list"),
-        (torch.zeros(4).long(), ValueError, r"\[batch, pos\].*not \[4\].*tokens\[None\]"),
-        (torch.zeros(1, 2, 3).long(), ValueError, r"not \[1, 2, 3\]"),
-        (torch.zeros(0, 4).long(), ValueError, "neither of them 0"),
-        (torch.zeros(4, 0).long(), ValueError, "neither of them 0"),
-        (torch.zeros(1, 33).long(), ValueError, "33 tokens.*n_ctx = 32"),
-        (torch.tensor([[0, 65]]), ValueError, "0 to 65.*d_vocab - 1 = 64"),
-        (torch.tensor([[0, -1]]), ValueError, "-1 to 0"),
-        (torch.tensor([[0, 65]]).int(), ValueError, "0 to 65"),
-    ],
-)
-def test_tokens_that_cannot_be_read_are_refused_with_the_reason(bad, error, words):
-    with pytest.raises(error, match=words):
-        Transformer(ModelConfig())(bad)

@@ -332,8 +332,3 @@ def test_gate_asymmetry_of_denoising_and_noising(kind, one_restored, one_corrupt
         assert patched(gate, gate.clean, gate.corrupt, head) == one_corrupted
     assert patched(gate, gate.corrupt, gate.clean, *gate.heads) == S
     assert patched(gate, gate.clean, gate.corrupt, *gate.heads) == -S
-
-
-def test_gate_refuses_an_unknown_kind():
-    with pytest.raises(ValueError, match='"and" or "or"'):
-        gate_model("xor")

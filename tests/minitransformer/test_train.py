@@ -12,15 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minitransformer import (
-    CheckpointError,
-    ModelConfig,
-    TrainConfig,
-    Transformer,
-    checkpoint,
-    load,
-    train,
-)
+from minitransformer import CheckpointError, ModelConfig, TrainConfig, Transformer, load, train
 from minitransformer.config import PRESETS
 from minitransformer.data import repeated_tokens
 from minitransformer.train import is_snapshot_step, loss_of, schedule
@@ -143,25 +135,6 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
         }
         train.training_step(found)
     assert len({train.load_run(folder).step for folder in folders}) > 3  # the moments did differ
-
-
-def test_a_folder_that_holds_a_run_is_refused_and_untouched(tmp_path):
-    train.train(SMALL, SHORT.changed(steps=3), folder=tmp_path)
-    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.pt")}
-    with pytest.raises(CheckpointError, match=f"already holds a run.*--resume {tmp_path}.*--out"):
-        train.train(SMALL, SHORT.changed(seed=1), folder=tmp_path)
-    assert {
-        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.pt")
-    } == before
-
-
-def test_what_cannot_be_resumed_is_refused(tmp_path):
-    checkpoint.save(tmp_path / "model.pt", Transformer(SMALL))
-    with pytest.raises(CheckpointError, match="holds weights but no training state"):
-        train.resume(tmp_path)
-    for where in (tmp_path / "model.pt", tmp_path / "nowhere"):
-        with pytest.raises(CheckpointError, match="there is no folder"):
-            train.resume(where)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_path, monkeypatch):
