@@ -21,7 +21,7 @@ from minitransformer import Transformer, planted
 from minitransformer.evaluate import held_out
 from solutions.ch05_finding_heads import find_heads
 from solutions.ch06_logit_attribution import logit_difference_attribution
-from solutions.ch09_ablation import mean_ablate
+from solutions.ch09_ablation import loss_where_known, mean_ablate
 from solutions.ch10_direct_and_indirect import (
     ASK,
     NO,
@@ -39,43 +39,41 @@ from solutions.ch10_direct_and_indirect import (
 
 torch.set_grad_enabled(False)
 model = the_model()
-n_layers, n_heads = model.cfg.n_layers, model.cfg.n_heads
-heads = [(layer, number) for layer in range(n_layers) for number in range(n_heads)]
+n_heads = model.cfg.n_heads
+layer_0 = [(0, number) for number in range(n_heads)]
+layer_1 = [(1, number) for number in range(n_heads)]
+heads = layer_0 + layer_1
 
 
 def gap_on(repeats):
-    """The metric: how far the right token is ahead of another token of the block, in nats, where it
-    can be known.
-    """
-    right, wrong = (repeats.tokens.roll(by, dims=1)[..., None] for by in (-1, 6))
-    # the last has no next token
-    known = repeats.predictable & (torch.arange(right.shape[1]) < right.shape[1] - 1)
-    return lambda logits: (logits.gather(-1, right) - logits.gather(-1, wrong))[..., 0][
-        known
-    ].mean()
+    """The metric: logit of the right token minus that of another token of the block, in nats."""
+    right = repeats.tokens.roll(-1, dims=1)[..., None]
+    wrong = repeats.tokens.roll(6, dims=1)[..., None]
+    known = repeats.predictable.clone()
+    known[:, -1] = False  # the last position has no next token
+
+    def gap(logits):
+        return (logits.gather(-1, right) - logits.gather(-1, wrong))[..., 0][known].mean()
+
+    return gap
 
 
 # BOS, a random prefix, then 10 random tokens again and again
 repeats = held_out(model, periods=(10, 10), batch=24)
 tokens, gap = repeats.tokens, gap_on(repeats)
 logits, cache = model.run_with_cache(tokens)
-# part batch pos
-shares = logit_difference_attribution(
-    cache, model.W_U, tokens.roll(-1, dims=1), tokens.roll(6, dims=1)
-)
-known = repeats.predictable[:, :-1]
-attribution = dict(zip(heads, shares[-len(heads) :, :, :-1][..., known].mean(dim=-1)))
-previous, induction = (find_heads(model)[role] for role in ("previous_token", "induction"))
-# of them the one that is missed most
-first = min(previous, key=lambda head: total_effect(model, tokens, head, gap))
+right, wrong = tokens.roll(-1, dims=1), tokens.roll(6, dims=1)
+shares = logit_difference_attribution(cache, model.W_U, right, wrong)  # part batch pos
+of_heads = shares[-len(heads) :, :, :-1][..., repeats.predictable[:, :-1]].mean(dim=-1)
+attribution = dict(zip(heads, of_heads))
+
+looks = find_heads(model)
+previous, induction = looks["previous_token"], looks["induction"]
+# the previous-token head whose removal costs most
+steerer = min(previous, key=lambda head: total_effect(model, tokens, head, gap))
 claim("right minus wrong, in nats", gap(logits), low=8, high=20, measured=13.07)
-claim(
-    "attribution of that previous-token head",
-    attribution[first],
-    low=-0.5,
-    high=0.5,
-    measured=-0.0346,
-)
+mine = attribution[steerer]
+claim("attribution of that previous-token head", mine, low=-0.5, high=0.5, measured=-0.0346)
 
 # %% [markdown]
 # ## Two questions that sound alike
@@ -95,106 +93,83 @@ claim(
 # %%
 def direct_and_indirect(model):
     """head -> (direct effect, indirect effect) on our tokens."""
-    direct = {head: direct_effect(model, tokens, head, gap).item() for head in heads}
-    return {
-        head: (direct[head], total_effect(model, tokens, head, gap).item() - direct[head])
-        for head in heads
-    }
+    effects = {}
+    for head in heads:
+        direct = direct_effect(model, tokens, head, gap).item()
+        total = total_effect(model, tokens, head, gap).item()
+        effects[head] = direct, total - direct
+    return effects
 
 
-cast = {
-    "the model": model,
-    "a second trained model": the_model("additive"),
-    "impostor": the_model("impostor"),
-    "random weights": Transformer(model.cfg, seed=1),
+effects = {
+    "the model": direct_and_indirect(model),
+    "a second trained model": direct_and_indirect(the_model("additive")),
+    "impostor": direct_and_indirect(the_model("impostor")),
+    "random weights": direct_and_indirect(Transformer(model.cfg, seed=1)),
 }
-effects = {name: direct_and_indirect(each) for name, each in cast.items()}
+others = [head for head in layer_0 if head not in previous]
+show(draw_direct_indirect(effects, [[steerer], others]), "scatter")
+
 ours = effects["the model"]
-others = [head for head in heads if head[0] == 0 and head not in previous]
-claim(
-    "direct effect + attribution, largest",
-    max(abs(ours[head][0] + attribution[head]) for head in heads),
-    high=1e-4,
-)
-claim(
-    "indirect effect of a head of layer 1, largest",
-    max(abs(ours[head][1]) for head in heads if head[0] == 1),
-    high=1e-4,
-)
-claim(
-    "layer 0: largest direct effect", max(abs(ours[head][0]) for head in heads[:n_heads]), high=0.6
-)
-claim(
-    "direct effect of the previous-token head that is missed most",
-    ours[first][0],
-    low=-0.5,
-    high=0.5,
-    measured=0.0346,
-)
-claim("its indirect effect", ours[first][1], low=-18, high=-5, measured=-12.94)
-claim(
-    "other heads of layer 0: largest total effect",
-    max([abs(sum(ours[head])) for head in others] or [0]),
-    high=3,
-    measured=0.454,
-)
-second, fake, nothing = (
-    effects["a second trained model"],
-    effects["impostor"],
-    effects["random weights"],
-)
-claim(
-    "second trained model: indirect effect of its steerer",
-    min(pair[1] for pair in second.values()),
-    low=-18,
-    high=-5,
-)
-claim(
-    "impostor: largest indirect effect",
-    max(abs(pair[1]) for pair in fake.values()),
-    high=0.6,
-    measured=0.0373,
-)
-claim(
-    "impostor: direct effects of its layer 0",
-    sum(fake[head][0] for head in heads[:n_heads]),
-    high=-2,
-    measured=-4.475,
-)
-claim(
-    "random weights: largest effect of any kind",
-    max(abs(x) for pair in nothing.values() for x in pair),
-    high=0.1,
-)
-show(draw_direct_indirect(effects, [[first], others]), "scatter")
+behind = max(abs(ours[head][1]) for head in layer_1)
+claim("indirect effect of a head of layer 1, largest", behind, high=1e-4)
+mismatch = max(abs(ours[head][0] + attribution[head]) for head in heads)
+claim("direct effect + attribution, largest", mismatch, high=1e-4)
 
 # %% [markdown]
-# Heads of the last layer: behind them comes only the sum. (And for every head the direct effect of
-# zeroing is minus its attribution. So attribution was right all along about what it measures.)
+# Both are the same for the heads of the last layer: behind them comes only the sum. And for every
+# head the direct effect of zeroing it is minus its attribution. So attribution was right all along
+# about what it measures.
 #
-# Now look at the heads of layer 0. All have a direct effect near 0. Without one of them everything
-# is lost, without those that do not look one back next to nothing. **An attribution of 0 cannot
-# tell the two apart**, and so the story above has no evidence for it. The controls look different:
-# the impostor's heads write for themselves, in *both* layers, which fits its one-step trick; random
-# weights do nothing in any way.
+# Now look at the heads of layer 0.
+
+# %%
+direct, indirect = ours[steerer]
+claim("previous-token head: direct effect", direct, low=-0.5, high=0.5, measured=0.0346)
+claim("its indirect effect", indirect, low=-18, high=-5, measured=-12.94)
+largest = max(abs(ours[head][0]) for head in layer_0)
+claim("layer 0: largest direct effect", largest, high=0.6)
+largest = max([abs(sum(ours[head])) for head in others], default=0)
+claim("other heads of layer 0: largest total effect", largest, high=3, measured=0.454)
+
+# %% [markdown]
+# All of them have a direct effect near 0. Without the previous-token head everything is lost.
+# Without those that do not look one back, next to nothing is lost. **An attribution of 0 cannot
+# tell the two apart**, and so the story above has no evidence for it.
 #
+# The controls look different. The impostor's heads write for themselves, in *both* layers, which
+# fits its one-step trick. Random weights do nothing in any way.
+
+# %%
+steering = min(indirect for _, indirect in effects["a second trained model"].values())
+claim("second trained model: indirect effect of its steerer", steering, low=-18, high=-5)
+steering = max(abs(indirect) for _, indirect in effects["impostor"].values())
+claim("impostor: largest indirect effect", steering, high=0.6, measured=0.0373)
+written = sum(effects["impostor"][head][0] for head in layer_0)
+claim("impostor: direct effects of its layer 0", written, high=-2, measured=-4.475)
+largest = max(abs(effect) for pair in effects["random weights"].values() for effect in pair)
+claim("random weights: largest effect of any kind", largest, high=0.1)
+
+# %% [markdown]
 # ## The books
 #
 # "Indirect" is one word for several things. A later head reads the stream three times: for its
-# queries and keys, which decide where it looks, and for its values, which are what it moves. So
-# what a head of layer 0 writes arrives by these ways:
+# queries and its keys, which decide where it looks, and for its values, which are what it moves. So
+# what a head of layer 0 writes can arrive in four ways. Each has an intervention of its own:
 #
-# - **direct**: the unembedding reads it;
-# - **via patterns**: later heads look elsewhere because of it;
-# - **via values**: later heads look where they looked, and move it on;
-# - **interaction**: they look elsewhere *and* find something else there. More, or less, than the
-#   two alone.
+# - **direct**: the unembedding reads it. (Subtract the head's output from the final stream.)
+# - **via patterns**: later heads look elsewhere because of it. (Zero nothing, but force all
+#   patterns to those of the run without the head.)
+# - **via values**: later heads look where they looked, and move it on. (Zero the head, hold all
+#   patterns, and add its output back at the end, so that the unembedding still sees it.)
+# - **interaction**: later heads look elsewhere *and* find something else there: more, or less, than
+#   the two alone. (Zero the head, hold nothing, add its output back at the end. Then subtract the
+#   two effects above.)
 #
-# Each is an intervention of its own: force the patterns to those of the run without the head, or
-# hold them and take the head out, and put back at the end what only the unembedding should see. For
-# the interaction, let both change at once, and take off the two alone. Then add up: for a metric
-# linear in the logits the sum must give the measured total. (That tests direct against the rest.
-# How the rest is *divided* no sum can test: the two alone cancel in it. Known heads can, below.)
+# If the metric is linear in the logits, the four entries add up to the total that was measured.
+# This test has a gap. The interaction subtracts the effects via patterns and via values, so both
+# cancel in the sum, and a wrong division between them would not show. Heads whose way is known will
+# show it, below.
 #
 # *Predict:* which way does the previous-token head use?
 #
@@ -202,30 +177,19 @@ show(draw_direct_indirect(effects, [[first], others]), "scatter")
 
 # %%
 ledgers = {head: effect_ledger(model, tokens, head, gap) for head in heads}
+by_name = {f"{layer}.{number}": ledger for (layer, number), ledger in ledgers.items()}
+show(draw_ledgers(by_name, gap(logits).item()), "ledger")
+
 errors = [abs(sum(ledger[way] for way in WAYS) - ledger["total"]) for ledger in ledgers.values()]
 claim("largest error of a sum, in nats", max(errors), high=1e-3)
-share = ledgers[first]["via patterns"] / ledgers[first]["total"]
+share = ledgers[steerer]["via patterns"] / ledgers[steerer]["total"]
 claim("previous-token head: share via patterns", share, low=0.9, high=1.1, measured=1.003)
-claim(
-    "largest via values",
-    max(abs(ledger["via values"]) for ledger in ledgers.values()),
-    high=0.6,
-    measured=0.0331,
-)
-claim(
-    "largest interaction",
-    max(abs(ledger["interaction"]) for ledger in ledgers.values()),
-    high=0.3,
-    measured=0.0236,
-)
+values = max(abs(ledger["via values"]) for ledger in ledgers.values())
+claim("largest effect via values", values, high=0.6, measured=0.0331)
+interaction = max(abs(ledger["interaction"]) for ledger in ledgers.values())
+claim("largest interaction", interaction, high=0.3, measured=0.0236)
 harm = max(ledger["total"] for ledger in ledgers.values())
 claim("the head that is most in the way: gained without it", harm, low=-0.1, high=3, measured=0.454)
-show(
-    draw_ledgers(
-        {f"{head[0]}.{head[1]}": ledger for head, ledger in ledgers.items()}, gap(logits).item()
-    ),
-    "ledger",
-)
 
 # %% [markdown]
 # All by one way. It gives the others nothing to move and tells the unembedding nothing. It only
@@ -250,54 +214,45 @@ def one_before_zero(logits):
     return (logits[..., 1] - logits[..., 0]).mean()
 
 
-prompt, mixed = torch.tensor([[START, POINT, ASK]]), torch.tensor([[0, 1, 2, 1, 0, 2, 2, 1]])
-looped = held_out(planted.induction_model(40), periods=(10, 10), batch=8)
+hand_built, pointer = planted.induction_model(40), planted.pointer_model(40)
+looped = held_out(hand_built, periods=(10, 10), batch=8)
+looped_gap = gap_on(looped)
+mixed, prompt = torch.tensor([[0, 1, 2, 1, 0, 2, 2, 1]]), torch.tensor([[START, POINT, ASK]])
 cases = {
-    "induction: previous-token head": (
-        planted.induction_model(40),
-        looped.tokens,
-        (0, 0),
-        gap_on(looped),
-    ),
-    "induction: induction head": (
-        planted.induction_model(40),
-        looped.tokens,
-        (1, 0),
-        gap_on(looped),
-    ),
-    "pointer: duplicate-token head": (
-        planted.pointer_model(40),
-        looped.tokens,
-        (0, 0),
-        gap_on(looped),
-    ),
+    "induction: previous-token head": (hand_built, looped.tokens, (0, 0), looped_gap),
+    "induction: induction head": (hand_built, looped.tokens, (1, 0), looped_gap),
+    "pointer: duplicate-token head": (pointer, looped.tokens, (0, 0), looped_gap),
     "composer by values": (planted.three_composers(), mixed, (0, 2), one_before_zero),
     "both ways needed": (two_way_model("both"), prompt, (0, 0), answer_yes),
     "either way enough": (two_way_model("either"), prompt, (0, 0), answer_yes),
 }
 found = {name: effect_ledger(*case) for name, case in cases.items()}
-for (name, ledger), truth in zip(
-    found.items(), ([0, -1, 0, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 0])
-):
-    off = max(abs(ledger[way] / ledger["total"].abs() - share) for way, share in zip(WAYS, truth))
-    claim(f"{name}: largest error of a share", off, high=1e-4)
-claim(
-    "both needed: via patterns", found["both ways needed"]["via patterns"], low=-10.01, high=-9.99
-)
-claim("both needed: interaction", found["both ways needed"]["interaction"], low=9.99, high=10.01)
-claim(
-    "either enough: via patterns", found["either way enough"]["via patterns"], low=-0.01, high=0.01
-)
-claim(
-    "either enough: interaction", found["either way enough"]["interaction"], low=-10.01, high=-9.99
-)
 show(draw_known(found), "known")
+
+one_way = {
+    "induction: previous-token head": "via patterns",
+    "induction: induction head": "direct",
+    "pointer: duplicate-token head": "via patterns",
+    "composer by values": "via values",
+}
+on_it, beside_it = [], []  # shares of the total effect
+for name, known_way in one_way.items():
+    shares = {way: (found[name][way] / found[name]["total"]).item() for way in WAYS}
+    on_it.append(shares.pop(known_way))
+    beside_it += map(abs, shares.values())
+claim("four heads with one way: smallest share on it", min(on_it), low=0.9999, high=1.0001)
+claim("four heads with one way: largest share on another", max(beside_it), high=1e-4)
+both, either = found["both ways needed"], found["either way enough"]
+claim("both needed: via patterns", both["via patterns"], low=-10.01, high=-9.99)
+claim("both needed: interaction", both["interaction"], low=9.99, high=10.01)
+claim("either enough: via patterns", either["via patterns"], low=-0.01, high=0.01)
+claim("either enough: interaction", either["interaction"], low=-10.01, high=-9.99)
 
 # %% [markdown]
 # If both are needed, each alone costs everything, and the interaction takes back what was counted
-# twice. If either is enough, neither alone costs anything, and all stands under interaction. That
-# is how a part can be causal although no single path shows it. Whoever leaves out the interaction,
-# or calls it rounding, misses it.
+# twice. If either is enough, neither alone costs anything, and the whole effect stands under
+# interaction. In this way a part can be causal although no single path shows it. Whoever leaves out
+# the interaction, or calls it rounding, misses it.
 #
 # ## What is asked, or what is offered?
 #
@@ -310,31 +265,23 @@ show(draw_known(found), "known")
 # **Exercise `query_and_key_effects`** (15 minutes).
 
 # %%
-named = {
-    f"head {layer}.{number}": (model, tokens, (layer, number), gap)
-    for layer, number in heads[:n_heads]
-}
-named |= {
-    "hand-built\n0.0": cases["induction: previous-token head"],
-    "pointer\n0.0": cases["pointer: duplicate-token head"],
-}
-sides = {name: query_and_key_effects(*case) for name, case in named.items()}
-mine = sides[f"head {first[0]}.{first[1]}"]
-claim(
-    "previous-token head: via keys, share of both",
-    mine["via keys"] / mine["both"],
-    low=0.9,
-    high=1.2,
-    measured=1.001,
-)
+sides = {}
+for head in layer_0:
+    sides[f"head 0.{head[1]}"] = query_and_key_effects(model, tokens, head, gap)
+sides["hand-built\n0.0"] = query_and_key_effects(*cases["induction: previous-token head"])
+sides["pointer\n0.0"] = query_and_key_effects(*cases["pointer: duplicate-token head"])
+show(draw_sides(sides), "sides")
+
+mine = sides[f"head 0.{steerer[1]}"]
+share = mine["via keys"] / mine["both"]
+claim("previous-token head: via keys, share of both", share, low=0.9, high=1.2, measured=1.001)
 claim("via queries", mine["via queries"], low=-0.5, high=0.8, measured=0.0355)
 claim("pointer model: via keys", sides["pointer\n0.0"]["via keys"], low=0, high=0)
 missing = max(abs(each["via queries"] + each["via keys"] - each["both"]) for each in sides.values())
 claim("largest error if the two are simply added, in nats", missing, low=0.02, measured=1.277)
-show(draw_sides(sides), "sides")
 
 # %% [markdown]
-# By keys, as the weights had said. Two kinds of evidence that could have disagreed, and do not. And
+# By keys, as the weights had said. Two kinds of evidence that could have disagreed do not. And
 # adding is wrong again: inside a pattern there is a softmax, outside everything is a sum.
 #
 # ## Roles without looking
@@ -347,26 +294,23 @@ show(draw_sides(sides), "sides")
 
 # %%
 roles = causal_roles(model, tokens, gap)
-print({way: [f"{layer}.{number}" for layer, number in found] for way, found in roles.items()})
-agree = sum(
-    ((head in roles["via patterns"]) == (head in previous))
-    and ((head in roles["direct"]) == (head in induction))
-    for head in heads
-)
+for way in WAYS:
+    print(f"  {way:13}", *(f"{layer}.{number}" for layer, number in roles[way]))
+agree = 0
+for head in heads:
+    steers = (head in roles["via patterns"]) == (head in previous)
+    writes = (head in roles["direct"]) == (head in induction)
+    agree += steers and writes
 claim("heads, of 8, for which both kinds of name agree", agree, low=6, measured=8)
 fakes = causal_roles(the_model("impostor"), tokens, gap, least=0.3)
 claim("impostor: heads that act via patterns", len(fakes["via patterns"]), high=0)
-claim(
-    "impostor: heads that act directly, in layer 0",
-    sum(layer == 0 for layer, _ in fakes["direct"]),
-    low=2,
-    measured=4,
-)
+in_layer_0 = sum(layer == 0 for layer, _ in fakes["direct"])
+claim("impostor: heads that act directly, in layer 0", in_layer_0, low=2, measured=4)
 
 # %% [markdown]
 # ## What the ledger does not say
 #
-# *It is the ledger of one head.* Its rows add up, its columns do not: in layer 0, taking out one
+# *It is the ledger of one head.* Its rows add up, its columns do not. In layer 0, taking out one
 # head and then another is not the same as the two effects added, since what is lost cannot be lost
 # twice.
 #
@@ -379,22 +323,20 @@ claim(
 
 # %%
 def loss_in_repeat(logits):
-    return -logits[:, :-1].log_softmax(dim=-1).gather(-1, tokens[:, 1:, None])[..., 0][known].mean()
+    return torch.tensor(loss_where_known(logits, repeats))
 
 
-one_by_one = sum(ledgers[head]["total"] for head in heads[:n_heads])
-no_layer_0 = model.run_with_hooks(tokens, [("blocks.0.hook_attn_out", lambda out, hook: 0 * out)])
+one_by_one = sum(ledgers[head]["total"] for head in layer_0)
 claim("layer 0, head by head, added up", one_by_one, low=-40, high=-9, measured=-17.5)
+no_layer_0 = model.run_with_hooks(tokens, [("blocks.0.hook_attn_out", lambda out, hook: 0 * out)])
 claim("layer 0 at once", gap(no_layer_0) - gap(logits), low=-20, high=-8, measured=-13.11)
-in_loss = effect_ledger(model, tokens, first, loss_in_repeat)
-unexplained = abs(in_loss["total"] - sum(in_loss[way] for way in WAYS))
+in_loss = effect_ledger(model, tokens, steerer, loss_in_repeat)
 claim("ledger of the loss: total", in_loss["total"], low=0.5, high=8, measured=4.015)
+unexplained = abs(in_loss["total"] - sum(in_loss[way] for way in WAYS))
 claim("ledger of the loss: not accounted for", unexplained, low=1e-5, high=0.3)
-averaged = (
-    f"blocks.{first[0]}.attn.hook_z",
-    mean_ablate([first[1]], cache[f"blocks.{first[0]}.attn.hook_z"]),
-)
-by_mean = gap(model.run_with_hooks(tokens, [averaged])) - gap(logits)
+z = f"blocks.{steerer[0]}.attn.hook_z"
+averaged = model.run_with_hooks(tokens, [(z, mean_ablate([steerer[1]], cache[z]))])
+by_mean = gap(averaged) - gap(logits)
 claim("total effect if the head writes its average", by_mean, low=-18, high=-5, measured=-12.92)
 
 # %% [markdown]

@@ -1,5 +1,4 @@
-"""Chapter 10. By which way does a head matter: by what it writes itself, or by what it makes later
-heads do?
+"""Chapter 10. By which way does a head matter: by what it writes, or by what it makes others do?
 
 Axis words: batch pos head d_head d_model vocab query key. A head is a pair (layer, head). A
 *metric* is a function of the logits [batch, pos, vocab] that returns one number (a tensor without
@@ -49,9 +48,8 @@ def direct_effect(
 
 
 def held_at(cache: dict[str, Tensor], *names: str) -> list[tuple[str, Callable]]:
-    """fwd_hooks that force activations to what they are in `cache`: all whose name ends with one of
-    `names`.
-    """
+    """fwd_hooks that force all activations whose name ends with one of `names` to their values in
+    `cache`."""
     return [(name, lambda x, hook: cache[hook.name]) for name in cache if name.endswith(names)]
 
 
@@ -71,9 +69,11 @@ def effect_ledger(
       the last layer).
     - "interaction": the head is zeroed, nothing is forced, and what it wrote is added back to the
       final stream as before; from this effect subtract "via patterns" and "via values". It is what
-      only happens if both change together. If the metric is linear in the logits, the first four
-      add up to "total" exactly, in any number of layers."""
-    # YOUR CODE: two caches, two lists of hooks (zero, put back), a small function for `change`, a
+      only happens if both change together.
+
+    If the metric is linear in the logits, the first four add up to "total" exactly, in any number
+    of layers."""
+    # YOUR CODE: two caches, hooks that zero or put back, a function `change`; roughly 16 lines
     raise NotImplementedError("effect_ledger")
 
 
@@ -88,7 +88,7 @@ def query_and_key_effects(
     other way round ("via keys"), or both to those of the removed run ("both", the same as "via
     patterns" in effect_ledger). Everything else follows by itself. The first two need not add up to
     the third: a softmax stands between them. Q- and K-composition in Elhage et al. 2021."""
-    # YOUR CODE: both caches, then three runs with held_at(cache, "hook_q") and held_at(cache,
+    # YOUR CODE: both caches, three runs with hook_q and hook_k held_at a cache; roughly 10 lines
     raise NotImplementedError("query_and_key_effects")
 
 
@@ -102,7 +102,7 @@ def causal_roles(
     absolute value, is largest in its effect_ledger, provided that this is at least `least` (in the
     unit of the metric); otherwise to none. No attention pattern is looked at: these roles can be
     compared with those that find_heads gave for where heads look."""
-    # YOUR CODE: a loop over all heads, its ledger's largest way, then sort each list; roughly 10
+    # YOUR CODE: for each head its ledger's largest way, then sort the lists; roughly 10 lines
     raise NotImplementedError("causal_roles")
 
 

@@ -1,5 +1,4 @@
-"""Chapter 10. By which way does a head matter: by what it writes itself, or by what it makes later
-heads do?
+"""Chapter 10. By which way does a head matter: by what it writes, or by what it makes others do?
 
 Axis words: batch pos head d_head d_model vocab query key. A head is a pair (layer, head). A
 *metric* is a function of the logits [batch, pos, vocab] that returns one number (a tensor without
@@ -48,10 +47,8 @@ def direct_effect(
     """
     # YOUR CODE: a cache, a hook on the last hook_resid_post, the difference; roughly 6 lines
     layer, number = head
-    result, last = (
-        f"blocks.{layer}.attn.hook_result",
-        f"blocks.{model.cfg.n_layers - 1}.hook_resid_post",
-    )
+    result = f"blocks.{layer}.attn.hook_result"
+    last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
     logits, cache = model.run_with_cache(tokens, [result])
     written = cache[result][:, :, number]  # batch pos d_model
     without = model.run_with_hooks(tokens, [(last, lambda stream, hook: stream - written)])
@@ -59,9 +56,8 @@ def direct_effect(
 
 
 def held_at(cache: dict[str, Tensor], *names: str) -> list[tuple[str, Callable]]:
-    """fwd_hooks that force activations to what they are in `cache`: all whose name ends with one of
-    `names`.
-    """
+    """fwd_hooks that force all activations whose name ends with one of `names` to their values in
+    `cache`."""
     return [(name, lambda x, hook: cache[hook.name]) for name in cache if name.endswith(names)]
 
 
@@ -81,10 +77,11 @@ def effect_ledger(
       the last layer).
     - "interaction": the head is zeroed, nothing is forced, and what it wrote is added back to the
       final stream as before; from this effect subtract "via patterns" and "via values". It is what
-      only happens if both change together. If the metric is linear in the logits, the first four
-      add up to "total" exactly, in any number of layers."""
-    # YOUR CODE: two caches, two lists of hooks (zero, put back), a small function for `change`, a
-    # dict; roughly 16 lines
+      only happens if both change together.
+
+    If the metric is linear in the logits, the first four add up to "total" exactly, in any number
+    of layers."""
+    # YOUR CODE: two caches, hooks that zero or put back, a function `change`; roughly 16 lines
     layer, number = head
     last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
     logits, undisturbed = model.run_with_cache(tokens)
@@ -118,8 +115,7 @@ def query_and_key_effects(
     other way round ("via keys"), or both to those of the removed run ("both", the same as "via
     patterns" in effect_ledger). Everything else follows by itself. The first two need not add up to
     the third: a softmax stands between them. Q- and K-composition in Elhage et al. 2021."""
-    # YOUR CODE: both caches, then three runs with held_at(cache, "hook_q") and held_at(cache,
-    # "hook_k"); roughly 10 lines
+    # YOUR CODE: both caches, three runs with hook_q and hook_k held_at a cache; roughly 10 lines
     layer, number = head
     logits, undisturbed = model.run_with_cache(tokens)
     zero = (f"blocks.{layer}.attn.hook_z", zero_ablate([number]))
@@ -146,22 +142,15 @@ def causal_roles(
     absolute value, is largest in its effect_ledger, provided that this is at least `least` (in the
     unit of the metric); otherwise to none. No attention pattern is looked at: these roles can be
     compared with those that find_heads gave for where heads look."""
-    # YOUR CODE: a loop over all heads, its ledger's largest way, then sort each list; roughly 10
-    # lines
-    found = {way: [] for way in WAYS}
-    for head in [
-        (layer, number)
-        for layer in range(model.cfg.n_layers)
-        for number in range(model.cfg.n_heads)
-    ]:
-        ledger = effect_ledger(model, tokens, head, metric)
-        way = max(WAYS, key=lambda each: ledger[each].abs().item())
-        if ledger[way].abs() >= least:
-            found[way].append((ledger[way].abs().item(), head))
-    return {
-        way: [head for _, head in sorted(heads, key=lambda pair: pair[0], reverse=True)]
-        for way, heads in found.items()
-    }
+    # YOUR CODE: for each head its ledger's largest way, then sort the lists; roughly 10 lines
+    sizes = {way: {} for way in WAYS}  # way -> head -> size of its effect
+    for layer in range(model.cfg.n_layers):
+        for number in range(model.cfg.n_heads):
+            ledger = effect_ledger(model, tokens, (layer, number), metric)
+            way = max(WAYS, key=lambda each: ledger[each].abs().item())
+            if ledger[way].abs() >= least:
+                sizes[way][layer, number] = ledger[way].abs().item()
+    return {way: sorted(heads, key=heads.get, reverse=True) for way, heads in sizes.items()}
 
 
 START, POINT, ASK, YES, NO = range(5)  # the tokens of two_way_model
