@@ -5,12 +5,15 @@ Row vectors: x @ W. W_OV = W_V W_O is what a head moves, W_QK = W_Q W_K^T is wha
 attention only, without LayerNorm. Source of the ideas: Elhage et al. 2021, "A Mathematical
 Framework for Transformer Circuits"."""
 
+import copy
 import math
+from itertools import product
 
 import torch
 from einops import einsum
 from torch import Tensor
 
+from minitransformer import Transformer
 from solutions.ch01_transformer import head_output
 from solutions.ch07_qk_ov_circuits import as_matrix
 
@@ -84,6 +87,64 @@ def normalised_composition(A, B) -> float:
     # YOUR CODE: roughly 3 lines
     baseline = 1 / math.sqrt(as_matrix(A).shape[-1])
     return (composition_score(A, B) - baseline) / (composition_ceiling(A, B) - baseline)
+
+
+def stretch_stream(weights: dict[str, Tensor], S: Tensor) -> dict[str, Tensor]:
+    """The same model in another basis of its stream: every vector x of the stream becomes x S.
+
+    weights: as in chapter 1, W_E [vocab, d_model], W_pos [pos, d_model], W_Q, W_K, W_V [layer,
+    head, d_model, d_head], W_O [layer, head, d_head, d_model], W_U [d_model, vocab]. S [d_model,
+    d_model]: any invertible matrix, not only a rotation. What writes into the stream must write x
+    S; what reads from it must undo S first. Returns a new dict with the same keys. Every attention
+    pattern and every logit stays as it was; lengths, angles and norms in the stream do not. Not
+    for models with LayerNorm, which looks at lengths. Raises torch.linalg.LinAlgError if S has no
+    inverse. Elhage et al. 2021 say why: the stream has no privileged basis."""
+    # YOUR CODE: who writes, who reads, and in which order row vectors meet S; roughly 4 lines
+    undo = torch.linalg.inv(S)
+    writers = {name: weights[name] @ S for name in ("W_E", "W_pos", "W_O")}
+    readers = {name: undo @ weights[name] for name in ("W_Q", "W_K", "W_V", "W_U")}
+    return writers | readers
+
+
+def with_weights(model: Transformer, weights: dict[str, Tensor]) -> Transformer:
+    """A copy of the model with other weights; weights: dict(model.named_parameters()), changed."""
+    other = copy.deepcopy(model)
+    other.load_state_dict(weights)
+    return other
+
+
+def token_space_composition(model: Transformer, kind: str) -> Tensor:
+    """How much each pair of heads can do together, measured from tokens to scores or logits: [head
+    of layer 0, head of layer 1].
+
+    x and y run over everything that the stream can hold before layer 0: W_E[t] for all tokens t;
+    in models with positions in the stream ("standard") W_E[t] + W_pos[p] for all t and p. W_OV is
+    that of the layer-0 head, W_Q, W_K and W_OV' are those of the layer-1 head. The entry is a root
+    mean square, over all pairs (x, y) or (x, output token):
+    - "K": (x W_Q) . (y W_OV W_K) / sqrt(d_head), x asks and y was moved into the key;
+    - "Q": (x W_OV W_Q) . (y W_K) / sqrt(d_head), x was moved into the query;
+    - "V": x W_OV W_OV' W_U, less its mean over the output tokens, which no probability can see.
+    K and Q are in units of the score, nats before the softmax; V is in logits. Unlike a norm in the
+    stream, this cannot change while all logits and patterns stay as they are."""
+    # YOUR CODE: all x; then for each pair what is moved, and where it ends; roughly 14 lines
+    W_E, W_Q, W_K = model.W_E.detach(), model.W_Q[1].detach(), model.W_K[1].detach()
+    OV = model.W_V.detach() @ model.W_O.detach()  # layer head d_model d_model
+    x = W_E  # input d_model
+    if model.cfg.positional_embedding_type == "standard":
+        x = (W_E[:, None] + model.W_pos.detach()).flatten(0, 1)
+    heads, scale = range(model.cfg.n_heads), math.sqrt(model.cfg.d_head)
+    table = torch.zeros(len(heads), len(heads), dtype=W_E.dtype)
+    for g, h in product(heads, heads):
+        moved = x @ OV[0, g]
+        if kind == "K":
+            made = (x @ W_Q[h]) @ (moved @ W_K[h]).T / scale
+        elif kind == "Q":
+            made = (moved @ W_Q[h]) @ (x @ W_K[h]).T / scale
+        else:
+            logits = moved @ OV[1, h] @ model.W_U.detach()
+            made = logits - logits.mean(dim=-1, keepdim=True)
+        table[g, h] = made.square().mean().sqrt()
+    return table
 
 
 def decompose_qk_inputs(cache: dict[str, Tensor]) -> tuple[list[str], Tensor]:

@@ -10,6 +10,7 @@ import torch
 
 from minitransformer import load, planted
 from solutions.ch07_qk_ov_circuits import LowRank
+from solutions.ch08_composition import with_weights
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch08 as slow
 from tests.exercises.oracles import ch08_mistakes as mistakes
@@ -100,6 +101,16 @@ def test_baseline_has_the_right_mean_and_spread(random_baseline):
     expect(torch.equal(got, again), "the same generator must give the same samples")
 
 
+@checks("random_baseline", mistakes.DRAWN_ONCE)
+def test_baseline_draws_every_pair_afresh(random_baseline):
+    """A head's own spectrum sets how far its scores spread: with one head for all pairs, the spread
+    would depend on that draw.
+    """
+    spreads = [random_baseline(4, 2, 400, seeded(seed)).std().item() for seed in range(12)]
+    ratio = max(spreads) / min(spreads)
+    expect(ratio < 1.25, f"12 generators: the largest spread is {ratio:.2f} times the smallest")
+
+
 @checks("composition_ceiling", mistakes.CEILING)
 def test_ceiling_is_reached_by_turning(composition_ceiling):
     """Turn B so that what A writes most strongly is what B reads most strongly; no other turn beats
@@ -110,6 +121,20 @@ def test_ceiling_is_reached_by_turning(composition_ceiling):
     turns = torch.linalg.qr(torch.randn(300, 6, 6, generator=seeded(3)).double()).Q
     best = max(score(A, turn @ B) for turn in turns)
     expect(got >= best, f"one of 300 random turns scores {best:.4f}, above the ceiling {got:.4f}")
+
+
+@checks("composition_ceiling", mistakes.CUT_FIRST)
+def test_ceiling_of_unequal_spectra(composition_ceiling):
+    narrow = randn(6, 3)
+    got, out, into = (
+        composition_ceiling(A, narrow),
+        torch.linalg.svd(A).Vh,
+        torch.linalg.svd(narrow),
+    )
+    best = score(A, out.T @ into.U.T @ narrow)
+    expect_close(
+        got, best, "", "A has 6 singular values, B 3: the score of A with B turned onto it"
+    )
 
 
 @checks("composition_ceiling")
@@ -133,6 +158,91 @@ def test_normalised_score_knows_best_and_chance(normalised_composition):
         expect_close(normalised_composition(A, other), truth, "", why)
     turned = torch.linalg.svd(thin).Vh.T @ torch.linalg.svd(other).U.T @ other
     expect_close(normalised_composition(thin, turned), 1.0, "", "the best possible turn is 1")
+
+
+def weights_of(model):
+    return {name: weight.detach() for name, weight in model.named_parameters()}
+
+
+@checks("stretch_stream", mistakes.STRETCH)
+def test_a_stretched_stream_is_the_old_one_times_S(stretch_stream):
+    """Every vector of the stream becomes x S; every pattern and every logit stays."""
+    for n_layers, kind in ((2, "shortformer"), (3, "standard")):
+        model = small_model(n_layers=n_layers, positional_embedding_type=kind)
+        S = torch.eye(12).double() + 0.4 * randn(12, 12)
+        got = stretch_stream(weights_of(model), S)
+        expect(set(got) == set(weights_of(model)), f"expected the same keys, got {sorted(got)}")
+        expect_close(got["W_E"], model.W_E.detach() @ S, "token d_model", "W_E becomes W_E S")
+        before, cache = model.run_with_cache(TOKENS)
+        after, stretched = with_weights(model, got).run_with_cache(TOKENS)
+        for name in cache:
+            if "hook_resid" in name:
+                why, truth = f"({kind}) {name} becomes x S", cache[name] @ S
+                expect_close(stretched[name], truth, "batch pos d_model", why, tolerance=1e-9)
+            elif "hook_pattern" in name:
+                why = f"({kind}) {name} stays"
+                expect_close(stretched[name], cache[name], "batch head query key", why)
+        expect_close(after.detach(), before.detach(), LOGITS, f"({kind}) the logits stay")
+
+
+@checks("stretch_stream")
+def test_stretching_twice_is_stretching_once(stretch_stream):
+    first, second = torch.eye(12).double() + 0.4 * randn(2, 12, 12)
+    twice = stretch_stream(stretch_stream(weights_of(MODEL), first), second)
+    once = stretch_stream(weights_of(MODEL), first @ second)
+    for name in once:
+        axes = " ".join(f"axis_{axis}" for axis in range(once[name].ndim))
+        expect_close(twice[name], once[name], axes, f"{name}: S, then T, is S T", tolerance=1e-9)
+
+
+# 5 tokens at 3 places: 15 inputs
+PLACED = small_model(d_vocab=5, n_ctx=3, positional_embedding_type="standard")
+
+
+@checks("token_space_composition", mistakes.TOKEN_SPACE)
+def test_token_space_is_what_really_happens(token_space_composition):
+    """One layer-0 head is made to write what it moves, for every pair of tokens."""
+    for kind in "QKV":
+        truth = slow.token_space_by_running(MODEL, kind)
+        expect_close(token_space_composition(MODEL, kind), truth, PAIR, f"{kind}, by running")
+
+
+@checks("token_space_composition", mistakes.NO_POSITIONS)
+def test_token_space_with_positions_in_the_stream(token_space_composition):
+    for kind in "QKV":
+        truth = slow.token_space_by_running(PLACED, kind)
+        why = f"{kind}, positions in the stream, by running"
+        expect_close(token_space_composition(PLACED, kind), truth, PAIR, why)
+
+
+@checks("token_space_composition")
+def test_token_space_of_planted_models(token_space_composition):
+    """The usual circuit works by K, pointer arithmetic by Q. A perfect match is one of 20."""
+    for model, used, size in (
+        (planted.induction_model(), "K", planted.SHARPNESS / 20**0.5),
+        (planted.pointer_model(), "Q", None),
+    ):
+        for kind in "QKV":
+            got, why = token_space_composition(model, kind), f"{kind} of a planted model"
+            if kind != used:
+                expect_close(got, torch.zeros(1, 1), PAIR, f"{why}: nothing")
+            elif size:
+                expect_close(got, torch.full((1, 1), size), PAIR, f"{why}: 2000 at 1 pair in 20")
+            else:
+                expect(got.item() > 100, f"{why} should be large, got {got.item():.3f}")
+
+
+@checks("token_space_composition")
+def test_token_space_does_not_move_with_the_gauge(token_space_composition):
+    weights = weights_of(MODEL)
+    stretched = slow.stretched(weights, torch.eye(12).double() + 0.4 * randn(12, 12))
+    shifted = weights | {"W_U": weights["W_U"] + randn(12, 1)}
+    for kind in "QKV":
+        truth = token_space_composition(MODEL, kind)
+        for changed, what in ((stretched, "the stream stretched"), (shifted, "W_U shifted")):
+            got = token_space_composition(with_weights(MODEL, changed), kind)
+            why = f"{kind}: the same after {what}, which no logit difference can see"
+            expect_close(got, truth, PAIR, why, tolerance=1e-9)
 
 
 @checks("decompose_qk_inputs", mistakes.PARTS)

@@ -3,6 +3,7 @@ usual mistakes, which ch08_mistakes.py names.
 """
 
 import math
+from copy import deepcopy
 from itertools import product
 
 import torch
@@ -166,3 +167,107 @@ def importance(model, tokens, force=True, keep_replaced=False, start=0.0, rounds
         made.append(model.run_with_hooks(tokens, hooks).detach())
         saved = now
     return torch.stack(made)
+
+
+# What no behaviour can see
+
+WRITERS, READERS = ("W_E", "W_pos", "W_O"), ("W_Q", "W_K", "W_V", "W_U")
+
+
+def stretched(weights, S, writers=WRITERS, readers=READERS, undo=torch.linalg.inv):
+    """stretch_stream with one thing changed."""
+    made = dict(weights)
+    for name in writers:
+        made[name] = weights[name] @ S
+    for name in readers:
+        made[name] = undo(S) @ weights[name]
+    return made
+
+
+def inputs(model):
+    """All that the stream can hold before layer 0, one row each."""
+    tokens, places = model.W_E.detach(), model.W_pos.detach()
+    if model.cfg.positional_embedding_type == "shortformer":
+        return tokens
+    return torch.stack([token + place for token in tokens for place in places])
+
+
+@torch.no_grad()
+def really_moved(model, kind, g, h):
+    """The long way, for all pairs of inputs: head 0.g writes what it moves from an input, no other
+    head of layer 0 writes anything. What this changes in the scores of head 1.h, or in what it adds
+    to the logits: [pair], or [pair, output].
+    """
+    model = deepcopy(model)
+    x = inputs(model)
+    if model.cfg.positional_embedding_type == "shortformer":
+        model.W_pos.zero_()
+    asks, answers = x.repeat_interleave(len(x), 0), x.repeat(len(x), 1)
+    source, where = (answers, 0) if kind == "K" else (asks, 1)
+    moved = source @ model.W_V[0, g] @ model.W_O[0, g]
+
+    def run(strength):
+        def write(result, hook):
+            result.zero_()
+            result[:, where, g] = strength * moved
+            return result
+
+        start = ("blocks.0.hook_resid_pre", lambda x, hook: torch.stack([answers, asks], dim=1))
+        tokens = torch.zeros(len(asks), 2, dtype=torch.long)
+        hooks = [start, ("blocks.0.attn.hook_result", write)]
+        if kind == "V":  # the second position looks at itself only
+            itself = torch.eye(2, dtype=x.dtype)
+            hooks.append(("blocks.1.attn.hook_pattern", lambda p, hook: itself.expand_as(p)))
+        return model.run_with_cache(tokens, fwd_hooks=hooks)[1]
+
+    with_it, without = run(1.0), run(0.0)
+    if kind == "V":
+        name = "blocks.1.attn.hook_result"
+        return (with_it[name] - without[name])[:, 1, h] @ model.W_U
+    name = "blocks.1.attn.hook_attn_scores"
+    return (with_it[name] - without[name])[:, h, 1, 0]
+
+
+def root_mean_square(x):
+    return math.sqrt((x * x).sum().item() / x.numel())
+
+
+def token_space_by_running(model, kind):
+    heads = range(model.cfg.n_heads)
+    made = torch.zeros(len(heads), len(heads), dtype=model.W_E.dtype)
+    for g, h in product(heads, heads):
+        moved = really_moved(model, kind, g, h)
+        if kind == "V":
+            moved = moved - moved.mean(dim=-1, keepdim=True)
+        made[g, h] = root_mean_square(moved)
+    return made
+
+
+def token_space(
+    model,
+    kind,
+    size=root_mean_square,
+    scale=True,
+    centre=-1,
+    moves=lambda V, out: V @ out,
+    positions=True,
+    flip=False,
+):
+    """token_space_composition from the weights, with one thing changed."""
+    heads, x = range(model.cfg.n_heads), inputs(model) if positions else model.W_E.detach()
+    W_Q, W_K = model.W_Q.detach(), model.W_K.detach()
+    W_V, W_O = model.W_V.detach(), model.W_O.detach()
+    made = torch.zeros(len(heads), len(heads), dtype=x.dtype)
+    for g, h in product(heads, heads):
+        moved = x @ moves(W_V[0, g], W_O[0, g])
+        if kind == "V":
+            table = moved @ W_V[1, h] @ W_O[1, h] @ model.W_U.detach()
+            if centre is not None:
+                table = table - table.mean(dim=centre, keepdim=True)
+        else:
+            asks, answers = (moved, x) if kind == "Q" else (x, moved)
+            table = asks @ W_Q[1, h] @ (answers @ W_K[1, h]).T
+            if scale:
+                table = table / model.cfg.d_head**0.5
+        made[g, h] = size(table)
+    return made.T if flip else made

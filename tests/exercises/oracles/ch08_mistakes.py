@@ -35,6 +35,13 @@ def cyclic_score(factors, B):
     return length(W_O @ B @ W_V) / (length(W_V @ W_O) * length(B))
 
 
+def factors(model, kind):
+    """composition_table with W_Q, W_K or W_V alone, which a rotation inside the head changes."""
+    read, heads = {"Q": model.W_Q, "K": model.W_K, "V": model.W_V}[kind][1].detach(), (0, 1, 2)
+    OV = model.W_V[0].detach() @ model.W_O[0].detach()
+    return torch.tensor([[score(OV[g], read[h]) for h in heads] for g in heads]).to(OV.dtype)
+
+
 EXCHANGED = {"Q and K are exchanged": table({**RIGHT, "Q": RIGHT["K"], "K": RIGHT["Q"]})}
 TABLE = EXCHANGED | {
     "for K, W_QK must be transposed: the key is what stands on its right": table(
@@ -50,9 +57,21 @@ TABLE = EXCHANGED | {
         table(writes=lambda V, out: (V, out), score=cyclic_score)
     ),
     "V must use W_OV of the layer-1 head, not its W_QK": table({**RIGHT, "V": RIGHT["Q"]}),
+    "layer 1 reads with W_QK or W_OV, whole circuits, not with W_Q, W_K or W_V alone": factors,
 }
 FLIPPED = {"rows and columns are exchanged: a row is a head of layer 0": table(flip=True)}
 
+
+def one_head_for_all(d_model, d_head, samples, generator):
+    def head():
+        writes = torch.randn(d_model, d_head, generator=generator)
+        return writes @ torch.randn(d_head, d_model, generator=generator)
+
+    first = head()
+    return torch.tensor([score(first, head()) for _ in range(samples)])
+
+
+DRAWN_ONCE = {"one head was drawn once and met all others; draw both afresh": one_head_for_all}
 BASELINE = {
     "the heads were drawn as full matrices; a head is a product of two thin ones": partial(
         slow.chance, full=True
@@ -79,6 +98,13 @@ def sizes_of_eigenvalues(A):
     return torch.linalg.eigvals(A).abs().sort(descending=True).values / length(A)
 
 
+def cut_first(A, B):
+    a, b = torch.linalg.svdvals(A), torch.linalg.svdvals(B)
+    shared = min(len(a), len(b))
+    return slow.ceiling_of(a[:shared] / a[:shared].norm(), b[:shared] / b[:shared].norm())
+
+
+CUT_FIRST = {"both spectra were cut to equal length before |A| and |B| were taken": cut_first}
 CEILING = {
     "the spectra meet in opposite order, which gives the smallest score, not the largest": (
         lambda A, B: slow.ceiling_of(slow.spectrum(A), slow.spectrum(B).flip(0))
@@ -100,6 +126,74 @@ NORMALISED = {
     "it was not divided by (ceiling - baseline)": slow.normalised(share=False),
     "it was divided by the ceiling, not by (ceiling - baseline)": (
         lambda A, B: slow.normalised(share=False)(A, B) / slow.ceiling(A, B)
+    ),
+}
+
+
+STRETCH = {
+    "S.T undoes S only if S is a rotation; any S that has an inverse must do": partial(
+        slow.stretched, undo=lambda S: S.T
+    ),
+    "what reads from the stream was left as it was": partial(slow.stretched, readers=()),
+    "W_U reads from the stream too": partial(slow.stretched, readers=slow.READERS[:3]),
+    "values are read from the stream too: W_V must undo S": partial(
+        slow.stretched, readers=("W_Q", "W_K", "W_U")
+    ),
+    "positions meet W_Q and W_K as well: W_pos is followed by S": partial(
+        slow.stretched, writers=("W_E", "W_O")
+    ),
+    "W_O writes into the stream: it is followed by S": partial(
+        slow.stretched, writers=("W_E", "W_pos")
+    ),
+    "S and its inverse are exchanged: a vector x of the stream must become x S": (
+        lambda weights, S: slow.stretched(weights, torch.linalg.inv(S))
+    ),
+    "S was transposed: a row vector x becomes x S": (
+        lambda weights, S: slow.stretched(weights, S.T)
+    ),
+}
+
+
+def mean_size(x):
+    return x.abs().mean().item()
+
+
+def exchange_q_and_k(model, kind):
+    return slow.token_space(model, {"Q": "K", "K": "Q", "V": "V"}[kind])
+
+
+NO_POSITIONS = {
+    "a standard model's stream holds positions too: x is W_E[t] + W_pos[p]": partial(
+        slow.token_space, positions=False
+    )
+}
+TOKEN_SPACE = {
+    "Q and K are exchanged": exchange_q_and_k,
+    "the scores were not divided by sqrt(d_head)": partial(slow.token_space, scale=False),
+    "that is the norm, which grows with the vocabulary; take the mean before the root": partial(
+        slow.token_space, size=length
+    ),
+    "the mean of the sizes was taken; square, take the mean, then the root": partial(
+        slow.token_space, size=mean_size
+    ),
+    "the root is missing": partial(slow.token_space, size=lambda x: x.square().mean().item()),
+    "the standard deviation was taken, which leaves out what all pairs share": partial(
+        slow.token_space, size=lambda x: x.std(correction=0).item()
+    ),
+    "the logits of V were not centred: subtract their mean over the output tokens": partial(
+        slow.token_space, centre=None
+    ),
+    "V was centred over the inputs; subtract the mean over the output tokens": partial(
+        slow.token_space, centre=0
+    ),
+    "W_OV of the layer-0 head was left out: that is layer 1 alone": partial(
+        slow.token_space, moves=lambda V, out: torch.eye(len(V)).to(V)
+    ),
+    "W_OV of the layer-0 head is transposed": partial(
+        slow.token_space, moves=lambda V, out: (V @ out).T
+    ),
+    "rows and columns are exchanged: a row is a head of layer 0": partial(
+        slow.token_space, flip=True
     ),
 }
 
@@ -137,6 +231,11 @@ CIRCUIT = {
     ),
     "W_Q and W_K are exchanged: that is Q-composition": partial(
         slow.circuit, qk=lambda W_Q, W_K: W_K @ W_Q.T
+    ),
+    "it was divided by sqrt(d_head); here no scale was asked for": (
+        lambda model, previous, induction: (
+            slow.circuit(model, previous, induction) / model.cfg.d_head**0.5
+        )
     ),
     "W_OV was left out: that is the full QK circuit": partial(slow.circuit, ov=without_ov),
     "W_OV is transposed": partial(slow.circuit, ov=lambda V, out: (V @ out).T),
