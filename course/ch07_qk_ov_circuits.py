@@ -12,10 +12,10 @@
 # %%
 import torch
 
-from course.desk import claim, plt, show, the_model
+from course.desk import claim, show, the_model
+from course.pictures.ch07 import draw_eigenvalues, draw_maps, draw_qk, draw_spectrum, draw_sums
 from minitransformer import ModelConfig, Transformer
 from minitransformer.evaluate import held_out
-from minitransformer.plots import BLUE, GREEN, ORANGE, RED, heatmap
 from solutions.ch05_finding_heads import find_heads, previous_token_score
 from solutions.ch07_qk_ov_circuits import (
     LowRank,
@@ -31,39 +31,29 @@ from solutions.ch07_qk_ov_circuits import (
 )
 
 torch.set_grad_enabled(False)
-model, impostor, untrained = the_model(), the_model("impostor"), Transformer(ModelConfig(), seed=0)
-looks_back, copiers = (find_heads(model)[role] for role in ("previous_token", "induction"))
+model, impostor = the_model(), the_model("impostor")
+untrained = Transformer(ModelConfig(), seed=0)
+found = find_heads(model)
+looks_back, copiers = found["previous_token"], found["induction"]
 print(f"previous-token heads: {looks_back}, induction heads: {copiers}")
-(layer, head), examples = copiers[0], {"induction head": (model, *copiers[0])}
-examples |= {
+layer, head = copiers[0]
+examples = {
+    "induction head": (model, layer, head),
     "previous-token head": (model, *looks_back[0]),
     "untrained head": (untrained, *looks_back[0]),
 }
-# BOS, then 10 random tokens again and again
 repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)
-tokens, later = repeats.tokens, torch.ones(32, 32, dtype=torch.bool).triu(1)
+tokens = repeats.tokens  # each row: BOS, then 10 random tokens again and again
+later = torch.ones(32, 32, dtype=torch.bool).triu(1)  # the keys that a query cannot see
 _, cache = model.run_with_cache(tokens)
-
-
-def draw_maps(matrices, title, unit, **how):
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.9))
-    for ax, (name, matrix) in zip(axes, matrices.items()):
-        image = heatmap(ax, matrix, title=name, **how)
-    figure.colorbar(image, ax=axes, label=unit, shrink=0.8)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def ov_circuits(model, layer=0):
-    return [full_ov_circuit(model, layer, index) for index in range(model.cfg.n_heads)]
-
 
 # %% [markdown]
 # ## Four matrices are two
 #
 # A head's score is `q_i . k_j / sqrt(d_head)` with `q = x W_Q` and `k = x W_K`. Put that together:
 #
-#     score[i, j] = x_i (W_Q W_K^T) x_j^T / sqrt(d_head)      what a head writes = pattern x (W_V W_O)
+#     score[i, j]        = x_i (W_Q W_K^T) x_j^T / sqrt(d_head)
+#     what a head writes = pattern x (W_V W_O)
 #
 # Only two products ever count, the QK circuit `W_QK = W_Q W_K^T`, *where to look*, and the OV
 # circuit `W_OV = W_V W_O`, *what to move* (Elhage et al. 2021).
@@ -77,15 +67,12 @@ def ov_circuits(model, layer=0):
 M = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
 W_QK, W_OV = qk_matrix(model, layer, head), ov_matrix(model, layer, head)
 other = LowRank(model.W_Q[layer, head] @ M, (model.W_K[layer, head] @ M.inverse().T).T)
-claim("W_Q is longer by a factor of", other.A.norm() / W_QK.A.norm(), low=2, high=8, measured=3.788)
-claim("relative change of W_QK", (other.dense - W_QK.dense).norm() / W_QK.norm(), high=1e-4)
-for name, circuit in {"W_QK": W_QK, "W_OV": W_OV}.items():
-    claim(
-        f"rank of {name}, a 64 x 64 matrix",
-        torch.linalg.matrix_rank(circuit.dense),
-        low=16,
-        high=16,
-    )
+longer, change = other.A.norm() / W_QK.A.norm(), (other.dense - W_QK.dense).norm() / W_QK.norm()
+claim("W_Q is longer by a factor of", longer, low=2, high=8, measured=3.788)
+claim("relative change of W_QK", change, high=1e-4)
+rank_QK, rank_OV = torch.linalg.matrix_rank(W_QK.dense), torch.linalg.matrix_rank(W_OV.dense)
+claim("rank of W_QK, a 64 x 64 matrix", rank_QK, low=16, high=16)
+claim("rank of W_OV, a 64 x 64 matrix", rank_OV, low=16, high=16)
 
 # %% [markdown]
 # Nothing changes but the parts. This freedom is called a *gauge*. So "this head has a large W_Q"
@@ -96,26 +83,13 @@ for name, circuit in {"W_QK": W_QK, "W_OV": W_OV}.items():
 # **Exercises `low_rank_svd`** (20 minutes), **`low_rank_eigenvalues`** (10 minutes).
 
 # %%
-figure, ax = plt.subplots(figsize=(7, 3.6))
-for name, where in examples.items():
-    circuit = full_ov_circuit(*where)
-    ax.plot(range(1, 66), torch.linalg.svdvals(circuit.dense), color="lightgrey", linewidth=4)
-    ax.plot(range(1, 17), circuit.svd()[1], marker="o", label=name)
-ax.set(
-    yscale="log",
-    xlabel="singular value, by size (grey: all 65, from the whole matrix)",
-    ylabel="size (logits)",
-)
-ax.set_title("A circuit of 65 x 65 numbers has only 16 directions;\nthe rest is rounding")
-ax.legend(loc="upper right")
-show(figure, "spectrum")
-(U, S, Vh), dense = circuit.svd(), circuit.dense
-claim(
-    "largest difference of U diag(S) Vh from the circuit",
-    (U * S @ Vh - dense).abs().max(),
-    high=1e-3,
-)
-wide, thin = torch.linalg.eigvals(dense).sum().real, circuit.eigenvalues().sum().real
+circuits = {name: full_ov_circuit(*where) for name, where in examples.items()}
+show(draw_spectrum(circuits), "spectrum")
+circuit = circuits["untrained head"]
+U, S, Vh = circuit.svd()
+difference = (U * S @ Vh - circuit.dense).abs().max()
+claim("largest difference of U diag(S) Vh from the circuit", difference, high=1e-3)
+wide, thin = torch.linalg.eigvals(circuit.dense).sum().real, circuit.eigenvalues().sum().real
 claim("sum of 65 eigenvalues, less that of 16", wide - thin, low=-0.01, high=0.01)
 
 # %% [markdown]
@@ -129,11 +103,8 @@ claim("sum of 65 eigenvalues, less that of 16", wide - thin, low=-0.01, high=0.0
 # %%
 stream, hooked = cache["blocks.1.hook_resid_pre"], cache["blocks.1.attn.hook_attn_scores"][:, head]
 scores = score_from_weights(model, layer, head, stream)  # batch query key
-claim(
-    "largest difference from the model's own scores",
-    (scores - hooked)[:, ~later].abs().max(),
-    high=1e-3,
-)
+difference = (scores - hooked)[:, ~later].abs().max()
+claim("largest difference from the model's own scores", difference, high=1e-3)
 
 # %% [markdown]
 # Exact, so nothing is left out. Now leave things out on purpose: what if only positions existed,
@@ -148,27 +119,22 @@ def position_pattern(model, layer, head, scale=4.0):
     return scores.masked_fill(later, -torch.inf).softmax(dim=-1)[None, None]
 
 
-maps = {name: position_pattern(*where) for name, where in examples.items()}
+patterns = {name: position_pattern(*where) for name, where in examples.items()}
+maps = {name: pattern[0, 0] for name, pattern in patterns.items()}
 title = "If there were only positions: one head's weights say 'look one back', wherever it stands"
 how = {"signed": False, "limit": 1.0, "xlabel": "key position", "ylabel": "query position"}
-show(
-    draw_maps({name: each[0, 0] for name, each in maps.items()}, title, "attention (share)", **how),
-    "positions",
-)
+show(draw_maps(maps, title, "attention (share)", **how), "positions")
+
 watched = previous_token_score(cache["blocks.0.attn.hook_pattern"])[looks_back[0][1]]
-read = {name: previous_token_score(each).item() for name, each in maps.items()}
-flattered = previous_token_score(position_pattern(model, *looks_back[0], scale=1.0))
+score = {name: previous_token_score(pattern).item() for name, pattern in patterns.items()}
+read = score["previous-token head"]
+unscaled = previous_token_score(position_pattern(model, *looks_back[0], scale=1.0))
 claim("previous-token score, watched on data", watched, low=0.9, measured=0.992)
-claim(
-    "the same, from positions and weights alone",
-    read["previous-token head"],
-    low=0.85,
-    measured=0.991,
-)
-claim("difference", abs(watched - read["previous-token head"]), high=0.02, measured=0.001)
-claim("with the scale forgotten", flattered, low=read["previous-token head"], measured=1.0)
-claim("control: an induction head", read["induction head"], high=0.25, measured=0.068)
-claim("control: an untrained head", read["untrained head"], high=0.2, measured=0.0998)
+claim("the same, from positions and weights alone", read, low=0.85, measured=0.991)
+claim("difference", abs(watched - read), high=0.02, measured=0.001)
+claim("with the scale forgotten", unscaled, low=read, measured=1.0)
+claim("control: an induction head", score["induction head"], high=0.25, measured=0.068)
+claim("control: an untrained head", score["untrained head"], high=0.2, measured=0.0998)
 
 # %% [markdown]
 # One token back, at all positions, and not a single token was run. What tokens add moves the score
@@ -184,36 +150,17 @@ claim("control: an untrained head", read["untrained head"], high=0.2, measured=0
 # is that? **Exercises `full_ov_circuit`** (5 minutes), **`copying_accuracy`** (10 minutes).
 
 # %%
-circuits = {name: full_ov_circuit(*where) for name, where in examples.items()}
-maps = {
-    f"{name}\n{100 * copying_accuracy(each):.0f} % copied": each.dense
-    for name, each in circuits.items()
-}
+maps = {}
+for name, circuit in circuits.items():
+    maps[f"{name}\n{100 * copying_accuracy(circuit):.0f} % copied"] = circuit.dense
+title = "Full OV circuits: the induction head raises what it attends to"
 how = {"signed": True, "limit": 5, "xlabel": "logit of token", "ylabel": "attended token"}
-show(
-    draw_maps(
-        maps,
-        "Full OV circuits: the induction head raises what it attends to",
-        "added to the logit",
-        **how,
-    ),
-    "ov",
-)
-copying, moving = (
-    [full_ov_circuit(model, *where) for where in heads] for heads in (copiers, looks_back)
-)
-claim(
-    "tokens copied, worst of the induction heads",
-    min(map(copying_accuracy, copying)),
-    low=0.7,
-    measured=0.892,
-)
-claim(
-    "tokens copied, best of the previous-token heads",
-    max(map(copying_accuracy, moving)),
-    high=0.2,
-    measured=0.046,
-)
+show(draw_maps(maps, title, "added to the logit", **how), "ov")
+copying = [full_ov_circuit(model, *where) for where in copiers]
+moving = [full_ov_circuit(model, *where) for where in looks_back]
+worst, best = min(map(copying_accuracy, copying)), max(map(copying_accuracy, moving))
+claim("tokens copied, worst of the induction heads", worst, low=0.7, measured=0.892)
+claim("tokens copied, best of the previous-token heads", best, high=0.2, measured=0.046)
 
 # %% [markdown]
 # A diagonal: this is copying, for almost every token. The previous-token head, seen from the
@@ -231,40 +178,32 @@ def force(pattern, hook, onto=5):
     return pattern
 
 
+def write_nothing(z, hook):
+    return z.index_fill(2, torch.tensor(head), 0.0)
+
+
 def effect_of_forced_attention(*other_hooks):
     """What the head, forced onto position 5, adds to the last logits: [batch, vocab]."""
-    forced = model.run_with_hooks(
-        tokens, [(f"blocks.{layer}.attn.hook_pattern", force), *other_hooks]
-    )
-    silent = (
-        f"blocks.{layer}.attn.hook_z",
-        lambda z, hook: z.index_fill(2, torch.tensor(head), 0.0),
-    )
-    return (forced - model.run_with_hooks(tokens, [silent, *other_hooks]))[:, -1]
+    at = f"blocks.{layer}.attn."
+    forced = model.run_with_hooks(tokens, [(at + "hook_pattern", force), *other_hooks])
+    silent = model.run_with_hooks(tokens, [(at + "hook_z", write_nothing), *other_hooks])
+    return (forced - silent)[:, -1]
+
+
+def own_logit(rows):
+    """The logit of the attended token, relative to the mean token, on average."""
+    return (rows - rows.mean(1, keepdim=True)).gather(1, tokens[:, 5:6]).mean()
 
 
 rows = circuits["induction head"][tokens[:, 5]].dense  # batch vocab
-no_layer_0 = [
-    (name, lambda out, hook: 0 * out) for name in ("hook_pos_embed", "blocks.0.hook_attn_out")
-]
-alone, whole = effect_of_forced_attention(*no_layer_0), effect_of_forced_attention()
-claim("largest difference from the circuit, only embeddings", (alone - rows).abs().max(), high=1e-3)
-claim(
-    "relative difference, layer 0 at work",
-    (whole - rows).norm() / rows.norm(),
-    high=0.5,
-    measured=0.273,
-)
-own, real = (
-    (each - each.mean(1, keepdim=True)).gather(1, tokens[:, 5:6]).mean() for each in (rows, whole)
-)
-claim(
-    "the attended token's own logit: circuit / real run",
-    own / real,
-    low=0.9,
-    high=1.1,
-    measured=0.986,
-)
+no_positions = ("hook_pos_embed", lambda out, hook: 0 * out)
+no_layer_0 = ("blocks.0.hook_attn_out", lambda out, hook: 0 * out)
+alone, whole = effect_of_forced_attention(no_positions, no_layer_0), effect_of_forced_attention()
+difference, relative = (alone - rows).abs().max(), (whole - rows).norm() / rows.norm()
+ratio = own_logit(rows) / own_logit(whole)
+claim("largest difference from the circuit, only embeddings", difference, high=1e-3)
+claim("relative difference, layer 0 at work", relative, high=0.5, measured=0.273)
+claim("the token's own logit: circuit / real run", ratio, low=0.9, high=1.1, measured=0.986)
 
 # %% [markdown]
 # Exact while the stream holds embeddings only. In the real run the head also moves what layer 0
@@ -281,70 +220,46 @@ claim(
 # *Predict:* what do random heads score? How far from 0 would you need to be, before you believe it?
 # **Exercise `copying_score`** (10 minutes).
 
+
 # %%
-for d_head, spread in ((8, 0.203), (16, 0.112), (32, 0.062)):
-    cfg, band = (
-        ModelConfig(n_layers=1, n_heads=8, d_head=d_head),
-        {"low": 0.8 * spread, "high": 1.2 * spread},
-    )
-    random = torch.tensor(
-        [copying_score(each) for seed in range(25) for each in ov_circuits(Transformer(cfg, seed))]
-    )
-    claim(
-        f"spread (sd) of the score of 200 random heads, d_head {d_head}",
-        random.std(),
-        **band,
-        measured=spread,
-    )
-groups = {
-    "induction heads": copying,
-    "previous-token heads": moving,
-    "impostor's layer 0": ov_circuits(impostor),
-}
-score = {
-    name: torch.tensor([copying_score(each) for each in group]) for name, group in groups.items()
-}
-claim(
-    "lowest score of the induction heads", score["induction heads"].min(), low=0.98, measured=0.999
-)
-claim(
-    "largest size, previous-token heads",
-    score["previous-token heads"].abs().max(),
-    high=0.6,
-    measured=0.169,
-)
-claim(
-    "the impostor's worst in layer 0", score["impostor's layer 0"].min(), low=0.98, measured=0.998
-)
-groups["untrained"] = [
-    each for seed in range(25) for each in ov_circuits(Transformer(ModelConfig(), seed))
-]
-values = {
-    name: torch.stack([each.eigenvalues() for each in group]) for name, group in groups.items()
-}
-share = {name: each / each.abs().sum(dim=1, keepdim=True) for name, each in values.items()}
-figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), sharex=True, sharey=True)
-for ax, name, colour in zip(axes, score, (BLUE, GREEN, RED)):
-    ax.scatter(share["untrained"].real, share["untrained"].imag, s=4, color="lightgrey")
-    ax.scatter(share[name].real, share[name].imag, s=16, color=colour, alpha=0.7)
-    title = f"{name}\nscores {score[name].min():.2f} to {score[name].max():.2f}"
-    ax.set(title=title, xlabel="real part", aspect="equal", xlim=(-0.24, 0.24), ylim=(-0.2, 0.2))
-axes[0].set_ylabel("imaginary part")
-title = "Eigenvalues (scaled: sizes sum to 1 per head), 100 untrained heads in grey: copying is a push to the right"
-figure.suptitle(title, x=0.01, ha="left")
-show(figure, "eigenvalues")
-claim(
-    "highest score in layer 0 (varies with the seed)",
-    max(map(copying_score, ov_circuits(model))),
-    low=0,
-    measured=0.625,
-)
-claim(
-    "most tokens copied in layer 0",
-    max(map(copying_accuracy, ov_circuits(model))),
-    high=0.5,
-    measured=0.092,
-)
+def ov_circuits(model, layer=0):
+    """The full OV circuit of every head of a layer."""
+    return [full_ov_circuit(model, layer, index) for index in range(model.cfg.n_heads)]
+
+
+def random_circuits(**sizes):
+    """The full OV circuits of the heads in layer 0 of 25 untrained models."""
+    cfg = ModelConfig(**sizes)
+    return [each for seed in range(25) for each in ov_circuits(Transformer(cfg, seed))]
+
+
+def scores_of(circuits):
+    return torch.tensor([copying_score(circuit) for circuit in circuits])
+
+
+for d_head, usual in ((8, 0.203), (16, 0.112), (32, 0.062)):
+    spread = scores_of(random_circuits(n_layers=1, n_heads=8, d_head=d_head)).std()
+    text = f"spread (sd) of the score of 200 random heads, d_head {d_head}"
+    claim(text, spread, low=0.8 * usual, high=1.2 * usual, measured=usual)
+
+# %% [markdown]
+# That is the band for "nothing". And the heads of trained models?
+
+# %%
+groups = {"induction heads": copying, "previous-token heads": moving}
+groups["impostor's layer 0"] = ov_circuits(impostor)
+scores = {name: scores_of(group) for name, group in groups.items()}
+values = {name: torch.stack([each.eigenvalues() for each in groups[name]]) for name in groups}
+grey = torch.stack([each.eigenvalues() for each in random_circuits()])
+show(draw_eigenvalues(values, scores, grey), "eigenvalues")
+copies, moves = scores["induction heads"].min(), scores["previous-token heads"].abs().max()
+fake, layer_0 = scores["impostor's layer 0"].min(), ov_circuits(model)
+highest, most = scores_of(layer_0).max(), max(map(copying_accuracy, layer_0))
+claim("lowest score of the induction heads", copies, low=0.98, measured=0.999)
+claim("largest size, previous-token heads", moves, high=0.6, measured=0.169)
+claim("the impostor's worst in layer 0", fake, low=0.98, measured=0.998)
+claim("highest score in layer 0 (varies with the seed)", highest, low=0, measured=0.625)
+claim("most tokens copied in layer 0", most, high=0.5, measured=0.092)
 
 # %% [markdown]
 # Far outside the band. But: **the impostor copies just as well, in layer 0 already**, from a fixed
@@ -364,55 +279,28 @@ claim(
 
 # %%
 merged = model.W_E @ effective_ov(model, copiers) @ model.W_U
-claim(
-    "tokens copied by the induction heads together",
-    copying_accuracy(merged),
-    low=64 / 65 - 0.02,
-    measured=0.985,
-)
-claim(
-    "tokens copied, BOS (never an answer) aside",
-    copying_accuracy(merged[1:, 1:]),
-    low=0.98,
-    measured=1.0,
-)
+together, without_BOS = copying_accuracy(merged), copying_accuracy(merged[1:, 1:])
+claim("tokens copied by the induction heads together", together, low=0.965, measured=0.985)
+claim("tokens copied, BOS (never an answer) aside", without_BOS, low=0.98, measured=1.0)
+
 pattern = cache["blocks.1.attn.hook_pattern"][:, [index for _, index in copiers]].mean(dim=1)
 one_head = pattern @ (stream @ effective_ov(model, copiers)).dense  # batch pos d_model
 logits = model.run_with_hooks(tokens, [("blocks.1.hook_attn_out", lambda out, hook: one_head)])
-right = (logits[:, :-1].argmax(dim=-1) == tokens[:, 1:])[repeats.predictable[:, :-1]].float().mean()
-claim("right tokens, layer 1 replaced by one merged head", right, low=0.98, measured=1.0)
-each = torch.stack(
-    [score_from_weights(model, 0, index, cache["blocks.0.hook_resid_pre"]) for index in range(4)]
-)
-added = each.sum(dim=0).masked_fill(later, -torch.inf).softmax(dim=-1)[:, None]  # batch 1 query key
+right = logits[:, :-1].argmax(dim=-1) == tokens[:, 1:]
+accuracy = right[repeats.predictable[:, :-1]].float().mean()
+claim("right tokens, layer 1 replaced by one merged head", accuracy, low=0.98, measured=1.0)
+
+before_0, every_head = cache["blocks.0.hook_resid_pre"], range(model.cfg.n_heads)
+added = sum(score_from_weights(model, 0, index, before_0) for index in every_head)
+added = added.masked_fill(later, -torch.inf).softmax(dim=-1)[:, None]  # batch 1 query key
 mean = previous_token_score(cache["blocks.0.attn.hook_pattern"]).mean().item()
+summed = previous_token_score(added).item()
 claim("layer 0 looks one back with, on average", mean, low=0.2, measured=0.527)
-claim(
-    "the same, had the scores been added",
-    previous_token_score(added),
-    low=mean + 0.1,
-    measured=0.943,
-)
-figure, (left, side) = plt.subplots(1, 2, figsize=(9.6, 3.7), width_ratios=[5, 3])
-names, shares = (
-    [f"{a}.{b}" for a, b in copiers],
-    [100 * copying_accuracy(each) for each in (*copying, merged)],
-)
-left.bar_label(
-    left.bar([*names, "together"], shares, color=[BLUE] * len(copiers) + [ORANGE]), fmt="%.0f"
-)
-left.set(
-    ylabel="tokens copied (%)",
-    xlabel="induction head",
-    ylim=(0, 108),
-    title="OV circuits may be added",
-)
-side.bar(
-    ["mean of the\n4 patterns", "4 scores added,\none softmax"],
-    [100 * mean, 100 * previous_token_score(added).item()],
-)
-side.set(ylabel="layer 0's attention\nto the previous token (%)", title="QK circuits may not")
-show(figure, "sums")
+claim("the same, had the scores been added", summed, low=mean + 0.1, measured=0.943)
+
+copied = {f"{a}.{b}": copying_accuracy(each) for (a, b), each in zip(copiers, copying)}
+one_back = {"mean of the\n4 patterns": mean, "4 scores added,\none softmax": summed}
+show(draw_sums(copied | {"together": together}, one_back), "sums")
 
 # %% [markdown]
 # No. Each head has a softmax of its own, and a sum of softmaxes is not the softmax of the sum.
@@ -422,36 +310,14 @@ show(figure, "sums")
 #
 # Why do induction heads look where they look? Their weights should tell. *Predict:* an induction
 # head has to do with earlier copies of its own token. Is the diagonal of its full QK circuit
-# positive? **Exercise `full_qk_circuit`** (5 min.).
+# positive? **Exercise `full_qk_circuit`** (5 minutes).
 
 # %%
-# head query key, no BOS
-matrices = torch.stack([full_qk_circuit(model, *where).dense / 4 for where in copiers])[:, 1:, 1:]
-own, rest = matrices.diagonal(dim1=-2, dim2=-1), matrices[:, ~torch.eye(64, dtype=torch.bool)]
-figure, (left, side) = plt.subplots(1, 2, figsize=(10, 4))
-how = {
-    "title": f"full QK circuit of {layer}.{head}",
-    "xlabel": "key token",
-    "ylabel": "query token",
-}
-image = heatmap(left, matrices[0], signed=True, limit=3, **how)
-figure.colorbar(image, ax=left, label="score of the pair (nats)", shrink=0.9)
-for values, colour, name in ((rest, "lightgrey", "another token"), (own, BLUE, "its own token")):
-    side.hist(
-        values.flatten().numpy(),
-        torch.linspace(-3, 3, 31),
-        density=True,
-        color=colour,
-        alpha=0.6,
-        label=name,
-    )
-side.set(
-    xlabel="score of the pair (nats)",
-    ylabel="density",
-    title="induction heads shun their own token",
-)
-side.legend()
-show(figure, "qk")
+matrices = torch.stack([full_qk_circuit(model, *where).dense / 4 for where in copiers])
+matrices = matrices[:, 1:, 1:]  # head query key, without BOS
+own = matrices.diagonal(dim1=-2, dim2=-1)
+rest = matrices[:, ~torch.eye(64, dtype=torch.bool)]
+show(draw_qk(matrices[0], f"{layer}.{head}", own, rest), "qk")
 claim("mean score, key holds another token", rest.mean(), low=-0.3, high=0.3, measured=-0.064)
 claim("mean score, key holds the same token", own.mean(), low=-1.5, high=-0.2, measured=-0.542)
 

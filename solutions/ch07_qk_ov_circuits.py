@@ -14,24 +14,23 @@ from minitransformer import Transformer
 
 
 def low_rank_matmul(A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor, Tensor]:
-    """The product (A B)(C D), again as two thin factors: left @ right = A B C D, without ever
-    making a wide matrix.
+    """The product (A B)(C D), again as two thin factors: left @ right = A B C D.
 
-    A [.., m, r], B [.., r, k], C [.., k, s], D [.., s, n] -> left [.., m, t], right [.., t, n] with
-    t = min(r, s): a product has at most the rank of its weaker half."""
-    # YOUR CODE: multiply what is small first, then keep the narrower of the two middles; roughly 2
-    # lines
+    No wide matrix is ever made. A [.., m, r], B [.., r, k], C [.., k, s], D [.., s, n] -> left
+    [.., m, t], right [.., t, n] with t = min(r, s): a product has at most the rank of its weaker
+    half."""
+    # YOUR CODE: first multiply what is small, then keep the narrower middle; roughly 2 lines
     middle = B @ C  # [.., r, s], tiny
     return (A, middle @ D) if A.shape[-1] <= D.shape[-2] else (A @ middle, D)
 
 
 def low_rank_eigenvalues(A: Tensor, B: Tensor) -> Tensor:
-    """The eigenvalues of A B, from a matrix of only r x r: A B and B A have the same ones, apart
-    from zeros.
+    """The eigenvalues of A B, from a matrix of only r x r.
 
-    A [.., n, r], B [.., r, n] -> complex [.., r], in any order. The other n - r eigenvalues of A B
-    are 0. (If A B v = c v with c not 0, then B A (B v) = c (B v).) A d_vocab x d_vocab circuit of a
-    head thus needs a d_head x d_head problem only."""
+    A [.., n, r], B [.., r, n] -> complex [.., r], in any order. A B and B A have the same
+    eigenvalues, apart from zeros: if A B v = c v with c not 0, then B A (B v) = c (B v). The other
+    n - r eigenvalues of A B are 0. A d_vocab x d_vocab circuit of a head thus needs a d_head x
+    d_head problem only."""
     # YOUR CODE: roughly 1 line; torch.linalg has it for square matrices
     return torch.linalg.eigvals(B @ A)
 
@@ -51,19 +50,17 @@ def low_rank_svd(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class LowRank:
-    """The matrix M = A B, kept as two thin factors A [.., m, r] and B [.., r, n]; leading axes are
-    a batch.
+    """The matrix M = A B, kept as two thin factors A [.., m, r] and B [.., r, n].
 
-    M @ other and other @ M: LowRank for a matrix or a LowRank, a tensor for a vector [n]. M[rows,
-    columns] picks from the last two axes: LowRank, or a tensor where an index is a whole number.
-    M.T, M.trace(), M.norm() (Frobenius), M.eigenvalues(), M.svd(), M.dense (all of it, as a
-    tensor), M.shape. Gradients are left behind: circuits are for reading."""
+    Leading axes are a batch. M @ other and other @ M: LowRank for a matrix or a LowRank, a tensor
+    for a vector [n]. M[rows, columns] picks from the last two axes: LowRank, or a tensor where an
+    index is a whole number. M.T, M.trace(), M.norm() (Frobenius), M.eigenvalues(), M.svd(), M.dense
+    (all of it, as a tensor), M.shape. Gradients are left behind: circuits are for reading."""
 
     def __init__(self, A: Tensor, B: Tensor):
         if A.ndim < 2 or B.ndim < 2 or A.shape[-1] != B.shape[-2]:
-            raise ValueError(
-                f"A [.., m, r] and B [.., r, n] do not fit: {list(A.shape)} and {list(B.shape)}."
-            )
+            shapes = f"{list(A.shape)} and {list(B.shape)}"
+            raise ValueError(f"A [.., m, r] and B [.., r, n] do not fit: {shapes}.")
         self.A, self.B = A.detach(), B.detach()
 
     @property
@@ -93,22 +90,21 @@ class LowRank:
 
     def __getitem__(self, index) -> "Tensor | LowRank":
         rows, columns = index if isinstance(index, tuple) else (index, slice(None))
-        A = self.A[..., [rows] if isinstance(rows, int) else rows, :]
-        B = self.B[..., [columns] if isinstance(columns, int) else columns]
-        if not isinstance(rows, int) and not isinstance(columns, int):
+        one_row, one_column = isinstance(rows, int), isinstance(columns, int)
+        A = self.A[..., [rows] if one_row else rows, :]
+        B = self.B[..., [columns] if one_column else columns]
+        if not one_row and not one_column:
             return LowRank(A, B)
-        picked = (A @ B)[..., 0] if isinstance(columns, int) else A @ B
-        return (
-            picked.squeeze(-1 if isinstance(columns, int) else -2)
-            if isinstance(rows, int)
-            else picked
-        )
+        picked = A @ B  # [.., rows, columns]; an axis that was asked for by number goes
+        picked = picked.squeeze(-1) if one_column else picked
+        return picked.squeeze(-1 if one_column else -2) if one_row else picked
 
     def trace(self) -> Tensor:
         return (self.A * self.B.mT).sum(dim=(-2, -1))
 
     def norm(self) -> Tensor:
-        R_A, R_B = (torch.linalg.qr(X, mode="r").R for X in (self.A, self.B.mT))
+        R_A = torch.linalg.qr(self.A, mode="r").R
+        R_B = torch.linalg.qr(self.B.mT, mode="r").R
         return (R_A @ R_B.mT).norm(dim=(-2, -1))
 
     def eigenvalues(self) -> Tensor:
@@ -122,59 +118,52 @@ class LowRank:
 
 
 def qk_matrix(model: Transformer, layer: int, head: int) -> LowRank:
-    """Where a head looks: W_QK = W_Q W_K^T [d_model, d_model], so that x_i W_QK x_j^T /
-    sqrt(d_head) is a score.
+    """Where a head looks: W_QK = W_Q W_K^T [d_model, d_model].
 
-    Rows belong to the query side, columns to the key side. The scale 1/sqrt(d_head) is *not* in it.
-    Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits" (which writes column
-    vectors: every matrix there is transposed)."""
+    Rows belong to the query side, columns to the key side. x_i W_QK x_j^T / sqrt(d_head) is a
+    score; the scale 1/sqrt(d_head) is *not* in W_QK. Elhage et al. 2021, "A Mathematical Framework
+    for Transformer Circuits" (which writes column vectors: every matrix there is transposed)."""
     # YOUR CODE: roughly 1 line
     return LowRank(model.W_Q[layer, head], model.W_K[layer, head].T)
 
 
 def ov_matrix(model: Transformer, layer: int, head: int) -> LowRank:
     """What a head moves: W_OV = W_V W_O [d_model, d_model]; attending fully to x_j writes x_j W_OV.
-    Elhage et al. 2021.
 
-    Rows belong to the source (what is read), columns to the destination (what is written).
-    """
+    Rows belong to the source (what is read), columns to the destination (what is written). Elhage
+    et al. 2021."""
     # YOUR CODE: roughly 1 line
     return LowRank(model.W_V[layer, head], model.W_O[layer, head])
 
 
 def full_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
-    """Which query token wants which key token: W_E W_QK W_E^T, [vocab of the query, vocab of the
-    key].
+    """Which query token wants which key token: W_E W_QK W_E^T.
 
-    Not divided by sqrt(d_head). It speaks of what the embedding put into the stream, nothing else.
-    Elhage et al. 2021."""
+    [vocab of the query, vocab of the key]. Not divided by sqrt(d_head). It speaks of what the
+    embedding put into the stream, nothing else. Elhage et al. 2021."""
     # YOUR CODE: a LowRank can be multiplied by a matrix from both sides; roughly 1 line
     return model.W_E @ qk_matrix(model, layer, head) @ model.W_E.T
 
 
 def full_ov_circuit(model: Transformer, layer: int, head: int) -> LowRank:
-    """What attending to a source token adds to every logit: W_E W_V W_O W_U, [vocab of the source,
-    vocab of the logit].
+    """What attending to a source token adds to every logit: W_E W_V W_O W_U.
 
-    Elhage et al. 2021.
-    """
+    [vocab of the source, vocab of the logit]. Elhage et al. 2021."""
     # YOUR CODE: roughly 1 line
     return model.W_E @ ov_matrix(model, layer, head) @ model.W_U
 
 
 def position_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
-    """Which position wants which: W_pos W_QK W_pos^T, [query position, key position]; not divided
-    by sqrt(d_head).
+    """Which position wants which: W_pos W_QK W_pos^T, [query position, key position].
 
-    No causal mask: also pairs with a later key have a value, which no head ever uses.
-    """
+    Not divided by sqrt(d_head). No causal mask: also pairs with a later key have a value, which no
+    head ever uses."""
     # YOUR CODE: roughly 1 line
     return model.W_pos @ qk_matrix(model, layer, head) @ model.W_pos.T
 
 
 def score_from_weights(model: Transformer, layer: int, head: int, stream: Tensor) -> Tensor:
-    """The attention scores of a head from W_QK alone: x_i W_QK x_j^T / sqrt(d_head), without the
-    causal mask.
+    """The attention scores of a head from W_QK alone: x_i W_QK x_j^T / sqrt(d_head), unmasked.
 
     stream [batch, pos, d_model]: the residual stream in front of this layer
     (`blocks.L.hook_resid_pre`). Returns [batch, query, key]. x is what q and k read: if
@@ -197,37 +186,35 @@ def copying_accuracy(circuit: Tensor | LowRank) -> float:
 
     circuit [vocab of the source, vocab of the logit], such as full_ov_circuit gives. Returns a
     float from 0 to 1."""
-    # YOUR CODE: the helper `as_matrix` makes a matrix of it; roughly 2 lines
+    # YOUR CODE: the helper `as_matrix` makes a matrix of it; roughly 3 lines
     favourite = as_matrix(circuit).argmax(dim=-1)  # vocab of the source
-    return (
-        (favourite == torch.arange(len(favourite), device=favourite.device)).double().mean().item()
-    )
+    itself = torch.arange(len(favourite), device=favourite.device)
+    return (favourite == itself).double().mean().item()
 
 
 def copying_score(circuit: Tensor | LowRank) -> float:
-    """Does a circuit map things to themselves? sum of its eigenvalues / sum of their absolute
-    values, from -1 to 1.
+    """Does a circuit map things to themselves? sum of its eigenvalues / sum of their sizes.
 
     circuit: square; a LowRank knows its eigenvalues, for a plain matrix use torch.linalg.eigvals.
-    1: every direction that it can move is raised (the identity, every copying head). -1:
-    suppressed. About 0: neither, as with random weights. The sum is real: complex eigenvalues come
-    in conjugate pairs. Returns a float, nan if every eigenvalue is 0. Elhage et al. 2021."""
+    The size of an eigenvalue is its absolute value, so the score lies between -1 and 1. 1: every
+    direction that it can move is raised (the identity, every copying head). -1: suppressed. About
+    0: neither, as with random weights. The sum is real: complex eigenvalues come in conjugate
+    pairs. Returns a float, nan if every eigenvalue is 0. Elhage et al. 2021."""
     # YOUR CODE: roughly 4 lines
-    eigenvalues = (
-        torch.linalg.eigvals(circuit) if isinstance(circuit, Tensor) else circuit.eigenvalues()
-    )
-    size = eigenvalues.abs().sum().item()
-    return eigenvalues.sum().real.item() / size if size else math.nan
+    plain = isinstance(circuit, Tensor)
+    values = torch.linalg.eigvals(circuit) if plain else circuit.eigenvalues()
+    size = values.abs().sum().item()
+    return values.sum().real.item() / size if size else math.nan
 
 
 def effective_ov(model: Transformer, heads: list[tuple[int, int]]) -> LowRank:
-    """Several heads of one layer as one: the sum of their W_OV, [d_model, d_model], of rank up to
-    len(heads) d_head.
+    """Several heads of one layer as one: the sum of their W_OV, [d_model, d_model].
 
-    Exactly what the heads write together where they attend alike, since a layer adds up its heads.
-    heads: pairs (layer, head). As factors: the W_V side by side, the W_O below each other. (W_QK
-    cannot be added: scores of different heads never meet, each goes through a softmax of its own.)
-    Raises ValueError if `heads` is empty or spans several layers, which read different streams."""
+    Its rank is up to len(heads) d_head. It is exactly what the heads write together where they
+    attend alike, since a layer adds up its heads. heads: pairs (layer, head). As factors: the W_V
+    side by side, the W_O below each other. (W_QK cannot be added: scores of different heads never
+    meet, each goes through a softmax of its own.) Raises ValueError if `heads` is empty or spans
+    several layers, which read different streams."""
     # YOUR CODE: roughly 5 lines, with torch.cat
     if len({layer for layer, _ in heads}) != 1:
         raise ValueError(f"heads of one layer are needed, at least one; not {heads}.")
