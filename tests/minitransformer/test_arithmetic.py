@@ -1,13 +1,13 @@
 """Arithmetic: the problems against their definition, the tasks that train on them, the shipped
-models.
-"""
+models."""
 
-import math
+import re
+from itertools import product
 
 import pytest
 import torch
 
-from minitransformer import ModelConfig, TrainConfig, Transformer, arithmetic, checkpoint, train
+from minitransformer import ModelConfig, TrainConfig, arithmetic, checkpoint, train
 from minitransformer.arithmetic import (
     KINDS,
     MINUS,
@@ -23,6 +23,7 @@ from minitransformer.config import PRESETS
 from minitransformer.evaluate import answered, problem_scores, wrong_answers
 from minitransformer.report import kinds_of_mistakes, right_by_operands, task_of
 from minitransformer.tasks import task_called, task_that_fits
+from tests.material import same_tensors, seeded, small_model
 
 SHIPPED = [name for name in checkpoint.pretrained_names() if name in KINDS]
 COMPUTE = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "x": lambda a, b: a * b % 100}
@@ -33,16 +34,17 @@ def kind(request):
     return request.param
 
 
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 def some_rows(kind, count=2000):
     rows = torch.randperm(len(problems(kind).tokens), generator=seeded(0))[:count]
     return problems(kind), rows.tolist()
 
 
 # ---- the problems
+
+
+def problem(listed, row):
+    """("-", 12, 34)"""
+    return OPERATORS[listed.operator[row]], listed.a[row].item(), listed.b[row].item()
 
 
 def expected_text(kind, operator, a, b, d):
@@ -56,7 +58,7 @@ def expected_text(kind, operator, a, b, d):
 def test_every_row_is_its_problem_worked_out(kind):
     listed, rows = some_rows(kind)
     for row in rows:
-        operator, a, b = OPERATORS[listed.operator[row]], listed.a[row].item(), listed.b[row].item()
+        operator, a, b = problem(listed, row)
         d = int(listed.words[listed.tokens[row, 8]]) if kind == "two-step" else None
         text = expected_text(kind, operator, a, b, d)
         assert listed.decode(listed.tokens[row]) == text
@@ -65,42 +67,32 @@ def test_every_row_is_its_problem_worked_out(kind):
 
 def test_every_problem_is_there_once(kind):
     listed = problems(kind)
-    number = torch.zeros(len(listed.tokens), dtype=torch.long)
-    for column in (
-        listed.operator,
-        listed.a,
-        listed.b,
-        listed.tokens[:, 8] if kind == "two-step" else listed.a,
-    ):
-        number = 1000 * number + column
-    assert len(number.unique()) == len(number)
+    columns = [listed.operator, listed.a, listed.b]
+    if kind == "two-step":
+        columns.append(listed.tokens[:, 8])
+    assert len(torch.stack(columns).unique(dim=1).T) == len(listed.tokens)
     every = {"arithmetic": 3 * 50 * 50, "digits": 100 * 100 + 100 * 101 // 2, "two-step": 2 * 50**3}
     assert len(listed.tokens) == every[kind]
 
 
 def test_every_word_is_used_and_no_other(kind):
     listed = problems(kind)
-    assert listed.tokens.unique().tolist() == list(range(len(listed.words))) and len(
-        {*listed.words}
-    ) == len(listed.words)
+    assert listed.tokens.unique().tolist() == list(range(len(listed.words)))
+    assert len(set(listed.words)) == len(listed.words)
 
 
 def test_predictable_positions_come_before_the_answers(kind):
     listed = problems(kind)
     words = listed.decode(listed.tokens[0]).split()
     for position, predictable in enumerate(listed.predictable.tolist()):
-        after_equals = "=" in words[: position + 1] and (
-            kind == "digits" or words[position] in ("=", ";")
-        )
-        assert predictable == (after_equals and position + 1 < len(words))
+        begun = "=" in words[: position + 1] and position + 1 < len(words)
+        assert predictable == (begun and (kind == "digits" or words[position] in ("=", ";")))
 
 
 def test_the_first_answer_is_read_back(kind):
     listed, rows = some_rows(kind, 200)
-    expected = [
-        COMPUTE[OPERATORS[listed.operator[row]]](listed.a[row].item(), listed.b[row].item())
-        for row in rows
-    ]
+    each = [problem(listed, row) for row in rows]
+    expected = [COMPUTE[operator](a, b) for operator, a, b in each]
     assert listed.first_answer(listed.tokens[rows]) == expected
     broken = listed.tokens[rows[:1]].clone()
     broken[0, listed.predictable.nonzero()[0] + 1] = listed.words.index("=")
@@ -108,12 +100,10 @@ def test_the_first_answer_is_read_back(kind):
 
 
 def test_the_worked_rows_are_problems(kind):
-    lines = [line.split() for line in arithmetic.__doc__.splitlines()]
-    worked = [
-        words[words.index("token") + 1 :] for words in lines if "token" in words and "=" in words
-    ]
-    (text,) = [" ".join(words) for words in worked if len(words) == len(problems(kind).predictable)]
-    assert (problems(kind).tokens == problems(kind).encode(text)).all(dim=1).any()
+    listed = problems(kind)
+    rows = re.findall(r"token +(.* =.*)", arithmetic.__doc__)
+    (text,) = [row for row in rows if len(row.split()) == len(listed.predictable)]
+    assert (listed.tokens == listed.encode(text)).all(dim=1).any()
 
 
 # ---- what is kept from training
@@ -122,26 +112,26 @@ def test_the_worked_rows_are_problems(kind):
 def test_the_region_is_all_differences_of_large_numbers_and_nothing_else(kind):
     listed, start = problems(kind), {"digits": 70}.get(kind, 35)
     for row in some_rows(kind)[1]:
-        inside = OPERATORS[listed.operator[row]] == "-" and listed.a[row].item() >= start
-        assert (listed.split[row].item() == REGION) == inside
+        operator, a, _ = problem(listed, row)
+        assert (listed.split[row].item() == REGION) == (operator == "-" and a >= start)
 
 
 def test_held_out_is_a_tenth_in_both_orders_or_with_x_in_one(kind):
     listed = problems(kind)
-    split = {}
-    for key, where in zip(
-        zip(listed.operator.tolist(), listed.a.tolist(), listed.b.tolist()), listed.split.tolist()
-    ):
-        split.setdefault(key, set()).add(where)
-    # is this first step trained?
-    sides = {key: TRAIN in where for key, where in split.items() if REGION not in where}
-    kept = [sum(not trained for key, trained in sides.items() if key[0] == i) for i in range(3)]
-    total = [sum(key[0] == i for key in sides) for i in range(3)]
-    assert all(0.08 < k / t < 0.12 for k, t in zip(kept, total) if t)
-    for (operator, a, b), trained in sides.items():
-        if (operator, b, a) in sides:
-            mirrored = sides[operator, b, a]
-            assert trained or mirrored if operator == TIMES else trained == mirrored
+    columns = (listed.operator, listed.a, listed.b, listed.split)
+    splits = {}  # of each first step
+    for operator, a, b, split in zip(*(column.tolist() for column in columns)):
+        splits.setdefault((operator, a, b), set()).add(split)
+    trained = {step: TRAIN in found for step, found in splits.items() if REGION not in found}
+    for operator in listed.operator.unique().tolist():
+        shares = [share for step, share in trained.items() if step[0] == operator]
+        assert 0.08 < 1 - sum(shares) / len(shares) < 0.12
+    for (operator, a, b), here in trained.items():
+        mirrored = trained.get((operator, b, a))
+        if mirrored is not None and operator == TIMES:
+            assert here or mirrored
+        elif mirrored is not None:
+            assert here == mirrored
 
 
 def test_second_steps_are_held_out_too():
@@ -155,22 +145,18 @@ def test_second_steps_are_held_out_too():
 
 
 def test_the_split_is_the_same_on_every_machine():
-    """The first held-out problems, written down: whoever trains elsewhere holds out the same
-    ones.
-    """
+    """The first held-out problems, written down: who trains elsewhere holds out the same ones."""
     listed = problems("arithmetic")
     first = [listed.decode(listed.tokens[row]) for row in listed.rows(PAIRS)[:4]]
-    assert first == FIRST_HELD_OUT
+    assert first == ["0 + 10 = 10", "0 + 12 = 12", "0 + 25 = 25", "0 + 33 = 33"]
     assert [len(listed.rows(split)) for split in range(3)] == [6105, 645, 750]
-
-
-FIRST_HELD_OUT = ["0 + 10 = 10", "0 + 12 = 12", "0 + 25 = 25", "0 + 33 = 33"]
 
 
 def test_batches_are_training_problems_and_the_generator_decides_them(kind):
     listed, state = problems(kind), torch.get_rng_state()
-    first, again, other = (draw_problems(listed, 500, seeded(seed)) for seed in (0, 0, 1))
-    assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
+    first, again = draw_problems(listed, 500, seeded()), draw_problems(listed, 500, seeded())
+    assert torch.equal(first.tokens, again.tokens)
+    assert not torch.equal(first.tokens, draw_problems(listed, 500, seeded(1)).tokens)
     assert torch.equal(torch.get_rng_state(), state)
     trained = {tuple(row) for row in listed.tokens[listed.rows(TRAIN)].tolist()}
     assert all(tuple(row) in trained for row in first.tokens.tolist())
@@ -180,15 +166,11 @@ def test_batches_are_training_problems_and_the_generator_decides_them(kind):
 # ---- the tasks
 
 
-def small_model(kind, **config):
-    listed = problems(kind)
-    shape = {
-        "d_vocab": len(listed.words),
-        "n_ctx": listed.tokens.shape[1],
-        "d_mlp": 12,
-        "layer_norm": True,
-    }
-    return Transformer(ModelConfig(**shape | {"n_heads": 2, "d_model": 8, "d_head": 4} | config))
+def model_for(kind, **config):
+    """With LayerNorm and MLPs, of the kind's vocabulary and length."""
+    words, length = len(problems(kind).words), problems(kind).tokens.shape[1]
+    shape = {"n_heads": 2, "d_model": 8, "d_head": 4, "d_vocab": words, "n_ctx": length}
+    return small_model(0, **shape | {"d_mlp": 12, "layer_norm": True} | config)
 
 
 def test_every_preset_fits_its_task_and_a_model_without_a_record_is_recognised(kind):
@@ -199,18 +181,14 @@ def test_every_preset_fits_its_task_and_a_model_without_a_record_is_recognised(k
 
 
 def test_the_target_is_about_held_out_problems():
-    config = TrainConfig(
-        "arithmetic", steps=200, batch_size=256, elsewhere=0.0, eval_every=2, target=0.02
-    )
-    run = train.train(small_model("arithmetic").cfg, config)
-    assert (
-        run.stopped == "target"
-        and min(row["held_out_accuracy"] for row in run.history[-2:]) >= 0.02
-    )
+    config = TrainConfig("arithmetic", steps=200, batch_size=256, elsewhere=0.0, eval_every=2)
+    run = train.train(model_for("arithmetic").cfg, config.changed(target=0.02))
+    assert run.stopped == "target"
+    assert min(row["held_out_accuracy"] for row in run.history[-2:]) >= 0.02
 
 
 def test_a_run_stopped_and_resumed_goes_on_bit_for_bit(kind, tmp_path):
-    cfg = small_model(kind).cfg
+    cfg = model_for(kind).cfg
     config = TrainConfig(kind, steps=12, batch_size=8, weight_decay=1.0, save_every=5, eval_every=6)
     whole = train.train(cfg, config)
     run = train.start(cfg, config)
@@ -218,59 +196,45 @@ def test_a_run_stopped_and_resumed_goes_on_bit_for_bit(kind, tmp_path):
         train.training_step(run)
     train.save_run(run, tmp_path / "run")
     rest = train.resume(tmp_path / "run")
-    assert all(torch.equal(a, b) for a, b in zip(rest.model.parameters(), whole.model.parameters()))
+    assert same_tensors(rest.model.state_dict(), whole.model.state_dict())
 
 
 def test_scores_count_a_problem_as_right_only_if_its_whole_answer_is(kind):
-    model, (listed, rows) = small_model(kind), some_rows(kind, 40)
+    model, (listed, rows) = model_for(kind), some_rows(kind, 40)
     losses, right = problem_scores(model, listed, torch.tensor(rows))
     log_probs = model(listed.tokens[rows]).log_softmax(dim=-1)
+    known = listed.predictable.nonzero()[:, 0].tolist()
     for i, row in enumerate(rows):
-        known = listed.predictable.nonzero()[:, 0].tolist()
         answer = [listed.tokens[row, position + 1] for position in known]
         total = -sum(log_probs[i, position, token].item() for position, token in zip(known, answer))
         assert losses[i].item() == pytest.approx(total / len(known), rel=1e-4)
-        assert right[i] == all(
-            log_probs[i, position].argmax() == token for position, token in zip(known, answer)
-        )
+        said = [log_probs[i, position].argmax() for position in known]
+        assert right[i] == (said == answer)
 
 
 def test_a_model_that_writes_its_own_answers_is_right_about_the_same_problems(kind):
-    name = kind if kind in SHIPPED else None
-    model = checkpoint.load(name) if name else small_model(kind)
-    listed, rows = (
-        problems(kind),
-        torch.cat([problems(kind).rows(split)[:150] for split in (PAIRS, REGION)]),
-    )
+    model = checkpoint.load(kind) if kind in SHIPPED else model_for(kind).float()
+    listed = problems(kind)
+    rows = torch.cat([listed.rows(PAIRS)[:150], listed.rows(REGION)[:150]])
     written = answered(model, listed, rows)
     same = (written == listed.tokens[rows]).all(dim=1)
     assert torch.equal(same, problem_scores(model, listed, rows).correct)
-    changed = (written != listed.tokens[rows]).any(dim=0).tolist()
-    assert not any(
-        changed[position]
-        for position in range(len(changed))
-        if not listed.predictable[position - 1]
-    )
+    changed = (written != listed.tokens[rows]).any(dim=0)
+    assert not changed[0] and not changed[1:][~listed.predictable[:-1]].any()
 
 
 def test_mistakes_are_counted_by_what_they_are():
     listed, rows = problems("arithmetic"), problems("arithmetic").rows(REGION)
-    assert {OPERATORS[MINUS]} == {OPERATORS[i] for i in listed.operator[rows].unique()}
-    model = plus_instead(listed)
-    wrong = wrong_answers(model, listed, rows)
-    assert {(each.a, each.b) for each in wrong} == {
-        (a, b) for a in range(35, 50) for b in range(1, 50)
-    }
+    assert listed.operator[rows].unique().tolist() == [MINUS]
+    wrong = wrong_answers(plus_instead(listed), listed, rows)
+    assert {(each.a, each.b) for each in wrong} == set(product(range(35, 50), range(1, 50)))
     kinds = kinds_of_mistakes(wrong)
     assert len(kinds["a + b"]) == len(wrong) and "no number" not in kinds
     assert len(kinds["a multiple of ten away"]) == 15 * 9  # 2b is, for b = 5, 10, ..., 45
-    assert all(
-        each.said - each.right == int(kind)
-        for kind in ("+2", "+4")
-        if kind in kinds
-        for each in kinds[kind]
-    )
-    assert len([kind for kind in kinds if kind[0] == "+"]) == 5
+    distances = [kind for kind in kinds if kind[0] == "+"]
+    assert len(distances) == 5
+    for distance in distances:
+        assert all(each.said - each.right == int(distance) for each in kinds[distance])
 
 
 def plus_instead(listed):
@@ -292,52 +256,47 @@ def plus_instead(listed):
 
 @pytest.mark.parametrize("position", ["shortformer", "standard"])
 def test_with_frozen_scales_the_logits_are_a_sum_over_embedding_heads_neurons_and_biases(position):
-    """Exactly: each part is run through the final LayerNorm by itself, with the scale of the
-    whole.
-    """
-    model = small_model("arithmetic", positional_embedding_type=position).double()
+    """Exactly: each part goes through the final LayerNorm alone, with the scale of the whole."""
+    model = model_for("arithmetic", positional_embedding_type=position)
     with torch.no_grad():
         for weights in model.parameters():
             weights.add_(0.1 * torch.randn(weights.shape, generator=seeded(3), dtype=weights.dtype))
     tokens = problems("arithmetic").tokens[::777]
     logits, cache = model.run_with_cache(tokens)
-    parts = [cache["hook_embed"]] + [cache["hook_pos_embed"]] * (position == "standard")
+    parts = [cache["hook_embed"]]
+    if position == "standard":
+        parts.append(cache["hook_pos_embed"])
     for layer in range(model.cfg.n_layers):
         parts += cache[f"blocks.{layer}.attn.hook_result"].unbind(dim=2)
         neurons = cache[f"blocks.{layer}.mlp.hook_post"]
         parts += [neurons[..., n, None] * model.W_out[layer, n] for n in range(model.cfg.d_mlp)]
         parts.append(model.b_out[layer])
-    scale = cache["ln_final.hook_scale"]
-    through = [
-        (part - part.mean(dim=-1, keepdim=True)) / scale * model.ln_final_w @ model.W_U
-        for part in parts
-    ]
-    total = sum(through) + model.ln_final_b @ model.W_U
+    shares = [through_last_norm(model, part, cache) for part in parts]
+    total = sum(shares) + model.ln_final_b @ model.W_U
     assert torch.allclose(total, logits, rtol=0, atol=1e-12)
+
+
+def through_last_norm(model, part, cache):
+    """What a part of the stream adds to the logits, with the scale that the whole stream had."""
+    centred = part - part.mean(dim=-1, keepdim=True)
+    return centred / cache["ln_final.hook_scale"] * model.ln_final_w @ model.W_U
 
 
 def test_freezing_the_scales_makes_removing_a_part_do_exactly_what_its_share_says():
     """Frozen, taking a head of the last layer away moves the logits by its share; free, the scale
-    moves too.
-    """
-    model = small_model("arithmetic", d_mlp=0).double()
+    moves too."""
+    model = model_for("arithmetic", d_mlp=0)
     tokens = problems("arithmetic").tokens[::777]
     logits, cache = model.run_with_cache(tokens)
-    at, result = "blocks.1.attn.hook_result", cache["blocks.1.attn.hook_result"][:, :, 0]
-    centred = result - result.mean(dim=-1, keepdim=True)
-    share = centred / cache["ln_final.hook_scale"] * model.ln_final_w @ model.W_U
+    at = "blocks.1.attn.hook_result"
+    share = through_last_norm(model, cache[at][:, :, 0], cache)
 
     def remove(activation, hook):
         activation[:, :, 0] = 0
 
-    frozen = [
-        (name, lambda _, hook: cache[hook.name])
-        for name in model.hook_names
-        if name.endswith("hook_scale")
-    ]
-    assert torch.allclose(
-        logits - model.run_with_hooks(tokens, [(at, remove), *frozen]), share, rtol=0, atol=1e-12
-    )
+    frozen = (lambda name: name.endswith("hook_scale"), lambda _, hook: cache[hook.name])
+    moved = logits - model.run_with_hooks(tokens, [(at, remove), frozen])
+    assert torch.allclose(moved, share, rtol=0, atol=1e-12)
     assert (logits - model.run_with_hooks(tokens, [(at, remove)]) - share).abs().max() > 1e-3
 
 
@@ -347,24 +306,20 @@ def test_freezing_the_scales_makes_removing_a_part_do_exactly_what_its_share_say
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_model_generalises_to_pairs_and_not_to_the_region(name):
     model = checkpoint.load(name)
-    scores = task_called(task_of(name, model)).scores(
-        model, task_called(name).sample(model, PRESETS[name].train)
-    )
-    assert (
-        scores["train_accuracy"] > 0.98
-        and scores["held_out_accuracy"] > 0.95
-        and scores["region_accuracy"] < 0.5
-    )
+    assert task_of(name, model) == name
+    task = task_called(name)
+    scores = task.scores(model, task.sample(model, PRESETS[name].train))
+    assert scores["train_accuracy"] > 0.98 and scores["held_out_accuracy"] > 0.95
+    assert scores["region_accuracy"] < 0.5
     assert (checkpoint.PRETRAINED / f"{name}.pt").stat().st_size < 700_000
 
 
 def test_the_map_of_right_answers_is_the_share_of_right_problems():
-    model, task = small_model("arithmetic"), task_called("arithmetic")
+    model, task = model_for("arithmetic").float(), task_called("arithmetic")
     share = right_by_operands(model, task, TIMES)
     rows = (task.problems.operator == TIMES).nonzero()[:, 0]
     right = problem_scores(model, task.problems, rows).correct
     for row, ok in list(zip(rows.tolist(), right.tolist()))[::97]:
         assert share[task.problems.a[row], task.problems.b[row]] == float(ok)
-    assert share.shape == (50, 50) and math.isclose(
-        share.sum().item(), right.sum().item(), abs_tol=1e-3
-    )
+    assert share.shape == (50, 50)
+    assert share.sum().item() == pytest.approx(right.sum().item(), abs=1e-3)

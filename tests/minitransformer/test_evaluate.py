@@ -18,12 +18,13 @@ from minitransformer.evaluate import (
 from minitransformer.planted import induction_model
 from minitransformer.report import provenance_of
 from minitransformer.tasks import task_called
+from tests.material import seeded
 
 SMALL = ModelConfig(n_heads=3, d_model=12, d_head=5, d_vocab=16, n_ctx=12)
 
 
 def batch(periods=(1, 6), rows=5, vocab=16, length=12):
-    return repeated_tokens(rows, length, vocab, periods, torch.Generator().manual_seed(0))
+    return repeated_tokens(rows, length, vocab, periods, seeded())
 
 
 def slow_follows(tokens, query, key):
@@ -32,7 +33,7 @@ def slow_follows(tokens, query, key):
 
 
 def test_follows_earlier_copy_is_its_definition():
-    tokens = torch.cat([batch().tokens, random_tokens(5, 12, 4, torch.Generator().manual_seed(1))])
+    tokens = torch.cat([batch().tokens, random_tokens(5, 12, 4, seeded(1))])
     found = follows_earlier_copy(tokens)
     for row, sequence in enumerate(tokens.tolist()):
         for query in range(12):
@@ -55,12 +56,9 @@ def test_head_scores_are_their_definitions():
                     if repeats.predictable[row, query]:
                         keys = [key for key in range(12) if slow_follows(tokens, query, key)]
                         induction.append(sum(pattern[row, query, key].item() for key in keys))
-            assert scores.previous_token[layer, head].item() == pytest.approx(
-                sum(previous) / len(previous), abs=1e-6
-            )
-            assert scores.induction[layer, head].item() == pytest.approx(
-                sum(induction) / len(induction), abs=1e-6
-            )
+            found = scores.previous_token[layer, head].item(), scores.induction[layer, head].item()
+            expected = sum(previous) / len(previous), sum(induction) / len(induction)
+            assert found == pytest.approx(expected, abs=1e-6)
 
 
 @torch.no_grad()
@@ -74,9 +72,11 @@ def test_losses_and_accuracy_are_their_definitions():
             best = max(range(16), key=lambda token: log_probs[row, position, token].item())
             assert found.losses[row, position].item() == pytest.approx(loss, abs=1e-10)
             assert found.correct[row, position].item() == (best == tokens[position + 1])
-            (known if repeats.predictable[row, position] else elsewhere).append(loss)
             if repeats.predictable[row, position]:
+                known.append(loss)
                 right.append(best == tokens[position + 1])
+            else:
+                elsewhere.append(loss)
     scores = repeat_scores(model, repeats)
     assert scores["loss_predictable"] == pytest.approx(sum(known) / len(known))
     assert scores["loss_elsewhere"] == pytest.approx(sum(elsewhere) / len(elsewhere))
@@ -99,15 +99,14 @@ def test_a_model_that_knows_nothing_pays_ln_of_the_vocabulary():
     model = Transformer(SMALL)
     with torch.no_grad():
         model.W_U.zero_()
-    tokens = random_tokens(50, 12, 16, torch.Generator().manual_seed(0))
+    tokens = random_tokens(50, 12, 16, seeded())
     assert predict(model, tokens).losses.mean().item() == pytest.approx(math.log(16), abs=1e-5)
 
 
 def test_no_model_beats_ln_of_the_vocabulary_on_random_tokens_by_more_than_luck():
-    """The best guess there is costs ln 15 (BOS never comes back), and a planted expert on repeats
-    pays no less.
-    """
-    tokens = random_tokens(4000, 20, 20, torch.Generator().manual_seed(0))
+    """The best guess there is costs ln 19 (BOS never comes back), and a planted expert on repeats
+    pays no less."""
+    tokens = random_tokens(4000, 20, 20, seeded())
     assert predict(induction_model(), tokens).losses.mean().item() > math.log(19) - 0.02
 
 
@@ -121,16 +120,13 @@ def test_planted_heads_get_full_marks():
 
 
 def test_patterns_set_by_hand_get_the_marks_they_deserve(monkeypatch):
-    """Attention to itself earns nothing, to the previous token 1, to everything evenly what chance
-    gives.
-    """
+    """Attention to itself earns nothing, to the previous token 1, to all evenly what chance is."""
     repeats, n = batch(periods=(4, 4)), 12
     on_self, on_previous = torch.eye(n), torch.eye(n).roll(-1, dims=1)
     on_previous[0] = torch.eye(n)[0]
     evenly = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]
-    pattern = torch.stack([on_self, on_previous, evenly])[None, None].expand(
-        1, len(repeats.tokens), -1, -1, -1
-    )
+    heads = torch.stack([on_self, on_previous, evenly])
+    pattern = heads.expand(1, len(repeats.tokens), -1, -1, -1)
     monkeypatch.setattr(evaluate, "attention", lambda model, tokens: pattern)
     scores = head_scores(Transformer(ModelConfig(n_layers=1, n_heads=3, d_vocab=16)), repeats)
     chance = sum(1 / query for query in range(2, n + 1)) / (n - 1)
@@ -164,8 +160,7 @@ def test_the_recorded_scores_of_shipped_models_follow_from_their_weights(name):
     model = checkpoint.load(name)
     record = provenance_of(name, model)
     config = from_dict(TrainConfig, record["train"])
-    assert task_called(config.task).summary(model, config) == pytest.approx(
-        record["scores"], abs=1e-3
-    )
+    scores = task_called(config.task).summary(model, config)
+    assert scores == pytest.approx(record["scores"], abs=1e-3)
     for field in ("command", "model", "train", "versions", "steps", "seconds", "history"):
         assert record[field], field

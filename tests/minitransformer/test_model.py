@@ -1,6 +1,5 @@
 """The forward pass against its definition in loops, and against the symmetries that every
-transformer has.
-"""
+transformer has."""
 
 import math
 
@@ -10,9 +9,7 @@ from torch.testing import assert_close
 
 from minitransformer import ModelConfig, Transformer
 from minitransformer.model import parameter_table
-
-EXACT = {"rtol": 0, "atol": 1e-10}  # float64
-
+from tests.material import assert_exact, same_tensors, seeded
 
 # ---- the slow, obvious definition: one sequence, one head, one pair of positions at a time
 
@@ -23,9 +20,8 @@ def slow_logits(model, row):
     places = [model.W_pos[i] for i in range(len(row))]
     stream = [model.W_E[token] + (places[i] if standard else 0.0) for i, token in enumerate(row)]
     for layer in range(cfg.n_layers):
-        written = slow_attention(
-            model, layer, stream, [0.0 * p for p in places] if standard else places
-        )
+        to_add = [0.0 * place for place in places] if standard else places
+        written = slow_attention(model, layer, stream, to_add)
         stream = [x + dx for x, dx in zip(stream, written)]
         if cfg.d_mlp:
             stream = [x + slow_mlp(model, layer, x) for x in stream]
@@ -40,18 +36,17 @@ def slow_attention(model, layer, stream, places):
         stream = [slow_norm(x, model.ln1_w[layer], model.ln1_b[layer]) for x in stream]
     written = [torch.zeros(cfg.d_model).double() for _ in stream]
     for head in range(cfg.n_heads):
-        W_Q, W_K, W_V, W_O = (W[layer, head] for W in (model.W_Q, model.W_K, model.W_V, model.W_O))
-        queries = [(x + p) @ W_Q for x, p in zip(stream, places)]
-        keys = [(x + p) @ W_K for x, p in zip(stream, places)]
+        W_VO = model.W_V[layer, head] @ model.W_O[layer, head]
+        queries = [(x + p) @ model.W_Q[layer, head] for x, p in zip(stream, places)]
+        keys = [(x + p) @ model.W_K[layer, head] for x, p in zip(stream, places)]
         if cfg.smeared_keys:
             share = 1 / (1 + math.exp(-model.smear_alpha[layer, head]))
-            keys = [keys[0]] + [
-                share * keys[j] + (1 - share) * keys[j - 1] for j in range(1, len(keys))
-            ]
+            later = [share * key + (1 - share) * before for before, key in zip(keys, keys[1:])]
+            keys = keys[:1] + later
         for i, query in enumerate(queries):
             weights = [math.exp(query @ keys[j] / math.sqrt(cfg.d_head)) for j in range(i + 1)]
             for j in range(i + 1):
-                written[i] = written[i] + weights[j] / sum(weights) * (stream[j] @ W_V @ W_O)
+                written[i] = written[i] + weights[j] / sum(weights) * (stream[j] @ W_VO)
     return written
 
 
@@ -74,7 +69,7 @@ def slow_norm(x, w, b):
 @torch.no_grad()
 def test_the_forward_pass_is_the_definition(model, tokens):
     expected = torch.stack([slow_logits(model, row) for row in tokens.tolist()])
-    assert_close(model(tokens), expected, **EXACT)
+    assert_exact(model(tokens), expected)
 
 
 # ---- what a transformer can and cannot see
@@ -86,7 +81,7 @@ def test_no_position_sees_a_later_one(model, tokens):
         changed = tokens.clone()
         changed[:, last + 1 :] = (tokens[:, last + 1 :] + 1) % model.cfg.d_vocab
         after = model(changed)
-        assert_close(after[:, : last + 1], before[:, : last + 1], **EXACT)
+        assert_exact(after[:, : last + 1], before[:, : last + 1])
         assert not torch.allclose(after[:, last + 1], before[:, last + 1])
 
 
@@ -94,21 +89,21 @@ def test_every_earlier_position_is_seen_if_there_is_a_head(model, tokens):
     changed = tokens.clone()
     changed[:, 0] = (tokens[:, 0] + 1) % model.cfg.d_vocab
     moved = (model(changed) - model(tokens)).abs().amax(dim=-1) > 1e-6  # batch pos
-    assert moved[:, 0].all() and (moved.all() if model.cfg.n_layers else not moved[:, 1:].any())
+    assert moved[:, 0].all()
+    assert (moved[:, 1:] == (model.cfg.n_layers > 0)).all()
 
 
 def test_a_sequence_does_not_notice_the_others_nor_what_would_follow(model, tokens):
     together = model(tokens)
     for row in range(len(tokens)):
         for n in (1, 3, tokens.shape[1]):
-            assert_close(model(tokens[row : row + 1, :n]), together[row : row + 1, :n], **EXACT)
+            assert_exact(model(tokens[row : row + 1, :n]), together[row : row + 1, :n])
 
 
 def test_positions_stay_out_of_a_shortformer_stream(tokens):
     for positions in ("shortformer", "standard"):
-        model = Transformer(
-            ModelConfig(n_layers=0, d_vocab=11, positional_embedding_type=positions)
-        )
+        cfg = ModelConfig(n_layers=0, d_vocab=11, positional_embedding_type=positions)
+        model = Transformer(cfg)
         assert (model(torch.full((1, 8), 3)).std(dim=1).max() > 1e-3) == (positions == "standard")
 
 
@@ -121,18 +116,15 @@ def test_the_order_of_the_heads_means_nothing(model, tokens):
     for name in {"W_Q", "W_K", "W_V", "W_O", "smear_alpha"} & set(model.state_dict()):
         weights = model.get_parameter(name)
         weights.copy_(weights[:, [2, 0, 1]])
-    assert_close(model(tokens), before, **EXACT)
+    assert_exact(model(tokens), before)
 
 
 @torch.no_grad()
 def test_a_head_has_no_preferred_basis_inside(model, tokens):
-    """q M and k M^-T give the same scores, v M and M^-1 W_O the same output, for any invertible
-    M.
-    """
+    """For any invertible M: q M and k M^-T give the same scores, v M and M^-1 W_O the same
+    output."""
     before, d_head = model(tokens), model.cfg.d_head
-    M = torch.randn(
-        2, d_head, d_head, generator=torch.Generator().manual_seed(3)
-    ).double() + 3 * torch.eye(d_head)
+    M = torch.randn(2, d_head, d_head, generator=seeded(3)).double() + 3 * torch.eye(d_head)
     model.W_Q.copy_(model.W_Q @ M[0])
     model.W_K.copy_(model.W_K @ M[0].inverse().T)
     model.W_V.copy_(model.W_V @ M[1])
@@ -147,7 +139,7 @@ def test_doubling_what_is_added_doubles_what_a_linear_path_adds(tokens):
     _, cache = model.run_with_cache(tokens, "blocks.1.hook_attn_out")
     before = model(tokens)
     model.W_O[1].mul_(2)
-    assert_close(model(tokens) - before, cache["blocks.1.hook_attn_out"] @ model.W_U, **EXACT)
+    assert_exact(model(tokens) - before, cache["blocks.1.hook_attn_out"] @ model.W_U)
 
 
 # ---- weights
@@ -174,11 +166,10 @@ def test_weights_have_the_literature_s_names_and_shapes():
 
 def test_the_seed_decides_the_weights_and_the_global_random_state_is_left_alone():
     state = torch.get_rng_state()
-    first, again, other = (
-        Transformer(ModelConfig(layer_norm=True), seed).state_dict() for seed in (4, 4, 5)
-    )
+    cfg = ModelConfig(layer_norm=True)
+    first, other = Transformer(cfg, 4).state_dict(), Transformer(cfg, 5).state_dict()
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert same_tensors(first, Transformer(cfg, 4).state_dict())
     assert all(torch.equal(first[name], other[name]) == name.startswith("ln") for name in first)
 
 
@@ -188,9 +179,8 @@ def test_first_weights_have_the_spread_that_the_table_promises():
     for name, _, std in parameter_table(cfg):
         weights = model.get_parameter(name)
         assert weights.std().item() == pytest.approx(std, rel=0.1)
-        assert weights.mean().item() == pytest.approx(
-            1.0 if name.endswith("_w") else 0.0, abs=0.2 * std
-        )
+        mean = 1.0 if name.endswith("_w") else 0.0
+        assert weights.mean().item() == pytest.approx(mean, abs=0.2 * std)
 
 
 # ---- tokens

@@ -1,6 +1,4 @@
-"""Training: it learns, it can be stopped at any moment, and it goes on as if nothing had
-happened.
-"""
+"""Training: it learns, can be stopped at any moment, and goes on as if nothing had happened."""
 
 import math
 import os
@@ -16,29 +14,27 @@ from minitransformer import CheckpointError, ModelConfig, TrainConfig, Transform
 from minitransformer.config import PRESETS
 from minitransformer.data import repeated_tokens
 from minitransformer.train import is_snapshot_step, loss_of, schedule
+from tests.material import same_tensors, seeded
 
 SMALL = ModelConfig(n_heads=2, d_model=16, d_head=8, d_vocab=12, n_ctx=10)
 SHORT = TrainConfig(steps=60, batch_size=8, periods=(1, 4), eval_every=7, save_every=10)
 
 
 def same_run(first, second) -> bool:
-    """Bit for bit: weights, optimizer, generator, history, snapshots (everything but the
-    seconds).
-    """
-    states = [{run.step: run.model.state_dict()} | run.snapshots for run in (first, second)]
-    weights = states[0].keys() == states[1].keys() and all(
-        torch.equal(states[0][step][name], states[1][step][name])
-        for step in states[0]
-        for name in states[0][step]
-    )
-    moments = [run.optimizer.state_dict()["state"] for run in (first, second)]
-    optimizer = moments[0].keys() == moments[1].keys() and all(
-        torch.equal(moments[0][i][name], moments[1][i][name])
-        for i in moments[0]
-        for name in moments[0][i]
-    )
-    generator = torch.equal(first.generator.get_state(), second.generator.get_state())
-    return weights and optimizer and generator and first.history == second.history
+    """Bit for bit: weights, optimizer, generator, history, snapshots (all but the seconds)."""
+    same_history = first.history == second.history
+    return same_history and same_tensors(tensors_of(first), tensors_of(second))
+
+
+def tensors_of(run) -> dict[tuple, torch.Tensor]:
+    """Everything in a run that is a tensor."""
+    found = {("generator",): run.generator.get_state()}
+    all_weights = run.snapshots | {f"last: {run.step}": run.model.state_dict()}
+    for step, weights in all_weights.items():
+        found |= {("weights", step, name): tensor for name, tensor in weights.items()}
+    for i, moments in run.optimizer.state_dict()["state"].items():
+        found |= {("optimizer", i, name): tensor for name, tensor in moments.items()}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +47,7 @@ def whole():
 
 
 def interrupt_at(step, monkeypatch):
-    """Press Ctrl-C in the middle of this step, after the batch is drawn and before the weights
-    move.
-    """
+    """Press Ctrl-C in the middle of this step: the batch is drawn, the weights have not moved."""
     real = train.loss_of
 
     def loss_of(model, repeats, elsewhere):
@@ -108,7 +102,7 @@ from minitransformer import ModelConfig, TrainConfig, train
 torch.set_num_threads(1)
 model = ModelConfig(n_heads=2, d_model=64, d_head=8, d_vocab=12, n_ctx=10)
 endless = TrainConfig(steps=10**6, batch_size=1, periods=(1, 4), eval_every=10**6, save_every=1)
-train.train(model, endless.changed(steps=2))  # the first optimizer of a process imports for seconds; do it once
+train.train(model, endless.changed(steps=2))  # the first optimizer of a process imports long
 for i, folder in enumerate(sys.argv[1:]):
     child = os.fork()
     if child == 0:
@@ -130,9 +124,7 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
         found = train.load_run(folder)
         assert isinstance(load(folder), Transformer) and found.step < 10**6
         train.keep_snapshot(found, folder)  # the first thing that going on does
-        assert set(found.snapshots) == {
-            step for step in range(found.step + 1) if is_snapshot_step(step)
-        }
+        assert sorted(found.snapshots) == list(filter(is_snapshot_step, range(found.step + 1)))
         train.training_step(found)
     assert len({train.load_run(folder).step for folder in folders}) > 3  # the moments did differ
 
@@ -151,41 +143,10 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_pa
 def test_snapshots_are_spaced_by_doubling_and_load(whole, tmp_path):
     run = train.train(SMALL, SHORT, folder=tmp_path)
     on_disk = train.load_snapshots(tmp_path)
-    expected = [
-        0,
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        7,
-        8,
-        9,
-        10,
-        11,
-        13,
-        14,
-        16,
-        18,
-        20,
-        23,
-        25,
-        29,
-        32,
-        36,
-        40,
-        45,
-        51,
-        57,
-    ]
+    expected = [*range(12), 13, 14, 16, 18, 20, 23, 25, 29, 32, 36, 40, 45, 51, 57]
     assert sorted(run.snapshots) == list(on_disk) == expected
-    for step in expected:
-        assert all(
-            torch.equal(on_disk[step][name], whole.snapshots[step][name]) for name in on_disk[step]
-        )
-    first = Transformer(SMALL, seed=SHORT.seed).state_dict()
-    assert all(torch.equal(first[name], on_disk[0][name]) for name in first)
+    assert all(same_tensors(on_disk[step], whole.snapshots[step]) for step in expected)
+    assert same_tensors(on_disk[0], Transformer(SMALL, seed=SHORT.seed).state_dict())
     # snapshots are copies, not views of the last weights
     assert not torch.equal(on_disk[57]["W_E"], on_disk[0]["W_E"])
     assert isinstance(load(tmp_path / "snapshots" / "00032.pt"), Transformer)
@@ -194,11 +155,8 @@ def test_snapshots_are_spaced_by_doubling_and_load(whole, tmp_path):
 def test_the_history_has_every_measurement(whole):
     assert [row["step"] for row in whole.history] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
     for row in whole.history:
-        assert (
-            0 <= row["induction_accuracy"] <= 1
-            and row["loss_predictable"] > 0
-            and row["loss_elsewhere"] > 0
-        )
+        assert 0 <= row["induction_accuracy"] <= 1
+        assert row["loss_predictable"] > 0 and row["loss_elsewhere"] > 0
 
 
 def test_the_seed_decides_the_run_and_the_global_random_state_is_left_alone(whole):
@@ -221,7 +179,7 @@ def test_training_stops_when_the_target_is_reached_twice_running():
 @pytest.mark.parametrize("elsewhere", [0.0, 0.1, 1.0])
 def test_the_loss_is_a_weighted_mean_over_next_tokens(elsewhere):
     model = Transformer(SMALL).double()
-    repeats = repeated_tokens(4, 11, 12, (1, 4), torch.Generator().manual_seed(0))
+    repeats = repeated_tokens(4, 11, 12, (1, 4), seeded())
     total = weights = 0.0
     log_probs = model(repeats.tokens[:, :10]).log_softmax(dim=-1)
     for row, tokens in enumerate(repeats.tokens.tolist()):
@@ -238,9 +196,8 @@ def test_the_learning_rate_rises_once_falls_once_and_is_never_0(warmup, decay):
     rates = [schedule(step, config) for step in range(200)]
     assert all(0 < rate <= 1 for rate in rates)
     top = rates.index(max(rates))
-    assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(
-        rates[top:], reverse=True
-    )
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
     if warmup + decay * 200 <= 200:
         flat = range(warmup, int(200 - decay * 200) + 1)
         assert all(rates[step] == 1 for step in flat if step < 200)
@@ -257,9 +214,9 @@ def test_a_step_uses_the_scheduled_rate_and_leaves_no_gradient(whole):
 
 def test_gradients_of_the_loss_are_right():
     model = Transformer(ModelConfig(n_heads=2, d_model=6, d_head=3, d_vocab=8, n_ctx=7)).double()
-    repeats = repeated_tokens(3, 8, 8, (1, 3), torch.Generator().manual_seed(0))
+    repeats = repeated_tokens(3, 8, 8, (1, 3), seeded())
     loss_of(model, repeats, 0.1).backward()
-    generator = torch.Generator().manual_seed(1)
+    generator = seeded(1)
     for name, weights in model.named_parameters():
         direction = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
         losses = []
@@ -267,10 +224,8 @@ def test_gradients_of_the_loss_are_right():
             weights.data.add_(step * direction)
             losses.append(loss_of(model, repeats, 0.1).item())
         weights.data.add_(1e-5 * direction)
-        slope = (losses[0] - losses[1]) / 2e-5
-        assert (weights.grad * direction).sum().item() == pytest.approx(
-            slope, rel=1e-5, abs=1e-8
-        ), name
+        slope = pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-5, abs=1e-8)
+        assert (weights.grad * direction).sum().item() == slope, name
 
 
 # ---- it learns
@@ -311,11 +266,8 @@ def test_threads_are_chosen_by_width():
 
 def test_the_record_of_a_run_says_how_it_was_made_and_what_it_scores(whole):
     record = train.provenance(whole, "the command")
-    assert (
-        record["command"] == "the command"
-        and record["steps"] == 60
-        and record["stopped"] == "steps"
-    )
+    assert record["command"] == "the command"
+    assert record["steps"] == 60 and record["stopped"] == "steps"
     assert record["model"]["d_vocab"] == 12 and record["train"]["periods"] == (1, 4)
     assert record["versions"]["torch"] == torch.__version__ and Path(sys.executable).exists()
     assert 0 <= record["scores"]["best_previous_token_score"] <= 1
