@@ -105,14 +105,8 @@ def typical_angle(A: Tensor, heads: list[Tensor]) -> float:
     """The angle in degrees whose cos^2 is the mean overlap of A with each of the others; 60 for an
     overlap of .25.
     """
-    return (
-        torch.tensor([subspace_overlap(A, B) for B in heads])
-        .mean()
-        .sqrt()
-        .arccos()
-        .rad2deg()
-        .item()
-    )
+    overlap = torch.tensor([subspace_overlap(A, B) for B in heads]).mean()
+    return overlap.sqrt().arccos().rad2deg().item()
 
 
 def angle_table(model: Transformer, k: int = 16) -> Tensor:
@@ -123,14 +117,14 @@ def angle_table(model: Transformer, k: int = 16) -> Tensor:
     then the output. Tokens, positions and output are represented by their k strongest directions.
     """
     writers = [(0, strongest_directions(rows, k)) for rows in (model.W_E, model.W_pos)]
-    # (first layer that can read it, rows)
-    writers += [(layer + 1, W) for layer in (0, 1) for W in model.W_O[layer]]
-    readers = [
-        (layer, [W.T for W in weights[layer]])
-        for layer in (0, 1)
-        for weights in (model.W_Q, model.W_K, model.W_V)
-    ]
-    readers += [(2, [strongest_directions(model.W_U.T, k)])]
+    readers = []
+    for layer in range(2):
+        writers += [
+            (layer + 1, W) for W in model.W_O[layer]
+        ]  # (first layer that can read it, rows)
+        for weights in (model.W_Q, model.W_K, model.W_V):
+            readers.append((layer, [W.T for W in weights[layer]]))
+    readers.append((2, [strongest_directions(model.W_U.T, k)]))
     table = torch.full((len(writers), len(readers)), torch.nan)
     for row, (first, rows) in enumerate(writers):
         for column, (layer, heads) in enumerate(readers):
@@ -166,14 +160,12 @@ def logits_moved(model: Transformer, repeats: Repeats, reader: str) -> list[floa
     square / their spread.
     """
     logits, cache = model.run_with_cache(repeats.tokens)
-    change = (
-        model.run_with_hooks(
-            repeats.tokens, hide_from(model, reader, cache["blocks.0.hook_attn_out"])
-        )
-        - logits
-    )
-    both = (repeats.predictable, ~repeats.predictable)
-    return [(change[where].square().mean().sqrt() / logits[where].std()).item() for where in both]
+    hooks = hide_from(model, reader, cache["blocks.0.hook_attn_out"])
+    change = model.run_with_hooks(repeats.tokens, hooks) - logits
+    moved = []
+    for where in (repeats.predictable, ~repeats.predictable):
+        moved.append((change[where].square().mean().sqrt() / logits[where].std()).item())
+    return moved
 
 
 def with_rotated_head(model: Transformer, head: tuple[int, int], M: Tensor) -> Transformer:
@@ -191,11 +183,9 @@ def stretch_stream(model: Transformer, factor: float = 30.0) -> Transformer:
     by `factor`.
     """
     some = strongest_directions(random_rows(1, 16, model.cfg.d_model)).float()
-    identity, other = torch.eye(model.cfg.d_model), copy.deepcopy(model)
-    S, inverse = (
-        identity + (factor - 1) * some.T @ some,
-        identity + (1 / factor - 1) * some.T @ some,
-    )
+    projection, identity = some.T @ some, torch.eye(model.cfg.d_model)
+    S, inverse = identity + (factor - 1) * projection, identity + (1 / factor - 1) * projection
+    other = copy.deepcopy(model)
     with torch.no_grad():
         for name in ("W_E", "W_pos", "W_O"):  # what writes
             other.get_parameter(name).copy_(getattr(model, name) @ S)
