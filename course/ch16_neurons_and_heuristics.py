@@ -202,7 +202,7 @@ got_name = {label: share["named"] for label, share in shares.items()}
 fitted = shares["a + b: the 100 strongest"]["multi-result"]
 claim("named, a + b", got_name["a + b: the 100 strongest"], 0.65, 0.95, measured=0.83)
 claim("named, a - b", got_name["a - b: the 100 strongest"], 0.65, 0.95, measured=0.83)
-claim("named, a x b", got_name["a x b: the 100 strongest"], 0.15, 0.75, measured=0.53)
+claim("named, a x b", got_name["a x b: the 100 strongest"], 0.15, 0.75, measured=0.51)
 claim("multi-result among them, a + b", fitted, low=0.3, measured=0.64)
 
 # %% [markdown]

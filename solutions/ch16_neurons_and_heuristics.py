@@ -35,13 +35,15 @@ def value_logits(model: Transformer, layer: int) -> Tensor:
 
     LayerNorm subtracts the mean of a vector, divides by a scale and multiplies by ln_final_w.
     Everything but the scale is linear and done here; the scale depends on the whole stream and is
-    left at 1. No bias: ln_final_b belongs to no neuron. One more unit of h_n raises the logit of
-    token t by value_logits[n, t] / scale, if the scale stays.
+    left at 1. No bias: ln_final_b belongs to no neuron. Last, each neuron's mean over the
+    vocabulary is subtracted: a shift of all logits promotes nothing. One more unit of h_n raises
+    the logit of token t above the mean logit by value_logits[n, t] / scale, if the scale stays.
     """
-    # YOUR CODE: centre the value vectors, weigh, unembed; roughly 3 lines
+    # YOUR CODE: centre the value vectors, weigh, unembed, centre the logits; roughly 4 lines
     v = model.W_out[layer]
     centred = v - v.mean(dim=-1, keepdim=True)
-    return (centred * model.ln_final_w) @ model.W_U
+    logits = (centred * model.ln_final_w) @ model.W_U
+    return logits - logits.mean(dim=-1, keepdim=True)
 
 
 def answer_contributions(
@@ -51,7 +53,7 @@ def answer_contributions(
 
     At the last position: h_n value_logits[n, answer] / scale, with `ln_final.hook_scale` [batch,
     pos, 1] frozen at what it was in this run. answers [batch]: token numbers. Change h with that
-    scale frozen, and (in the last layer) the logit moves exactly so.
+    scale frozen, and (in the last layer) centred_answer below moves exactly so.
     """
     # YOUR CODE: activations and scale of the last position, and value_logits; roughly 3 lines
     h = cache[f"blocks.{layer}.mlp.hook_post"][:, -1]  # batch neuron
@@ -59,14 +61,9 @@ def answer_contributions(
     return h * to_answer / cache["ln_final.hook_scale"][:, -1]
 
 
-def is_neurons(name: str) -> bool:
-    """Is this the hook with the activations of an MLP's neurons?"""
-    return name.endswith("mlp.hook_post")
-
-
 def mean_activations(model: Transformer, tokens: Tensor) -> Tensor:
     """Each neuron's mean activation at the last position over these prompts: [layer, neuron]."""
-    _, cache = model.run_with_cache(tokens, is_neurons)
+    _, cache = model.run_with_cache(tokens, lambda name: name.endswith("mlp.hook_post"))
     return torch.stack([h[:, -1].mean(dim=0) for h in cache.values()])
 
 
@@ -85,7 +82,8 @@ def without_neurons(model: Transformer, tokens: Tensor, out: Tensor, means: Tens
         h[:, -1] = torch.where(out[:, layer], means[layer], h[:, -1])
         return h
 
-    return model.run_with_hooks(tokens, [(is_neurons, to_mean)])[:, -1]
+    hooks = [(f"blocks.{layer}.mlp.hook_post", to_mean) for layer in range(len(means))]
+    return model.run_with_hooks(tokens, hooks)[:, -1]
 
 
 def centred_answer(logits: Tensor, answers: Tensor) -> Tensor:
@@ -125,7 +123,7 @@ def attributed_effects(model: Transformer, tokens: Tensor, answers: Tensor) -> T
 
     (h_n - mean of h_n) x (slope of centred_answer with respect to h_n), all at the last position.
     Exact where what comes behind the neuron is linear. Works also while gradients are switched off.
-    Nanda 2023, "Attribution Patching".
+    Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale".
     """
     # YOUR CODE: add zeros that carry a gradient, by hooks; torch.autograd.grad; roughly 10 lines
     names = [f"blocks.{layer}.mlp.hook_post" for layer in range(model.cfg.n_layers)]
@@ -204,7 +202,7 @@ def heuristic_scores(values: Tensor, masks: Tensor) -> Tensor:
     values; the score is the share of them in the mask. A problem whose value is not above 0 never
     counts: a silent neuron's "highest" values are zeros in whatever order sorting left them.
     values [problem], masks [heuristic, problem] bool. Nikankin et al. 2024, "Arithmetic Without
-    Algorithms: Language Models Solve Math With a Bag of Heuristics".
+    Algorithms: Language Models Solve Math With a Bag of Heuristics" (arXiv 2410.21272), section 4.
     """
     # YOUR CODE: the rank of each problem, once for all heuristics; roughly 4 lines
     order = values.argsort(descending=True)
@@ -220,21 +218,21 @@ def classify_neuron(
     result: Tensor,
     heuristics: Heuristics,
     threshold: float = THRESHOLD,
+    counts: tuple[int, ...] = (2, 3, 4),
 ) -> tuple[str, float]:
     """The heuristic with the highest score, and that score; "none" below the threshold.
 
     activation [problem] is h_n; promoted [problem] is h_n times value_logits of that problem's
     answer. Heuristics on one operand (direct is False) are scored on activation, the direct ones on
-    promoted. To them come, also on promoted, "multi-result: 2 values" to "multi-result: 4 values":
-    the masks several_results(promoted, result, count). Of equal scores, the heuristic of more
-    problems wins: it explains more.
+    promoted. To them come, also on promoted, "multi-result: 2 values" to "multi-result: 4 values"
+    (or other counts): the masks several_results(promoted, result, count). Of equal scores, the
+    heuristic of more problems wins: it explains more.
     """
-    # YOUR CODE: scores of the listed ones, scores of the three others, the best; roughly 8 lines
-    counts = (2, 3, 4)
-    fitted = torch.stack([several_results(promoted, result, count) for count in counts])
+    # YOUR CODE: scores of the listed ones, scores of the fitted ones, the best; roughly 9 lines
     names = heuristics.names + [f"multi-result: {count} values" for count in counts]
-    masks = torch.cat([heuristics.masks, fitted])
-    direct = torch.cat([heuristics.direct, torch.ones(3, dtype=torch.bool)])
+    fitted = [several_results(promoted, result, count) for count in counts]
+    masks = torch.stack([*heuristics.masks, *fitted])
+    direct = torch.cat([heuristics.direct, torch.ones(len(counts), dtype=torch.bool)])
     scores = torch.empty(len(names))
     scores[direct] = heuristic_scores(promoted, masks[direct])
     scores[~direct] = heuristic_scores(activation, masks[~direct])
@@ -276,12 +274,14 @@ def study_operator(model: Transformer, operator: int) -> Study:
     return Study(tokens, answers, a, b, result, h, means, lens, order, known, cache)
 
 
-def name_neurons(s: Study, neurons: Tensor, h: Tensor | None = None) -> list[tuple[str, float]]:
+def name_neurons(
+    s: Study, neurons: Tensor, h: Tensor | None = None, **options
+) -> list[tuple[str, float]]:
     """classify_neuron for these neurons; h: other activations in place of the model's."""
     activations = (s.h if h is None else h)[:, neurons]  # problem neuron
     promoted = activations * s.lens[neurons][:, s.answers].T
     pairs = zip(activations.T, promoted.T)
-    return [classify_neuron(x, y, s.result, s.heuristics) for x, y in pairs]
+    return [classify_neuron(x, y, s.result, s.heuristics, **options) for x, y in pairs]
 
 
 def answers_without(model: Transformer, s: Study, out: Tensor) -> tuple[float, float]:

@@ -17,6 +17,7 @@ from tests.exercises.oracles.ch16 import (
     frozen_scale,
     lens,
     only,
+    repeated_alike,
     run_with,
     without,
     worth_one_by_one,
@@ -71,6 +72,13 @@ def test_contributions_and_the_bias_are_the_mlp(neuron_contributions):
         "ln_final_w is missing": lens(weigh=False),
         "LayerNorm was left out altogether": lens(centre=False, weigh=False),
         "ln_final_b was added: it belongs to no neuron": lens(bias=True),
+        "subtract each neuron's mean over the vocabulary: a shift of all logits promotes nothing": (
+            lens(over="nothing")
+        ),
+        "the mean was taken over the neurons; take it over the vocabulary": lens(over="neurons"),
+        "the value vector was divided by a scale of its own; the scale is the stream's": (
+            lens(own_scale=True)
+        ),
     },
 )
 def test_one_more_unit_of_activation(value_logits):
@@ -80,7 +88,8 @@ def test_one_more_unit_of_activation(value_logits):
     for n in range(6):
         logits = run_with(1, lambda h, n=n: h + only(n), hooks=[frozen_scale])
         moved = (logits - MODEL(TOKENS)) * scale
-        why = f"neuron {n}: change of the logits times the scale"
+        moved = moved - moved.mean(dim=-1, keepdim=True)
+        why = f"neuron {n}: change of the logits, less their mean, times the scale"
         expect_close(got[n].expand_as(moved), moved, "batch pos vocab", why)
     weights = MODEL.state_dict()
     exchanged = Transformer(MODEL.cfg, seed=2).double()
@@ -88,12 +97,18 @@ def test_one_more_unit_of_activation(value_logits):
     truth = value_logits(exchanged, 1).detach()
     why = "layer 0 has value vectors of its own"
     expect_close(value_logits(MODEL, 0), truth, "neuron vocab", why)
+    shifted = Transformer(MODEL.cfg, seed=2).double().requires_grad_(False)
+    u = torch.randn(8, 1, generator=seeded(3)).double()
+    shifted.load_state_dict(weights | {"W_U": weights["W_U"] + u})
+    why = "one vector added to every column of W_U, which no probability notices"
+    expect_close(value_logits(shifted, 1), got, "neuron vocab", why)
 
 
 @checks(
     "answer_contributions",
     mistakes={
-        "it was not divided by the frozen scale": direct(scale=False),
+        "it was not divided by the frozen scale": direct(scale="none"),
+        "the scale was averaged over the prompts; each prompt has its own": direct(scale="mean"),
         "the first position was used; the answer is predicted at the last one": direct(position=0),
         "the answers were mixed up: each prompt has its own": direct(mixed_up=True),
     },
@@ -103,8 +118,9 @@ def test_take_the_neuron_away(answer_contributions):
     expect_shape(got, "batch neuron", 5, 6)
     for n in range(6):
         after = run_with(1, lambda h, n=n: h * ~only(n), hooks=[frozen_scale])[:, -1]
-        lost = (before - after).gather(1, ANSWERS[:, None])[:, 0]
-        why = f"neuron {n} of the last layer silenced, ln_final scale frozen: logit lost"
+        lost = before - after
+        lost = lost.gather(1, ANSWERS[:, None])[:, 0] - lost.mean(dim=-1)
+        why = f"neuron {n} of the last layer silenced, ln_final scale frozen: centred logit lost"
         expect_close(got[:, n], lost, "batch", why)
 
 
@@ -159,6 +175,9 @@ def test_neurons_at_their_means(without_neurons):
         "prompts and neurons changed places: repeat(...) and repeat_interleave(...) must fit": (
             worth_one_by_one(scrambled=True)
         ),
+        "prompts and neurons are both there by repeat: not every pair of them was run": (
+            repeated_alike
+        ),
     },
 )
 def test_effects_one_neuron_at_a_time(neuron_effects):
@@ -180,6 +199,9 @@ def test_effects_one_neuron_at_a_time(neuron_effects):
             by_differences(centred=False)
         ),
         "the slope is that of a mean over the prompts: use the sum": by_differences(share=0.2),
+        "the path through the next layer's neurons is missing: was something detached?": (
+            by_differences(cut=True)
+        ),
     },
 )
 def test_attribution_is_displacement_times_slope(attributed_effects):
@@ -223,6 +245,9 @@ def test_every_problem_in_its_place(key_map):
             scores_by_loops(k_is_active=True)
         ),
         "the overlap was divided by the union; divide by k": scores_by_loops(over_union=True),
+        "the overlap was divided by the number of active problems; divide by k": (
+            scores_by_loops(over_active=True)
+        ),
     },
 )
 def test_overlap_of_the_highest_values(heuristic_scores):
@@ -249,8 +274,10 @@ KNOWN = all_heuristics(A40, B40, SUM)
         "everything was scored on promoted; operands need activation": (
             classifier(on=("promoted", "promoted"))
         ),
-        "the three multi-result masks were forgotten": classifier(multi=False),
+        "the three multi-result masks were forgotten": classifier(most=1),
+        "multi-result goes up to 4 values": classifier(most=3),
         "below the threshold the name is none": classifier(ignore_threshold=True),
+        "a score equal to the threshold is enough": classifier(above=True),
     },
 )
 def test_planted_neurons_and_senseless_ones(classify_neuron):
@@ -271,6 +298,14 @@ def test_planted_neurons_and_senseless_ones(classify_neuron):
         difference = f"expected '{name}', got '{got[0]}' ({got[1]:.2f})"
         expect(got[0] == name, f"threshold {threshold}: {difference}")
         expect_close(got[1], score, "", "the score of the best heuristic")
+    three_quarters = ((A40 >= 10) & (A40 < 20) & (B40 % 4 > 0)) * (1 + half)
+    got, score = classify_neuron(three_quarters, -half, SUM, KNOWN, 0.75)
+    exactly = "its score is .75, and so is the threshold"
+    expect(got == "range: 10 <= a < 20", f"{exactly}: got '{got}' ({score:.4f})")
+    planted = planted["multi-result: 4 values"]
+    name, score = classifier()(*planted, SUM, KNOWN, 0.3, ())
+    got = classify_neuron(*planted, SUM, KNOWN, threshold=0.3, counts=())
+    expect(got[0] == name, f"counts=(), no multi-result: expected '{name}', got '{got[0]}'")
 
 
 @checks(

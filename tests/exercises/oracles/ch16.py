@@ -43,20 +43,28 @@ def contributions(of="post", bias=0.0, other=0):
     return each_neuron
 
 
-def lens(centre=True, weigh=True, bias=False):
+def lens(centre=True, weigh=True, bias=False, over="vocabulary", own_scale=False):
+    """value_logits with one thing changed. over: what the mean of the logits is taken over."""
+
     def values(model, layer):
         v = model.W_out[layer] - centre * model.W_out[layer].mean(dim=-1, keepdim=True)
-        return (v * (model.ln_final_w if weigh else 1) + bias * model.ln_final_b) @ model.W_U
+        v = v / v.square().mean(dim=-1, keepdim=True).sqrt() if own_scale else v
+        weighed = v * model.ln_final_w if weigh else v
+        logits = (weighed + bias * model.ln_final_b) @ model.W_U
+        if over == "nothing":
+            return logits
+        return logits - logits.mean(dim=-1 if over == "vocabulary" else 0, keepdim=True)
 
     return values
 
 
-def direct(scale=True, position=-1, mixed_up=False):
+def direct(scale="own", position=-1, mixed_up=False):
     def to_answer(model, cache, layer, answers):
         answers = answers.flip(0) if mixed_up else answers
         h = cache[f"blocks.{layer}.mlp.hook_post"][:, position]
-        each = lens()(model, layer)[:, answers].T * h
-        return each / (cache["ln_final.hook_scale"][:, position] if scale else 1)
+        own = cache["ln_final.hook_scale"][:, position]
+        scales = {"own": own, "mean": own.mean(), "none": 1.0}
+        return lens()(model, layer)[:, answers].T * h / scales[scale]
 
     return to_answer
 
@@ -84,6 +92,18 @@ def answer_logit(logits, answers, centred=True):
     return logits.gather(-1, answers[:, None])[:, 0] - centred * logits.mean(dim=-1)
 
 
+def repeated_alike(model, tokens, answers, at_once=16):
+    """A wrong neuron_effects: prompts and neurons of a group are both put there by repeat."""
+    means, effects = ACTIVATIONS.mean(dim=1), []
+    clean = answer_logit(model(tokens)[:, -1], answers)
+    for group in torch.eye(12, dtype=torch.bool).view(12, 2, 6).split(at_once):
+        out, prompts = group.repeat(len(tokens), 1, 1), tokens.repeat(len(group), 1)
+        logits = without()(model, prompts, out, means)
+        lost = clean - answer_logit(logits, answers.repeat(len(group))).view(len(group), -1)
+        effects.append(lost)
+    return torch.cat(effects).view(2, 6, len(tokens))
+
+
 def worth_one_by_one(fill="means", position=-1, centred=True, sign=1, scrambled=False):
     """neuron_effects, a run for each neuron."""
 
@@ -99,8 +119,12 @@ def worth_one_by_one(fill="means", position=-1, centred=True, sign=1, scrambled=
     return effects
 
 
-def by_differences(centred=True, centre_h=True, sign=1, share=1.0, step=1e-6):
-    """attributed_effects with slopes measured: nudge one neuron up and down."""
+def by_differences(centred=True, centre_h=True, sign=1, share=1.0, cut=False, step=1e-6):
+    """attributed_effects with slopes measured: nudge one neuron up and down.
+
+    cut: the later layer's neurons do not move, as if the gradient were cut off between the layers.
+    """
+    later = "blocks.1.mlp.hook_post"
 
     def effects(model, tokens, answers):
         slope = torch.zeros(2, 6, len(tokens), dtype=torch.float64)
@@ -108,8 +132,9 @@ def by_differences(centred=True, centre_h=True, sign=1, share=1.0, step=1e-6):
         for layer in (0, 1):
             for n in range(6):
                 nudge = step * only(n) * at_last
-                up = run_with(layer, lambda h, by=nudge: h + by)[:, -1]
-                down = run_with(layer, lambda h, by=nudge: h - by)[:, -1]
+                still = [(later, lambda h, hook: CACHE[later])] if cut and layer == 0 else []
+                up = run_with(layer, lambda h, by=nudge: h + by, hooks=still)[:, -1]
+                down = run_with(layer, lambda h, by=nudge: h - by, hooks=still)[:, -1]
                 rise = answer_logit(up, answers, centred) - answer_logit(down, answers, centred)
                 slope[layer, n] = rise / (2 * step)
         h = ACTIVATIONS.transpose(1, 2)  # layer neuron batch

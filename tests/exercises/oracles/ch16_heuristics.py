@@ -15,19 +15,28 @@ def laid_out(transposed=False, empty=torch.nan):
     return grid
 
 
-def scores_by_loops(zeros_count=False, highest=True, k_is_active=False, over_union=False):
+def scores_by_loops(
+    zeros_count=False, highest=True, k_is_active=False, over_union=False, over_active=False
+):
     """heuristic_scores, one problem at a time; the defaults are right."""
 
     def scores(values, masks):
         order, found = values.argsort(descending=highest).tolist(), []
         for mask in masks:
             size = int(mask.sum())
-            k = int((values > 0).sum()) if k_is_active else size
+            active = int((values > 0).sum())
+            k = active if k_is_active else size
             overlap = 0
             for problem in order[:k]:
-                active = zeros_count or bool(values[problem] > 0)
-                overlap += bool(mask[problem]) and active
-            found.append(overlap / (2 * size - overlap if over_union else k))
+                counts = zeros_count or bool(values[problem] > 0)
+                overlap += bool(mask[problem]) and counts
+            union = 2 * size - overlap
+            divisor = k
+            if over_union:
+                divisor = union
+            if over_active:
+                divisor = active
+            found.append(overlap / divisor)
         return torch.tensor(found)
 
     return scores
@@ -40,16 +49,19 @@ def order_for_rank(values, masks):
     return (masks & counted).sum(dim=-1) / sizes
 
 
-def classifier(on=("activation", "promoted"), multi=True, ties="large", ignore_threshold=False):
+def classifier(
+    on=("activation", "promoted"), most=9, ties="large", ignore_threshold=False, above=False
+):
     """classify_neuron with one thing changed; on: what the operands' heuristics and the direct ones
-    are scored on.
+    are scored on. most: larger multi-result sets are forgotten. above: the threshold itself is not
+    enough.
     """
 
-    def classify(activation, promoted, result, heuristics, threshold=0.6):
+    def classify(activation, promoted, result, heuristics, threshold=0.6, counts=(2, 3, 4)):
         values = {"activation": activation, "promoted": promoted}
         best = ("none", -1.0, 0)
         listed = list(zip(heuristics.names, heuristics.masks, heuristics.direct))
-        for count in range(2, 5 if multi else 2):
+        for count in [count for count in counts if count <= most]:
             mask = several_results(promoted, result, count)
             listed.append((f"multi-result: {count} values", mask, torch.tensor(True)))
         for name, mask, is_direct in listed:
@@ -60,7 +72,8 @@ def classifier(on=("activation", "promoted"), multi=True, ties="large", ignore_t
             if (round(score, 6), size) > (round(best[1], 6), best[2]):
                 best = (name, score, size)
         name, score, _ = best
-        return (name if score >= threshold or ignore_threshold else "none"), score
+        named = score > threshold or (score == threshold and not above) or ignore_threshold
+        return (name if named else "none"), score
 
     return classify
 
@@ -84,6 +97,7 @@ def planted_neurons(a, b, result, generator):
         "pattern: result has a 2": (result % 10 == 2) | (result // 10 == 2),
         "identical: a = b": a == b,
         "multi-result: 3 values": (result == 17) | (result == 24) | (result == 38),
+        "multi-result: 4 values": torch.isin(result, torch.tensor([19, 26, 33, 45])),
     }
     planted = {}
     for name, mask in masks.items():
