@@ -1,10 +1,10 @@
 """Your desk: python -m exercises [check | watch | hint | reset].
 
 python -m exercises                  one row per chapter, what is next and how long it takes
-python -m exercises check [NAME]     check one function, one chapter (a number), or everything you have attempted
+python -m exercises check [NAME]     check a function, a chapter (a number), or all you attempted
 python -m exercises watch [NAME]     the same, again each time you save
-python -m exercises hint [NAME] [N]  the first hint, or the N-th; without a name: for the exercise that is next
-python -m exercises reset CHAPTER    a fresh file for a whole chapter (a number); the old one is kept beside it
+python -m exercises hint [NAME] [N]  the first hint, or the N-th; no name: for the next exercise
+python -m exercises reset CHAPTER    a fresh file for a whole chapter (a number); keeps the old one
 """
 
 import argparse
@@ -17,26 +17,20 @@ from .attempts import UNUSABLE
 
 
 def find(name: str | None) -> list[tuple[str, str]]:
-    """The (chapter, exercise) pairs that a function name, a chapter (7, ch07 or its stem), or None
-    (all) stands for.
+    """The (chapter, exercise) pairs that a name stands for; None: all.
+
+    name: of a function, or of a chapter (7, ch07 or its stem). Raises ValueError if nothing has it.
     """
-    every = [
-        (chapter, exercise)
-        for chapter in stubs.chapters()
-        for exercise in stubs.exercise_names(chapter)
-    ]
+    every = []
+    for chapter in stubs.chapters():
+        every += [(chapter, exercise) for exercise in stubs.exercise_names(chapter)]
     if name is None:
         return every
     start = f"ch{int(name):02d}_" if name.isdecimal() else f"{name}_"
-    picked = [
-        (chapter, exercise)
-        for chapter, exercise in every
-        if name in (exercise, chapter) or chapter.startswith(start)
-    ]
+    picked = [pair for pair in every if name in pair or pair[0].startswith(start)]
     if not picked:
-        raise ValueError(
-            f"no exercise or chapter is called {name!r}. {progress.nearest(name, every)}"
-        )
+        near = progress.nearest(name, every)
+        raise ValueError(f"no exercise or chapter is called {name!r}. {near}")
     return picked
 
 
@@ -77,10 +71,8 @@ def check(name: str | None) -> int:
         if outcome.sign == "✓":
             print(f"✓ {exercise}. Now compare with the reference: solutions/{chapter}.py")
         elif outcome.sign == "·" and exercise not in stubs.written(chapter):
-            fresh = f"python -m exercises reset {int(chapter[2:4])}"
-            print(
-                f"· {exercise} is not in exercises/{chapter}.py: renamed or deleted? A fresh file: {fresh}"
-            )
+            print(f"· {exercise} is not in exercises/{chapter}.py: renamed or deleted?")
+            print(f"  A fresh file: python -m exercises reset {int(chapter[2:4])}")
         elif name is not None and outcome.sign == "·":
             print(f"· {exercise} is not attempted yet: exercises/{chapter}.py")
     if name is None and all(outcome.sign == "·" for outcome in outcomes.values()):
@@ -106,39 +98,39 @@ def watch(name: str | None) -> int:
 
 def hint(name: str | None, number: int) -> int:
     """Print hint `number` of an exercise, and how to get the one after it."""
-    if name is None:
-        opened = (first_open(progress.run(find(chapter))) for chapter in stubs.chapters())
-        name = next((pair[1] for pair in opened if pair), find(None)[0][1])
-    chapter, name = find(name)[0]
+    chapter, name = find(name)[0] if name else next_open()
     texts = stubs.hints()[chapter]["exercises"][name]["hints"]
     if not 1 <= number <= len(texts):
         raise ValueError(
             f"{name} has hints 1 to {len(texts)}; the answer is in solutions/{chapter}.py."
         )
     print(f"{name}, hint {number} of {len(texts)}: {texts[number - 1]}")
-    after = (
-        f"python -m exercises hint {name} {number + 1}"
-        if number < len(texts)
-        else f"solutions/{chapter}.py"
-    )
-    print(f"more: {after}")
+    if number < len(texts):
+        print(f"more: python -m exercises hint {name} {number + 1}")
+    else:
+        print(f"more: solutions/{chapter}.py")
     return 0
 
 
+def next_open() -> tuple[str, str]:
+    """The first (chapter, exercise) that does not pass, chapter by chapter: no more is run."""
+    for chapter in stubs.chapters():
+        pair = first_open(progress.run(find(chapter)))
+        if pair:
+            return pair
+    return find(None)[0]
+
+
 def reset(name: str) -> int:
-    """Write a chapter's exercise file anew; what was there is kept as NAME.1.old, NAME.2.old,
-    ...
-    """
+    """Write a chapter's exercise file anew; what was there is kept as NAME.1.old, NAME.2.old."""
     chapter, exercise = find(name)[0]
     if name == exercise:
         number = int(chapter[2:4])
         raise ValueError(
             f"a whole chapter is reset, not one function: python -m exercises reset {number}"
         )
-    path, fresh = (
-        stubs.exercise_path(chapter),
-        stubs.stub_text(stubs.solution_path(chapter).read_text()),
-    )
+    path = stubs.exercise_path(chapter)
+    fresh = stubs.stub_text(stubs.solution_path(chapter).read_text())
     if path.exists():
         number = next(n for n in range(1, 10_000) if not kept(path, n).exists())
         path.rename(kept(path, number))
@@ -172,10 +164,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{error}", file=sys.stderr)
         return 2
     except OSError as error:  # a folder that may not be written
-        print(
-            f"{error.filename}: {error.strerror}. The exercises need a folder that you may write to.",
-            file=sys.stderr,
-        )
+        reason = "The exercises need a folder that you may write to."
+        print(f"{error.filename}: {error.strerror}. {reason}", file=sys.stderr)
         return 2
 
 

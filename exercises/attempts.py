@@ -1,12 +1,13 @@
-"""Load and run the learner's functions so that nothing they do can hurt anything but their own
-check.
+"""Load and run the learner's functions so that they can hurt nothing but their own check.
 
 A mistake becomes a `Wrong` with a sentence and the learner's own line: a syntax error, an endless
-loop, an endless recursion, a None, an argument edited in place, any exception."""
+loop, an endless recursion, a None, an argument edited in place, any exception.
+"""
 
 import contextlib
 import functools
 import importlib.util
+import math
 import signal
 import traceback
 from collections.abc import Callable
@@ -21,9 +22,7 @@ UNUSABLE = "the file cannot be"  # read, or imported: then all checks of the cha
 
 
 class Wrong(AssertionError):
-    """What a check found wrong, said for the learner. `line`: where in their file, if it is
-    known.
-    """
+    """What a check found wrong, said for the learner. `line`: where in their file, if known."""
 
     def __init__(self, sentence: str, line: int | None = None):
         super().__init__(sentence)
@@ -59,9 +58,8 @@ def load_file(path: Path) -> ModuleType:
     except SyntaxError as error:
         raise Wrong(unreadable(error, path), error.lineno) from None
     except (Exception, SystemExit) as error:
-        raise Wrong(
-            f"{UNUSABLE} imported: {describe(error)} (exercises/{path.name})", own_line(error, path)
-        ) from None
+        sentence = f"{UNUSABLE} imported: {describe(error)} (exercises/{path.name})"
+        raise Wrong(sentence, own_line(error, path)) from None
     return module
 
 
@@ -71,9 +69,7 @@ def unreadable(error: SyntaxError, path: Path) -> str:
 
 
 class Guarded:
-    """A function under test. It behaves like the function, and remembers its last calls for the
-    diagnosis.
-    """
+    """A function under test: behaves like it, and remembers its last calls for the diagnosis."""
 
     def __init__(self, function: Callable, path: Path):
         self.function, self.path, self.calls = function, path, []
@@ -84,31 +80,33 @@ class Guarded:
         try:
             result = self.function(*args, **kwargs)
         except NotImplementedError as error:
-            own = str(error) in ("", self.function.__name__)
-            left = "`raise NotImplementedError` is still in it: delete that line"
-            other = f"it calls {error}, which is not written yet"
-            raise Wrong(
-                left if own else other, own_line(error, self.path, caller=not own)
-            ) from None
+            raise self.unwritten(error) from None
         except (Exception, SystemExit) as error:
             raise Wrong(describe(error), own_line(error, self.path)) from None
         if result is None:
             raise Wrong("it returned None: is the `return` missing?")
         self.calls = [*self.calls[-4:], (before, copy(result))]
         if not same(copy_without_generators((args, kwargs)), copy_without_generators(before)):
-            raise Wrong(
-                "it changed one of its arguments in place; work on a copy (x.clone()) instead"
-            )
+            raise Wrong("it changed one of its arguments in place; work on a copy (x.clone())")
         return result
+
+    def unwritten(self, error: NotImplementedError) -> Wrong:
+        """What a NotImplementedError means: a line left over, or an exercise to write first."""
+        if str(error) in ("", self.function.__name__):
+            sentence = "`raise NotImplementedError` is still in it: delete that line"
+            return Wrong(sentence, own_line(error, self.path))
+        sentence = f"it calls {error}, which is not written yet"
+        return Wrong(sentence, own_line(error, self.path, caller=True))
 
     def behaves_like(self, other: Callable) -> bool:
         """Does `other` give the same results as this function gave, on the last calls?"""
         try:
-            return bool(self.calls) and all(
-                same(other(*args, **kwargs), got) for (args, kwargs), got in copy(self.calls)
-            )
+            for (args, kwargs), got in copy(self.calls):
+                if not same(other(*args, **kwargs), got):
+                    return False
         except Exception:
             return False
+        return bool(self.calls)
 
 
 def describe(error: BaseException) -> str:
@@ -121,23 +119,22 @@ def own_line(error: BaseException, path: Path, caller: bool = False) -> int | No
     """The last line of the learner's own file in an error's traceback; caller: the one before it.
 
     Lines of a class come last: a chapter gives its classes, the learner writes the functions that
-    call them."""
-    frames = [
-        (f.f_code, line)
-        for f, line in traceback.walk_tb(error.__traceback__)
-        if Path(f.f_code.co_filename) == path
-    ]
-    given = [
-        code.co_qualname.count(".") > 2 * code.co_qualname.count("<locals>") for code, _ in frames
-    ]
-    lines = [line for (_, line), skip in zip(frames, given) if not skip or all(given)]
-    return lines[-1 - (caller and len(lines) > 1)] if lines else None
+    call them.
+    """
+    lines, in_classes = [], []
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if Path(frame.f_code.co_filename) == path:
+            name = frame.f_code.co_qualname
+            given = name.count(".") > 2 * name.count("<locals>")
+            (in_classes if given else lines).append(line)
+    lines = lines or in_classes
+    if not lines:
+        return None
+    return lines[-2] if caller and len(lines) > 1 else lines[-1]
 
 
 def copy(value, tensor=lambda x: x.detach().clone(), generator=lambda x: x.clone_state()):
-    """The same nested value with its tensors and generators copied; anything else is kept as it
-    is.
-    """
+    """The same nested value with its tensors and generators copied; anything else is kept."""
     again = functools.partial(copy, tensor=tensor, generator=generator)
     if isinstance(value, Tensor):
         return tensor(value)
@@ -157,23 +154,24 @@ copy_without_generators = functools.partial(copy, generator=lambda _: None)
 def same(a, b, tolerance: float = 1e-6) -> bool:
     """Equal up to rounding, for tensors, numbers, and tuples, lists and dicts of them."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape != b.shape or (a.is_floating_point(), a.is_complex()) != (
-            b.is_floating_point(),
-            b.is_complex(),
-        ):
+        if a.shape != b.shape or kind(a) != kind(b):
             return False
         exact = torch.complex128 if a.is_complex() else torch.float64
-        return torch.allclose(
-            a.to(exact), b.to(exact), rtol=tolerance, atol=tolerance, equal_nan=True
-        )
+        a, b = a.to(exact), b.to(exact)
+        return torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
         return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
     if isinstance(a, float) or isinstance(b, float):
-        return (
-            isinstance(a, (int, float))
-            and isinstance(b, (int, float))
-            and (abs(a - b) <= tolerance or a != a and b != b)
-        )
+        if not (isinstance(a, int | float) and isinstance(b, int | float)):
+            return False
+        return abs(a - b) <= tolerance or (math.isnan(a) and math.isnan(b))
     return a is b or a == b
+
+
+def kind(x: Tensor) -> str:
+    """What counts as one type of number here: whole, real or complex."""
+    if x.is_complex():
+        return "complex"
+    return "real" if x.is_floating_point() else "whole"

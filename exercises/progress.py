@@ -9,6 +9,8 @@ import pytest
 
 from . import stubs
 
+# The last of these plugins collects garbage: most of a check's time.
+WITHOUT = ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:unraisableexception"]
 PRINTED = 8  # at most so many lines of what was printed are shown
 
 
@@ -26,23 +28,23 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """All messages, each said once; the lines that they end in alike are said once too, then
-        what was printed.
+        """All messages, each said once, as are the two lines that they end in alike; then what the
+        learner's function printed.
         """
-        blocks = [message.splitlines() for message in dict.fromkeys(self.messages)]
-        last = blocks[-1]
-        lines = [line for block in blocks[:-1] for line in block if line not in last[-2:]] + last
+        *others, last = [message.splitlines() for message in dict.fromkeys(self.messages)]
+        lines = []
+        for block in others:
+            lines += [line for line in block if line not in last[-2:]]
+        lines += last
         shown = self.printed.splitlines()
         lines += [f"  printed:   {line[:200]}" for line in shown[:PRINTED]]
-        return "\n".join(
-            lines + [f"  printed:   ... {len(shown) - PRINTED} lines more"] * (len(shown) > PRINTED)
-        )
+        if len(shown) > PRINTED:
+            lines.append(f"  printed:   ... {len(shown) - PRINTED} lines more")
+        return "\n".join(lines)
 
 
 class Collector:
-    """A pytest plugin: keep the checks of the wanted exercises on the learner's side, note how each
-    went.
-    """
+    """A pytest plugin: keep the learner's side of the wanted exercises, note how each went."""
 
     def __init__(self, wanted: list[tuple[str, str]]):
         self.outcomes = {pair: Outcome() for pair in wanted}
@@ -67,19 +69,12 @@ class Collector:
 def run(wanted: list[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
     """Run the checks of these (chapter, exercise) pairs on the learner's files."""
     collector = Collector(wanted)
-    tried = [
-        chapter
-        for chapter in dict.fromkeys(chapter for chapter, _ in wanted)
-        if worth_running(chapter)
-    ]
-    files = [str(stubs.ROOT / "tests" / "exercises" / f"test_{chapter}.py") for chapter in tried]
+    chapters = dict.fromkeys(chapter for chapter, _ in wanted)
+    folder = stubs.ROOT / "tests" / "exercises"
+    files = [str(folder / f"test_{chapter}.py") for chapter in chapters if worth_running(chapter)]
     if files:
-        # the last collects garbage: most of a check's time
-        without = ("terminal", "cacheprovider", "unraisableexception")
-        options = [word for name in without for word in ("-p", f"no:{name}")]
-        # what pytest itself has to say is not for the learner
-        with contextlib.redirect_stdout(io.StringIO()):
-            pytest.main(["-o", "addopts=", *options, *files], plugins=[collector])
+        with contextlib.redirect_stdout(io.StringIO()):  # what pytest says is not for the learner
+            pytest.main(["-o", "addopts=", *WITHOUT, *files], plugins=[collector])
     return collector.outcomes
 
 

@@ -1,6 +1,6 @@
 """How an exercise is made from its solution: everything after `# YOUR CODE: ...` goes.
 
-python -m exercises.stubs        # authors: write all exercise files anew; refuses if any of them holds an attempt
+python -m exercises.stubs      # authors: write all exercise files anew; not if one holds an attempt
 """
 
 import ast
@@ -118,9 +118,8 @@ def attempted(chapter: str) -> list[str]:
 def write_all() -> None:
     tried = [f"{chapter}.{name}" for chapter in chapters() for name in attempted(chapter)]
     if tried:
-        sys.exit(
-            f"these hold answers, nothing was written: {', '.join(tried)}. Use: python -m exercises reset CHAPTER"
-        )
+        advice = "Use: python -m exercises reset CHAPTER"
+        sys.exit(f"these hold answers, nothing was written: {', '.join(tried)}. {advice}")
     for chapter in chapters():
         exercise_path(chapter).write_text(stub_text(solution_path(chapter).read_text()))
 

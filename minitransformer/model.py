@@ -164,14 +164,10 @@ def parameter_table(cfg: ModelConfig) -> list[tuple[str, tuple[int, ...], float]
     at 1.
 
     W_E and W_pos start large, so that a head can tell tokens and positions apart from the first
-    step on: together they decide how fast induction appears."""
-    layer, head, d_model, d_head, d_mlp = (
-        cfg.n_layers,
-        cfg.n_heads,
-        cfg.d_model,
-        cfg.d_head,
-        cfg.d_mlp,
-    )
+    step on: together they decide how fast induction appears.
+    """
+    layer, head, d_mlp = cfg.n_layers, cfg.n_heads, cfg.d_mlp
+    d_model, d_head = cfg.d_model, cfg.d_head
     std = d_model**-0.5
     table = [("W_E", (cfg.d_vocab, d_model), 4 * std), ("W_pos", (cfg.n_ctx, d_model), 0.3)]
     table += [(name, (layer, head, d_model, d_head), std) for name in ("W_Q", "W_K", "W_V")]
@@ -182,7 +178,7 @@ def parameter_table(cfg: ModelConfig) -> list[tuple[str, tuple[int, ...], float]
         table += [("W_in", (layer, d_model, d_mlp), std), ("b_in", (layer, d_mlp), 0.0)]
         table += [("W_out", (layer, d_mlp, d_model), d_mlp**-0.5), ("b_out", (layer, d_model), 0.0)]
     if cfg.layer_norm:
-        norms = ["ln1"] + ["ln2"] * bool(d_mlp)
+        norms = ["ln1", "ln2"] if d_mlp else ["ln1"]
         table += [(f"{norm}_{x}", (layer, d_model), 0.0) for norm in norms for x in "wb"]
         table += [(f"ln_final_{x}", (d_model,), 0.0) for x in "wb"]
     return table + [("W_U", (d_model, cfg.d_vocab), std)]

@@ -33,7 +33,10 @@ ARITHMETIC_PRESETS = ("arithmetic", "digits", "two-step")
 
 
 class Tried(NamedTuple):
-    """One chapter's claims on the shipped models; each claim's values on the others (None: not reached).
+    """One chapter's claims on the shipped models, and their values on the others.
+
+    A value is None where the chapter stopped before the claim.
+    """
 
     shipped: dict[str, Claim]
     others: dict[str, list[float | None]]

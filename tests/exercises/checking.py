@@ -2,12 +2,14 @@
 
     @checks("attention_pattern", mistakes={"the scores were not divided by sqrt(d_head)": no_scale})
     def test_definition(attention_pattern):
-        expect_close(attention_pattern(q, k), by_loops(q, k), "batch head query key", "softmax over the keys")
+        got, truth = attention_pattern(q, k), by_loops(q, k)
+        expect_close(got, truth, "batch head query key", "softmax over the keys")
 
 pytest runs it twice. [solutions]: the reference must pass, and each mistake, put in its place, must
 be refused and be recognised by name. [exercises]: the learner's function; skipped while it is not
 attempted; a failure is one message that says the property, the place, what was expected, the likely
-mistake, the file to edit and the command for a hint."""
+mistake, the file to edit and the command for a hint.
+"""
 
 import functools
 import math
@@ -34,24 +36,21 @@ LONGEST = 400  # characters of a message's first line: a tensor in it must not b
 
 
 def checks(name: str, mistakes: dict[str, Callable] | None = None):
-    """Mark a function as a check of the exercise `name`. mistakes: what people get wrong -> the
-    function they write.
+    """Mark a function as a check of the exercise `name`.
+
+    mistakes: what people get wrong -> the function they write.
     """
 
     def decorate(check):
         chapter = Path(check.__code__.co_filename).stem.removeprefix("test_")
+        runs = {"solutions": run_on_solution, "exercises": run_on_attempt}
 
-        @pytest.mark.parametrize("side", ["solutions", "exercises"])
+        @pytest.mark.parametrize("side", list(runs))
         def test(side):
-            run_on_solution(
-                check, chapter, name, mistakes or {}
-            ) if side == "solutions" else run_on_attempt(check, chapter, name, mistakes or {})
+            runs[side](check, chapter, name, mistakes or {})
 
-        test.__name__, test.__doc__, test.__module__ = (
-            check.__name__,
-            check.__doc__,
-            check.__module__,
-        )
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        test.__module__ = check.__module__
         test.exercise, test.mistakes, test.check = name, mistakes or {}, check
         return test
 
@@ -68,24 +67,22 @@ def verdict(check: Callable, guarded: Guarded) -> Wrong | None:
     except TimeoutError as error:
         return Wrong(str(error))
     except Exception as error:
-        if line := own_line(error, guarded.path):
+        line = own_line(error, guarded.path)
+        if line:
             return Wrong(describe(error), line)
         if isinstance(error, AssertionError):
             raise  # a bare assert speaks about the check itself, not about the function under test
-        return Wrong(
-            f"the check could not use what it returned, {kind_of(guarded)} ({describe(error)})"
-        )
+        returned = f"{kind_of(guarded)} ({describe(error)})"
+        return Wrong(f"the check could not use what it returned, {returned}")
     return None
 
 
 def kind_of(guarded: Guarded) -> str:
     """What the function under test returned last, in a word or two."""
-    last = guarded.calls[-1][1] if guarded.calls else None
-    return (
-        "nothing"
-        if last is None
-        else type(last).__name__ + (f" {list(last.shape)}" if isinstance(last, Tensor) else "")
-    )
+    if not guarded.calls:
+        return "nothing"
+    _, last = guarded.calls[-1]
+    return f"Tensor {list(last.shape)}" if isinstance(last, Tensor) else type(last).__name__
 
 
 @functools.cache
@@ -97,7 +94,8 @@ def run_on_solution(
     check: Callable, chapter: str, name: str, mistakes: dict[str, Callable]
 ) -> None:
     path = stubs.solution_path(chapter)
-    if wrong := verdict(check, Guarded(getattr(solution(chapter), name), path)):
+    wrong = verdict(check, Guarded(getattr(solution(chapter), name), path))
+    if wrong:
         pytest.fail(f"the reference answer to {name} fails its own check: {wrong}", pytrace=False)
     for label, mistake in mistakes.items():
         guarded = Guarded(mistake, path)
@@ -118,26 +116,22 @@ def run_on_attempt(check: Callable, chapter: str, name: str, mistakes: dict[str,
     except Wrong as error:
         wrong = error
     if wrong:
-        gave_an_answer = guarded and not wrong.line  # an exception has a line of its own to look at
-        likely = (
-            likely_mistake(guarded, getattr(solution(chapter), name), mistakes)
-            if gave_an_answer
-            else None
-        )
+        likely = None
+        if guarded and not wrong.line:  # an exception has a line of its own to look at
+            likely = likely_mistake(guarded, getattr(solution(chapter), name), mistakes)
         pytest.fail(message(name, chapter, wrong, likely), pytrace=False)
 
 
 def likely_mistake(
     guarded: Guarded, reference: Callable, mistakes: dict[str, Callable]
 ) -> str | None:
-    """The mistake that gives the same results, unless they are right so far: then what went wrong
-    is something else.
-    """
+    """The mistake that gives the same results; None if right so far, or like no mistake."""
     if guarded.behaves_like(reference):
         return None
-    return next(
-        (label for label, function in mistakes.items() if guarded.behaves_like(function)), None
-    )
+    for label, function in mistakes.items():
+        if guarded.behaves_like(function):
+            return label
+    return None
 
 
 def message(name: str, chapter: str, wrong: Wrong, likely: str | None) -> str:
@@ -150,9 +144,9 @@ def message(name: str, chapter: str, wrong: Wrong, likely: str | None) -> str:
         lines.append(f"  your line: {text[wrong.line - 1].strip()}")
     if likely:
         lines.append(f"  likely:    {likely}")
-    return "\n".join(
-        [*lines, f"  edit:      {where}", f"  hint:      python -m exercises hint {name}"]
-    )
+    lines.append(f"  edit:      {where}")
+    lines.append(f"  hint:      python -m exercises hint {name}")
+    return "\n".join(lines)
 
 
 def expect(condition, sentence: str) -> None:
@@ -162,11 +156,9 @@ def expect(condition, sentence: str) -> None:
 
 
 def expect_value_error(function: Guarded, arguments: tuple, sentence: str) -> None:
-    """The call must raise ValueError. Calls the learner's function itself, so that the exception
-    arrives here.
-    """
+    """The call must raise ValueError, and no other error, whatever its words."""
     try:
-        function.function(*arguments)
+        function.function(*arguments)  # the function itself, so that the exception arrives here
     except ValueError:
         return
     except Exception as error:
@@ -176,35 +168,37 @@ def expect_value_error(function: Guarded, arguments: tuple, sentence: str) -> No
 
 
 def expect_close(got, truth, axes: str, why: str, tolerance: float = 1e-6) -> None:
-    """`got` must equal `truth` (a tensor or a number). axes: the name of each axis. why: the
-    property in a few words.
+    """`got` must equal `truth` (a tensor or a number).
+
+    axes: the name of each axis. why: the property in a few words.
     """
     truth = torch.as_tensor(truth, dtype=torch.float64 if isinstance(truth, float) else None)
     if not isinstance(got, Tensor):
-        expect(
-            isinstance(got, (int, float)) and truth.ndim == 0,
-            f"{why}: expected a tensor, got {type(got).__name__}",
-        )
+        is_number = isinstance(got, int | float) and truth.ndim == 0
+        expect(is_number, f"{why}: expected a tensor, got {type(got).__name__}")
         got = torch.as_tensor(got, dtype=truth.dtype)
-    names, expected = axes.split(), f"[{', '.join(axes.split())}] = {list(truth.shape)}"
-    expect(got.shape == truth.shape, f"{why}: expected the shape {expected}, got {list(got.shape)}")
-    expect(
-        got.is_floating_point() == truth.is_floating_point(),
-        f"{why}: expected numbers of type {truth.dtype}, got {got.dtype}",
-    )
-    difference = (got.detach().double() - truth.detach().double()).abs()
-    difference = torch.where(
-        got.isnan() & truth.isnan(), 0.0, difference.nan_to_num(torch.inf, torch.inf)
-    )
-    scale = 1 + truth.detach().double().abs().nan_to_num(0.0, 0.0, 0.0)
-    excess = difference / scale
-    if truth.numel() and excess.max() > tolerance:
-        # torch.unravel_index would import sympy: seconds, within the time limit
-        worst = int(excess.argmax())
-        spot = [
-            worst // math.prod(truth.shape[axis + 1 :]) % size
-            for axis, size in enumerate(truth.shape)
-        ]
+    names, shape, found = axes.split(), list(truth.shape), list(got.shape)
+    expect(shape == found, f"{why}: expected the shape [{', '.join(names)}] = {shape}, got {found}")
+    of_one_kind = got.is_floating_point() == truth.is_floating_point()
+    expect(of_one_kind, f"{why}: expected numbers of type {truth.dtype}, got {got.dtype}")
+    off = distance(got.detach().double(), truth.detach().double())
+    if truth.numel() and off.max() > tolerance:
+        spot = place_of_largest(off)
         where = ", ".join(f"{axis} {i}" for axis, i in zip(names, spot)) or "the value"
-        pair = f"expected {truth[tuple(spot)].item():.6g}, got {got[tuple(spot)].item():.6g}"
+        pair = f"expected {truth[spot].item():.6g}, got {got[spot].item():.6g}"
         raise Wrong(f"{why}\n  where:     {where}: {pair}")
+
+
+def distance(got: Tensor, truth: Tensor) -> Tensor:
+    """How far each entry is off, relative to 1 + |truth|; nan is where only nan is right."""
+    difference = (got - truth).abs().nan_to_num(torch.inf, torch.inf)
+    difference = torch.where(got.isnan() & truth.isnan(), 0.0, difference)
+    return difference / (1 + truth.abs().nan_to_num(0.0, 0.0, 0.0))
+
+
+def place_of_largest(x: Tensor) -> tuple[int, ...]:
+    """The index of the largest entry. (torch.unravel_index would import sympy, for seconds.)"""
+    place, left = [], int(x.argmax())
+    for axis, size in enumerate(x.shape):
+        place.append(left // math.prod(x.shape[axis + 1 :]) % size)
+    return tuple(place)

@@ -167,9 +167,8 @@ def test_a_missing_function_is_said_to_be_missing(attempt, capsys, gone):
 
 def test_lines_of_the_chapter_s_own_classes_are_not_blamed(tmp_path):
     path = tmp_path / "file.py"
-    path.write_text(
-        "class Given:\n    def __init__(self):\n        raise ValueError\n\n\ndef mine():\n    return Given()\n"
-    )
+    given = "class Given:\n    def __init__(self):\n        raise ValueError\n"
+    path.write_text(given + "\n\ndef mine():\n    return Given()\n")
     with pytest.raises(attempts.Wrong) as caught:
         attempts.Guarded(attempts.load_file(path).mine, path)()
     assert caught.value.line == 7
