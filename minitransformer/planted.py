@@ -232,6 +232,37 @@ def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transf
     return model
 
 
+# What looks like induction on repeated blocks, and is not
+
+
+@torch.no_grad()
+def lag_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transformer:
+    """The lag matcher: 1.0 never looks at its own token, it asks where the *previous* one stood.
+
+    0.0 copies the token one back to `previous`, 0.1 the token two back to `second` (at position 1:
+    BOS). The query of 1.0 reads `previous`, its keys `second`, so it attends to j where token j - 2
+    equals token i - 1, and copies the token there. In a repeated block that is the follower of an
+    earlier copy of token i. So on `repeated_tokens`, at every predictable position but the first of
+    a row: prefix matching 1, right logit s, every other 0, as in `induction_model`. At that first
+    one, and wherever a token repeats without its neighbours (A B w x y z A), 1.0 rests on BOS and
+    writes nothing. 0.0 composes with 1.0 by Q, 0.1 by K, each 1/sqrt(d_vocab)."""
+    widths = {"token": d_vocab, "previous": d_vocab, "second": d_vocab, "output": d_vocab}
+    space = subspaces(position=n_ctx, **widths)
+    sizes = {"d_model": 4 * d_vocab + n_ctx, "d_head": max(d_vocab, n_ctx)}
+    model = blank_model(n_heads=2, d_vocab=d_vocab, n_ctx=n_ctx, **sizes)
+    model.W_E.copy_(space.token.T)
+    model.W_E[BOS] += REST * space.second.sum(dim=1)  # as a key, BOS fits every query a little
+    model.W_pos.copy_(space.position.T)
+    one_back, two_back = move(n_ctx, -1), move(n_ctx, -2)
+    two_back[1, 0] = 1  # position 1 has nothing two back: it looks at BOS
+    for head, (back, to) in enumerate(((one_back, space.previous), (two_back, space.second))):
+        write_head(model, 0, head, space.position @ back, space.position, space.token, to.T)
+    value = all_but_bos(space.token)
+    write_head(model, 1, 0, space.previous, space.second, value, space.output.T)
+    model.W_U.copy_(s * space.output)
+    return model
+
+
 # Composition scores
 
 

@@ -14,6 +14,7 @@ from minitransformer.planted import (
     duplicated_heads_model,
     gate_model,
     induction_model,
+    lag_model,
     negative_head_model,
     pointer_model,
     three_composers,
@@ -85,7 +86,7 @@ def composition(model, kind, h1, h2):
 
 def test_weights_are_float32_by_default_and_still_trainable():
     models = [induction_model(), pointer_model(), duplicated_heads_model(), negative_head_model()]
-    for model in [*models, three_composers(), gate_model("and").model]:
+    for model in [*models, lag_model(), three_composers(), gate_model("and").model]:
         assert all(p.dtype == torch.float32 and p.requires_grad for p in model.parameters())
 
 
@@ -168,6 +169,38 @@ def test_composition_of_the_pair(build, kind, d_vocab, n_ctx):
     model, score = build(d_vocab, n_ctx).double(), {"K": d_vocab, "Q": n_ctx}[kind] ** -0.5
     assert composition(model, kind, 0, 0) == pytest.approx(score, abs=1e-12)
     assert all(composition(model, other, 0, 0) == 0 for other in {*"QKV"} - {kind})
+
+
+# The lag matcher
+
+
+@pytest.mark.parametrize("period", [1, 2, 3, 5, 8, 12])
+def test_the_lag_matcher_is_right_from_the_second_predictable_position_on(period):
+    model, data = lag_model().double(), rows((period, period), batch=16)
+    first = data.predictable & (data.predictable.cumsum(dim=1) == 1)
+    later = data._replace(predictable=data.predictable & ~first)
+    logits = model(data.tokens)
+    right, others = right_logits(logits, later)
+    assert (right - S).abs().max() < 1e-12 and others.abs().max() < 1e-12
+    assert min(prefix_scores(model, data.tokens, later.predictable)) > 1 - 1e-12
+    assert (logits[first] == 0).all() and (
+        pattern(model, data.tokens, 1, 0)[first][:, 0] == 1
+    ).all()
+
+
+def test_the_lag_matcher_finds_nothing_where_a_token_repeats_alone():
+    tokens = torch.tensor([[BOS, 5, 7, 1, 2, 3, 4, 5]])
+    assert (lag_model()(tokens) == 0).all()
+    assert induction_model()(tokens)[0, -1].argmax() == 7
+
+
+@pytest.mark.parametrize("d_vocab, n_ctx", [(20, 40), (9, 12)])
+def test_the_lag_matcher_composes_by_q_and_by_k(d_vocab, n_ctx):
+    model = lag_model(d_vocab, n_ctx).double()
+    for kind, mover in (("Q", 0), ("K", 1)):
+        assert composition(model, kind, mover, 0) == pytest.approx(d_vocab**-0.5, abs=1e-12)
+    assert composition(model, "Q", 1, 0) == composition(model, "K", 0, 0) == 0.0
+    assert composition(model, "V", 0, 0) == composition(model, "V", 1, 0) == 0.0
 
 
 # Redundant and negative heads
