@@ -1,10 +1,10 @@
 """The command line: python -m minitransformer train | evaluate | look.
 
 train      train a model (presets: --help lists them) and show what it learnt
-evaluate   what a model can do, as a table: accuracy by period, loss by position and head scores, or, of an arithmetic
-           model, right answers by operator, held out or not, and its mistakes
-look       the same as pictures: training curve, loss by position, every attention pattern of one sequence, or, of an
-           arithmetic model, training curve and which problems are right
+evaluate   what a model can do, as a table: accuracy by period, loss by position and head scores,
+           or, of an arithmetic model, right answers by operator, held out or not, and its mistakes
+look       the same as pictures: training curve, loss by position, every attention pattern of one
+           sequence, or, of an arithmetic model, training curve and which problems are right
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from . import checkpoint, report, train
-from .config import PRESETS
+from .config import PRESETS, require
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -28,61 +28,37 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True)
     presets = "\n".join(f"{name:10} {preset.purpose}" for name, preset in PRESETS.items())
-    add = commands.add_parser(
-        "train", help="train a model", epilog=f"presets:\n{presets}", formatter_class=raw
-    )
+    epilog, folder = f"presets:\n{presets}", {"type": Path, "metavar": "FOLDER"}
+    add = commands.add_parser("train", help="train a model", epilog=epilog, formatter_class=raw)
     add.add_argument("--preset", choices=PRESETS, metavar="NAME", help="default: induction")
-    add.add_argument(
-        "--seed", type=int, help="draws the first weights and every batch (default: 0)"
-    )
+    add.add_argument("--seed", type=int, help="draws first weights and every batch (default: 0)")
     add.add_argument("--steps", type=int, help="optimizer steps (default: the preset's)")
-    add.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="default: runs/PRESET; never overwritten"
-    )
-    add.add_argument("--resume", type=Path, metavar="FOLDER", help="go on with the run in FOLDER")
+    add.add_argument("--out", **folder, help="default: runs/PRESET; never overwritten")
+    add.add_argument("--resume", **folder, help="go on with the run in FOLDER")
     add.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    for name, text in (
-        ("evaluate", "print what a model can do"),
-        ("look", "draw what a model does"),
-    ):
-        add = commands.add_parser(name, help=text)
-        add.add_argument(
-            "model",
-            help=f"a run folder, a model.pt, or one of: {', '.join(checkpoint.pretrained_names())}",
-        )
-        if name == "look":
-            add.add_argument(
-                "--out",
-                type=Path,
-                default=Path("figures"),
-                metavar="FOLDER",
-                help="where the pictures go",
-            )
+    evaluate = commands.add_parser("evaluate", help="print what a model can do")
+    look = commands.add_parser("look", help="draw what a model does")
+    for add in (evaluate, look):
+        names = ", ".join(checkpoint.pretrained_names())
+        add.add_argument("model", help=f"a run folder, a model.pt, or one of: {names}")
+    look.add_argument("--out", **folder, default=Path("figures"), help="where the pictures go")
     return top
 
 
 def choose_device(wanted: str) -> str:
     """The device to train on; prints the choice and the reason. Raises ValueError if the wanted one
-    is not there.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    is not there."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    available = {"cuda": cuda, "mps": mps, "cpu": True}
+    here = [name for name, there in available.items() if there]
+    missing = [name for name, there in available.items() if not there]
+    lack = f"--device {wanted}: this machine, or this torch, has no {wanted}"
+    require(wanted in ["auto", *here], f"{lack}. It has: {', '.join(here)}.")
+    device, reason = wanted, "as asked"
     if wanted == "auto":
-        device = next(name for name, there in available.items() if there)
-        missing = [name for name, there in available.items() if not there]
-        reason = (
-            f"no {' and no '.join(missing)} here" if device == "cpu" else "the fastest that is here"
-        )
-    elif available.get(wanted):
-        device, reason = wanted, "as asked"
-    else:
-        there = ", ".join(name for name, yes in available.items() if yes)
-        raise ValueError(
-            f"--device {wanted}: this machine, or this torch, has no {wanted}. It has: {there}."
-        )
+        device, reason = here[0], "the fastest that is here"
+        if device == "cpu":
+            reason = f"no {' and no '.join(missing)} here"
     print(f"device: {device} ({reason})")
     return device
 
@@ -92,10 +68,9 @@ def run_training(args: argparse.Namespace) -> int:
     name = args.preset or "induction"
     preset = PRESETS[name]
     if args.resume:
-        if (args.preset, args.seed, args.steps, args.out) != (None,) * 4:
-            raise ValueError(
-                "--resume goes on as the run was begun, in its folder: leave out all options but --device."
-            )
+        others = [args.preset, args.seed, args.steps, args.out]
+        rule = "--resume goes on as the run was begun, in its folder"
+        require(others == [None] * 4, f"{rule}: leave out all options but --device.")
         folder = args.resume
         run = train.load_run(folder, device)
         print(f"resuming {folder} at step {run.step} of {run.config.steps}")
@@ -132,10 +107,8 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(
-            f"error: {place}{error.strerror or error}. Choose another folder with --out.",
-            file=sys.stderr,
-        )
+        reason = f"{place}{error.strerror or error}"
+        print(f"error: {reason}. Choose another folder with --out.", file=sys.stderr)
         return EXIT_BAD_INPUT
     return 0
 

@@ -1,5 +1,4 @@
-"""Save and load models: one file that is either complete or not there, and that can hold nothing
-but numbers.
+"""Save and load models: one file, complete or not there, that can hold nothing but numbers.
 
     model = load("induction")           # shipped with the course
     model = load("runs/induction")      # the one you trained
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from .config import ModelConfig, from_dict
+from .config import ModelConfig, from_dict, require
 from .model import Transformer, parameter_table
 
 FORMAT = "minitransformer 1"
@@ -32,9 +31,7 @@ class CheckpointError(ValueError):
 
 
 def save(path: Path, model: Transformer, training: dict | None = None) -> None:
-    """Write weights and config (and, for --resume, the state of the training) to `path`, all or
-    nothing.
-    """
+    """Write weights, config and, for --resume, the state of a training: all or nothing."""
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     content = {
         "format": FORMAT,
@@ -48,21 +45,19 @@ def save(path: Path, model: Transformer, training: dict | None = None) -> None:
 
 
 def write_atomically(path: Path, write) -> None:
-    """Call `write(file)` on a new binary file beside `path`, then move it there in one step. Raises
-    CheckpointError.
-    """
+    """Call `write(file)` on a new binary file beside `path`, then move it there in one step.
+
+    Raises CheckpointError."""
     path, temporary = Path(path), None
+    beside = {"dir": path.parent, "prefix": f".{path.name}."}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile(**beside, delete=False) as file:
             temporary = file.name
             write(file)
             file.flush()
             os.fsync(file.fileno())  # on the disk before the old file goes
-        # temporary files are private; this one is to be shared like any other
-        os.chmod(temporary, 0o666 & ~UMASK)
+        os.chmod(temporary, 0o666 & ~UMASK)  # temporary files are private, this one is not
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
@@ -85,25 +80,21 @@ def pretrained_names() -> list[str]:
 
 def find(where: str | Path) -> Path:
     """The file behind a shipped name, a run folder or a file. Raises CheckpointError, listing the
-    shipped names.
-    """
-    if str(where) in pretrained_names():
+    shipped names."""
+    shipped = pretrained_names()
+    if str(where) in shipped:
         return PRETRAINED / f"{where}.pt"
     named = isinstance(where, str | os.PathLike)
     path = Path(where, "model.pt") if named and os.path.isdir(where) else where
     # Path.is_file would raise an error for a name too long for a file
-    if not (named and os.path.isfile(path)):
-        raise CheckpointError(
-            f"there is no model at {str(where)!r}. Give a run folder, a model.pt, or one of the shipped models: "
-            f"{', '.join(pretrained_names())}."
-        )
-    return Path(path)
+    if named and os.path.isfile(path):
+        return Path(path)
+    advice = f"Give a run folder, a model.pt, or one of the shipped models: {', '.join(shipped)}"
+    raise CheckpointError(f"there is no model at {str(where)!r}. {advice}.")
 
 
 def load(where: str | Path, device: str = "cpu") -> Transformer:
-    """The model stored under a shipped name, in a run folder or in a file. Raises
-    CheckpointError.
-    """
+    """The model behind a shipped name, in a run folder or in a file. Raises CheckpointError."""
     return put_on(build(read(find(where)), where), device)
 
 
@@ -112,71 +103,58 @@ def put_on(model: Transformer, device: str) -> Transformer:
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch has both
-        raise ValueError(
-            f"no model can be put on {device!r} here: {str(error).splitlines()[0].rstrip('.')}."
-        ) from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"no model can be put on {device!r} here: {reason}.") from None
 
 
 def read(path: Path) -> dict:
-    """The content of a checkpoint file, only if it is a whole one of ours. Raises
-    CheckpointError.
-    """
+    """The content of a checkpoint file, if it is a whole one of ours. Raises CheckpointError."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own kinds
-        # what torch writes misleads: its own options
+        # torch's own sentence would mislead: it tells of torch's options
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise CheckpointError(
             f"{path} is damaged, or is no checkpoint of this project, or holds more than numbers; "
             f"nothing in it was run ({reason}). Take another copy, or train anew."
         ) from None
-    if (
-        not isinstance(content, dict)
-        or content.get("format") != FORMAT
-        or not is_tensors(content.get("weights"))
-    ):
-        raise CheckpointError(
-            f"{path} was not written by this project ('{FORMAT}'); train a model or use a shipped one."
-        )
+    fault = f"{path} was not written by this project ('{FORMAT}')"
+    advice = "train a model or use a shipped one"
+    require(is_ours(content), f"{fault}; {advice}.", CheckpointError)
     return content
 
 
-def is_tensors(weights) -> bool:
-    return isinstance(weights, dict) and all(
-        isinstance(value, torch.Tensor) for value in weights.values()
-    )
+def is_ours(content) -> bool:
+    """Is it of our format, and are its weights tensors?"""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return False
+    weights = content.get("weights")
+    return isinstance(weights, dict) and all(map(torch.is_tensor, weights.values()))
 
 
 def build(content: dict, where: str | Path) -> Transformer:
-    """The model that a checkpoint describes, with its weights. Raises CheckpointError if they
-    disagree.
-    """
+    """The model that a checkpoint describes. Raises CheckpointError if the weights do not fit."""
     try:
         config = from_dict(ModelConfig, json.loads(content.get("config", "null")))
     except (ValueError, TypeError) as error:
-        reason = f"{error}".rstrip(".")
-        raise CheckpointError(
-            f"the config stored in {where} is not one this version can build: {reason}."
-        ) from None
-    # first: a wrong size might not fit into the memory
-    check_weights(config, content["weights"], where)
+        reason = f"is not one this version can build: {error}".rstrip(".")
+        raise CheckpointError(f"the config stored in {where} {reason}.") from None
+    check_weights(config, content["weights"], where)  # first: a wrong size may not fit the memory
     model = Transformer(config)
     model.load_state_dict(content["weights"])
     return model
 
 
 def check_weights(config: ModelConfig, weights: dict, where: str | Path) -> None:
-    """Raises CheckpointError that names the first tensor that does not fit a model of this
-    config.
-    """
+    """Raises CheckpointError, naming the first tensor that does not fit a model of this config."""
     expected = {name: shape for name, shape, _ in parameter_table(config)}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    advice = "Load it with the config it was trained with"
     for name in [*expected, *found]:
-        if expected.get(name) != found.get(name):
-            raise CheckpointError(
-                f"{where} does not fit this config: {name} is {found.get(name, 'missing')} there, "
-                f"{expected.get(name, 'unknown')} here. Load it with the config it was trained with."
-            )
+        there, here = found.get(name, "missing"), expected.get(name, "unknown")
+        sizes = f"{name} is {there} there, {here} here"
+        fault = f"{where} does not fit this config: {sizes}"
+        require(there == here, f"{fault}. {advice}.", CheckpointError)
 
 
 def versions() -> dict[str, str]:

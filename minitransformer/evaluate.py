@@ -1,9 +1,8 @@
-"""What a model can do: loss and accuracy, by position, by period, by problem, and which heads do
-it.
+"""What a model can do: loss and accuracy, by position, period or problem, and which heads do it.
 
 Everything is measured on sequences that training never saw, drawn from a generator of their own
-(HELD_OUT). The head scores use the definitions of Olsson et al. 2022, "In-context Learning and
-Induction Heads"."""
+(HELD_OUT). The head scores, previous-token attention and prefix matching, use the definitions of
+Olsson et al. 2022, "In-context Learning and Induction Heads"."""
 
 from typing import NamedTuple
 
@@ -21,9 +20,7 @@ HELD_OUT = 20_211_222  # seed of the measuring sequences; training seeds start a
 def held_out(
     model: Transformer, periods: tuple[int, int], batch: int = 512, prefix: int | None = None
 ) -> Repeats:
-    """Repeated random sequences of the model's own length for measuring, the same ones every
-    time.
-    """
+    """Repeated random sequences of the model's own length to measure on, always the same ones."""
     cfg, generator = model.cfg, torch.Generator().manual_seed(HELD_OUT)
     return repeated_tokens(batch, cfg.n_ctx, cfg.d_vocab, periods, generator, prefix)
 
@@ -37,39 +34,33 @@ class NextToken(NamedTuple):
 
 @torch.no_grad()
 def predict(model: Transformer, tokens: Tensor) -> NextToken:
-    """Run the model on tokens [batch, pos] and compare each position with the token that follows
-    it.
-    """
-    parts = []
-    for some in tokens.split(
-        rows_at_once(tokens.shape[1] * max(model.cfg.d_vocab, model.cfg.d_mlp))
-    ):
+    """Run the model on tokens [batch, pos]; compare each position with the token that follows."""
+    rows = rows_at_once(tokens.shape[1] * max(model.cfg.d_vocab, model.cfg.d_mlp))
+    losses, correct = [], []
+    for some in tokens.split(rows):
         logits, following = model(some.to(model.W_E.device))[:, :-1].cpu(), some[:, 1:]
-        losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none").view_as(
-            following
-        )
-        parts.append(NextToken(losses, logits.argmax(dim=-1) == following))
-    return NextToken(*(torch.cat(part) for part in zip(*parts)))
+        each = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
+        losses.append(each.view_as(following))
+        correct.append(logits.argmax(dim=-1) == following)
+    return NextToken(torch.cat(losses), torch.cat(correct))
 
 
 def rows_at_once(numbers_per_row: int) -> int:
-    """How many sequences to run together, so that what they leave stays near 64 MB, whatever the
-    model's size.
-    """
+    """How many sequences to run together, so that what they leave stays near 64 MB."""
     return max(1, 2**24 // numbers_per_row)
 
 
 def strict_induction_accuracy(model: Transformer, repeats: Repeats) -> float:
-    """Share of right guesses where the next token is determined: the token just read was read
-    before, in the block.
-    """
+    """Accuracy on predictable tokens: the share of right guesses where the next token is determined
+    by what was read."""
     return predict(model, repeats.tokens).correct[repeats.predictable[:, :-1]].float().mean().item()
 
 
 def repeat_scores(model: Transformer, repeats: Repeats) -> dict[str, float]:
-    """Loss in nats where the next token is determined and elsewhere, and strict induction
-    accuracy.
-    """
+    """Loss in nats on predictable tokens and elsewhere, and the accuracy on predictable tokens.
+
+    Records call that accuracy `induction_accuracy`. It says what a model can do, not that induction
+    heads do it."""
     (losses, correct), known = predict(model, repeats.tokens), repeats.predictable[:, :-1]
     return {
         "loss_predictable": losses[known].mean().item(),
@@ -79,49 +70,44 @@ def repeat_scores(model: Transformer, repeats: Repeats) -> dict[str, float]:
 
 
 def accuracy_by_period(model: Transformer, batch: int = 128) -> dict[int, float]:
-    """Strict induction accuracy for each period that fits the context, including those never
-    trained on.
-    """
-    longest = model.cfg.n_ctx - 3
-    return {
-        p: strict_induction_accuracy(model, held_out(model, (p, p), batch))
-        for p in range(1, longest + 1)
-    }
+    """Accuracy on predictable tokens for each period that fits, also those never trained on."""
+    accuracy = {}
+    for period in range(1, model.cfg.n_ctx - 2):
+        repeats = held_out(model, (period, period), batch)
+        accuracy[period] = strict_induction_accuracy(model, repeats)
+    return accuracy
 
 
 class HeadScores(NamedTuple):
     """Mean attention of every head, each [layer, head], between 0 and 1."""
 
     previous_token: Tensor  # from each token to the one before it, over all positions
-    # from each predictable position to all tokens that followed an earlier copy of its token
-    induction: Tensor
+    induction: Tensor  # prefix matching: from predictable positions to what followed earlier copies
 
 
 @torch.no_grad()
 def head_scores(model: Transformer, repeats: Repeats) -> HeadScores:
-    """Score every head on a batch. Token-based: looking a fixed distance back earns nothing by
-    itself.
-    """
+    """Score every head on a batch, by tokens: a fixed distance back earns nothing as such."""
     cfg, n = model.cfg, repeats.tokens.shape[1]
     previous = induction = torch.zeros(cfg.n_layers, cfg.n_heads)
     rows = rows_at_once(max(1, cfg.n_layers) * cfg.n_heads * n * n)
     for tokens, counted in zip(repeats.tokens.split(rows), repeats.predictable.split(rows)):
         pattern = attention(model, tokens)  # layer batch head query key
         previous = previous + pattern.diagonal(-1, dim1=-2, dim2=-1).sum(dim=(1, 3))
-        # layer batch head query
         on_followers = (pattern * follows_earlier_copy(tokens)[:, None]).sum(dim=-1)
         induction = induction + (on_followers * counted[:, None]).sum(dim=(1, 3))
-    return HeadScores(
-        previous / (len(repeats.tokens) * (n - 1)), induction / repeats.predictable.sum()
-    )
+    positions = len(repeats.tokens) * (n - 1)
+    return HeadScores(previous / positions, induction / repeats.predictable.sum())
 
 
 def attention(model: Transformer, tokens: Tensor) -> Tensor:
     """[layer, batch, head, query, key]: the attention patterns of all layers, on the CPU."""
     names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
     _, cache = model.run_with_cache(tokens.to(model.W_E.device), names)
-    square = (len(tokens), model.cfg.n_heads, tokens.shape[1], tokens.shape[1])
-    return torch.stack([cache[name].cpu() for name in names]) if names else torch.zeros(0, *square)
+    if not names:
+        batch, n = tokens.shape
+        return torch.zeros(0, batch, model.cfg.n_heads, n, n)
+    return torch.stack([cache[name].cpu() for name in names])
 
 
 def repeats_for_heads(model: Transformer, batch: int = 512) -> Repeats:
@@ -133,27 +119,18 @@ def repeats_for_heads(model: Transformer, batch: int = 512) -> Repeats:
 
 
 def follows_earlier_copy(tokens: Tensor) -> Tensor:
-    """[batch, query, key]: 1 where the token *before* key is an earlier copy of the token at query,
-    else 0.
-    """
+    """[batch, query, key]: 1 where the token *before* key is an earlier copy of that at query."""
     before = tokens[:, None, :-1] == tokens[:, :, None]  # batch query key-1
     follows = torch.nn.functional.pad(before, (1, 0))  # the first token follows nothing
     return follows.float().tril()
 
 
 def summary(model: Transformer, periods: tuple[int, int]) -> dict[str, float]:
-    """The figures that a checkpoint's provenance records, from the weights alone and the same every
-    time.
-    """
-    repeats = held_out(model, periods)
-    scores = head_scores(model, repeats_for_heads(model))
-    best = {
-        name: score.max().item() if score.numel() else 0.0
-        for name, score in scores._asdict().items()
-    }
-    return repeat_scores(model, repeats) | {
-        f"best_{name}_score": value for name, value in best.items()
-    }
+    """What a model's record says of it, from the weights alone and the same every time."""
+    found = repeat_scores(model, held_out(model, periods))
+    for name, score in head_scores(model, repeats_for_heads(model))._asdict().items():
+        found[f"best_{name}_score"] = score.max().item() if score.numel() else 0.0
+    return found
 
 
 # ---- arithmetic problems
@@ -172,9 +149,7 @@ def problem_scores(model: Transformer, problems: Problems, rows: Tensor) -> Next
 
 @torch.no_grad()
 def answered(model: Transformer, problems: Problems, rows: Tensor) -> Tensor:
-    """[row, pos]: the problems with the model's own answers, each token the most likely one after
-    what stands before.
-    """
+    """[row, pos]: the problems with the model's own answers, each token the most likely next."""
     tokens = problems.tokens[rows].clone()
     for position in problems.predictable.nonzero()[:, 0].tolist():
         read = tokens[:, : position + 1].to(model.W_E.device)
@@ -195,12 +170,8 @@ class WrongAnswer(NamedTuple):
 def wrong_answers(model: Transformer, problems: Problems, rows: Tensor) -> list[WrongAnswer]:
     """What the model says where its (first) answer is wrong."""
     tokens = answered(model, problems, rows)
+    texts = [problems.decode(row) for row in tokens]
     said, right = problems.first_answer(tokens), problems.first_answer(problems.tokens[rows])
-    each = zip(
-        map(problems.decode, tokens),
-        said,
-        right,
-        problems.a[rows].tolist(),
-        problems.b[rows].tolist(),
-    )
-    return [wrong for wrong in map(WrongAnswer._make, each) if wrong.said != wrong.right]
+    operands = problems.a[rows].tolist(), problems.b[rows].tolist()
+    each = [WrongAnswer(*columns) for columns in zip(texts, said, right, *operands)]
+    return [answer for answer in each if answer.said != answer.right]

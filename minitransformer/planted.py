@@ -1,8 +1,8 @@
 """Models whose circuit is known because every weight was set by hand: the positive controls of
 every later check.
 
-    model = induction_model()                         # float32; model.double() for exact work
-    loss = log(1 + (d_vocab - 1) * exp(-s))           # on every predictable token, and you can say why
+    model = induction_model()                  # float32; model.double() for exact work
+    loss = log(1 + (d_vocab - 1) * exp(-s))    # on every predictable token, and you can say why
 
 How they are built. The residual stream is cut into named, orthogonal subspaces, each a block of its
 coordinates: `space.token` [d_model, d_vocab] is the part that holds one-hot tokens. `x @
@@ -24,27 +24,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .config import ModelConfig
+from .config import ModelConfig, require
 from .data import BOS
 from .model import Transformer
 
 SHARPNESS = 2000.0  # the score of a perfect match
-# BOS answers every query with this fraction of a match, so a head with nothing to find rests there
-REST = 0.5
+REST = 0.5  # BOS matches every query by this share: a head with nothing to find rests there
 
 
 def subspaces(**widths: int) -> SimpleNamespace:
-    """Named orthogonal parts of the stream: subspaces(token=20, ...).token is [d_model, 20],
-    columns of the identity.
-    """
+    """Named orthogonal parts of the stream: subspaces(token=20, ...).token is [d_model, 20]."""
     identity = torch.eye(sum(widths.values()))
     return SimpleNamespace(**dict(zip(widths, identity.split(list(widths.values()), dim=1))))
 
 
 def blank_model(**config) -> Transformer:
-    """A Transformer(ModelConfig(**config)) in which every weight is 0: its heads attend evenly and
-    write nothing.
-    """
+    """A Transformer in which every weight is 0: its heads attend evenly and write nothing."""
     model = Transformer(ModelConfig(**config))
     with torch.no_grad():
         for parameter in model.parameters():
@@ -62,29 +57,23 @@ def write_head(
     value: Tensor,
     out: Tensor,
 ) -> None:
-    """Set one head: score = SHARPNESS * (x_i query) . (x_j key), and x_j value out is written for
-    an attended x_j.
+    """Set one head: score = SHARPNESS * (x_i query) . (x_j key); attended, x_j writes x_j value out.
 
     query, key: [d_model, n] for any n <= d_head; value: [d_model, m] and out: [m, d_model] for any
     m <= d_head."""
-    # the model divides scores by sqrt(d_head)
-    query = query * SHARPNESS * math.sqrt(model.cfg.d_head)
+    query = query * SHARPNESS * math.sqrt(model.cfg.d_head)  # the model divides by the root
     for weights, part in ((model.W_Q, query), (model.W_K, key), (model.W_V, value)):
         weights[layer, head, :, : part.shape[1]] = part
     model.W_O[layer, head, : out.shape[0]] = out
 
 
 def move(n: int, by: int) -> Tensor:
-    """[n, n]: maps the one-hot of position p to that of p + by, or to nothing where there is no
-    such position.
-    """
+    """[n, n]: maps the one-hot of position p to that of p + by, if there is such a position."""
     return torch.diag(torch.ones(n - abs(by)), by)
 
 
 def all_but_bos(token: Tensor) -> Tensor:
-    """space.token without BOS: a head that reads its value from this writes nothing when it rests
-    on BOS.
-    """
+    """space.token without BOS: a head with this for its value writes nothing when it rests."""
     return token * (torch.arange(token.shape[1]) != BOS)
 
 
@@ -122,30 +111,15 @@ def induction_model(
     V exactly 0. With more than one strength, layer 0 has idle heads: weights all 0, attention even,
     composition scores undefined (0/0)."""
     space = induction_spaces(d_vocab, n_ctx)
-    model = blank_model(
-        n_heads=len(strengths),
-        d_model=3 * d_vocab + n_ctx,
-        d_head=max(d_vocab, n_ctx),
-        d_vocab=d_vocab,
-        n_ctx=n_ctx,
-    )
+    sizes = {"d_model": 3 * d_vocab + n_ctx, "d_head": max(d_vocab, n_ctx)}
+    model = blank_model(n_heads=len(strengths), d_vocab=d_vocab, n_ctx=n_ctx, **sizes)
     model.W_E.copy_(space.token.T)
-    # as a key, BOS claims to follow every token a little
-    model.W_E[BOS] += REST * space.previous.sum(dim=1)
+    model.W_E[BOS] += REST * space.previous.sum(dim=1)  # as a key, BOS follows every token a little
     model.W_pos.copy_(space.position.T)
-    write_head(
-        model, 0, 0, space.position @ move(n_ctx, -1), space.position, space.token, space.previous.T
-    )
+    one_back, value = space.position @ move(n_ctx, -1), all_but_bos(space.token)
+    write_head(model, 0, 0, one_back, space.position, space.token, space.previous.T)
     for head, strength in enumerate(strengths):
-        write_head(
-            model,
-            1,
-            head,
-            space.token,
-            space.previous,
-            all_but_bos(space.token),
-            strength * space.output.T,
-        )
+        write_head(model, 1, head, space.token, space.previous, value, strength * space.output.T)
     model.W_U.copy_(s * space.output)
     return model
 
@@ -201,33 +175,20 @@ def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transf
     Composition of the pair: Q 1/sqrt(n_ctx), K and V exactly 0. That both algorithms exist: Elhage
     et al. 2021."""
     space = subspaces(token=d_vocab, position=n_ctx, pointer=n_ctx, output=d_vocab)
-    model = blank_model(
-        n_heads=1,
-        d_model=2 * (d_vocab + n_ctx),
-        d_head=max(d_vocab + 1, n_ctx),
-        d_vocab=d_vocab,
-        n_ctx=n_ctx,
-        positional_embedding_type="standard",
-    )
+    sizes = {"d_model": 2 * (d_vocab + n_ctx), "d_head": max(d_vocab + 1, n_ctx), "n_ctx": n_ctx}
+    in_stream = {"positional_embedding_type": "standard"}
+    model = blank_model(n_heads=1, d_vocab=d_vocab, **sizes, **in_stream)
     model.W_E.copy_(space.token.T)
-    # as a key, BOS claims to stand at every position a little
-    model.W_E[BOS] += REST * space.position.sum(dim=1)
+    model.W_E[BOS] += REST * space.position.sum(dim=1)  # as a key, BOS stands everywhere a little
     model.W_pos.copy_(space.position.T)
     one = space.token.sum(dim=1, keepdim=True)  # reads 1 from every token
     lateness = space.position @ torch.arange(float(n_ctx))[:, None]  # reads j at position j
     # score (n_ctx + 1) [same token] - j: the first one wins
     query = torch.cat([(n_ctx + 1) * space.token, one], dim=1)
-    write_head(
-        model,
-        0,
-        0,
-        query,
-        torch.cat([space.token, -lateness], dim=1),
-        space.position,
-        space.pointer.T,
-    )
-    next_position = space.pointer @ move(n_ctx, 1)
-    write_head(model, 1, 0, next_position, space.position, all_but_bos(space.token), space.output.T)
+    key = torch.cat([space.token, -lateness], dim=1)
+    write_head(model, 0, 0, query, key, space.position, space.pointer.T)
+    next_position, value = space.pointer @ move(n_ctx, 1), all_but_bos(space.token)
+    write_head(model, 1, 0, next_position, space.position, value, space.output.T)
     model.W_U.copy_(s * space.output)
     return model
 
@@ -292,12 +253,10 @@ def three_composers() -> Transformer:
     model.W_U.copy_(shared)
     for head, own in enumerate((space.by_q, space.by_k, space.by_v)):
         write_head(model, 0, head, shared, shared, shared @ A, own.T)
-    # W_QK = B: by_q -> shared
-    write_head(model, 1, 0, space.by_q, shared @ B.T, shared, B @ shared.T)
-    # W_QK^T = B: by_k -> shared
-    write_head(model, 1, 1, shared @ B.T, space.by_k, shared, B @ shared.T)
-    # W_OV = B: by_v -> shared
-    write_head(model, 1, 2, shared, shared @ B.T, space.by_v, B @ shared.T)
+    to_shared = B @ shared.T
+    write_head(model, 1, 0, space.by_q, to_shared.T, shared, to_shared)  # W_QK = B: by_q -> shared
+    write_head(model, 1, 1, to_shared.T, space.by_k, shared, to_shared)  # W_QK^T = B: from by_k
+    write_head(model, 1, 2, shared, to_shared.T, space.by_v, to_shared)  # W_OV = B: from by_v
     return model
 
 
@@ -333,31 +292,23 @@ def gate_model(kind: str, s: float = 10.0) -> Gate:
                denoising: corrupt run, one clean head     noising: clean run, one corrupt head
         and    neither head restores anything: -s         either head destroys everything: -s
         or     either head restores everything: s         neither head matters: s
-    Patching both heads always moves everything. Heimersheim & Nanda 2024, "How to use and interpret activation patching".
-    """
+    Patching both heads always moves everything. Heimersheim & Nanda 2024, "How to use and interpret
+    activation patching"."""
     weights = {"and": (0.0, 1.0), "or": (1.0, -1.0)}
-    if kind not in weights:
-        raise ValueError(f'kind must be "and" or "or", not {kind!r}.')
+    require(kind in weights, f'kind must be "and" or "or", not {kind!r}.')
     space = subspaces(token=6, position=4, bits=2, verdict=1)
     model = blank_model(n_layers=1, n_heads=2, d_model=13, d_head=1, d_vocab=6, n_ctx=4, d_mlp=2)
     model.W_E.copy_(space.token.T)
     model.W_pos.copy_(space.position.T)
-    # only the query at EQUALS, position 3, asks for something
+    at_equals, is_on = space.position[:, 3:], space.token[:, ON, None]  # position 3 alone asks
     for head, operand in enumerate((1, 2)):
-        at_equals, at_operand = space.position[:, 3:], space.position[:, operand, None]
-        write_head(
-            model,
-            0,
-            head,
-            at_equals,
-            at_operand,
-            space.token[:, ON, None],
-            space.bits.T[head, None],
-        )
+        at_operand = space.position[:, operand, None]
+        write_head(model, 0, head, at_equals, at_operand, is_on, space.bits.T[head, None])
     model.W_in[0] = space.bits.sum(dim=1, keepdim=True)  # both neurons read a + b
     model.b_in[0] = torch.tensor([0.0, -1.0])
     model.W_out[0] = torch.tensor(weights[kind])[:, None] * space.verdict.T
     model.b_out[0] = -0.5 * space.verdict[:, 0]  # verdict: gate - 1/2
     model.W_U[:, [YES, NO]] = space.verdict * torch.tensor([s, -s])
-    clean, corrupt = (torch.tensor([[BOS, bit, bit, EQUALS]]) for bit in (ON, OFF))
+    clean = torch.tensor([[BOS, ON, ON, EQUALS]])
+    corrupt = torch.tensor([[BOS, OFF, OFF, EQUALS]])
     return Gate(model, clean, corrupt, right=YES, wrong=NO)

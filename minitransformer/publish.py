@@ -8,17 +8,15 @@ import sys
 from pathlib import Path
 
 from . import checkpoint
+from .checkpoint import CheckpointError
+from .config import require
 
 
 def publish(folder: Path) -> None:
-    """Raises CheckpointError, before anything is written, if the folder does not hold a finished
-    run.
-    """
+    """Raises CheckpointError, before anything is written, if the folder holds no finished run."""
     target, record = checkpoint.PRETRAINED / folder.name, folder / "model.json"
-    if not record.is_file():
-        raise checkpoint.CheckpointError(
-            f"{folder} holds no finished run: {record} is missing. Train first."
-        )
+    advice = f"{record} is missing. Train first."
+    require(record.is_file(), f"{folder} holds no finished run: {advice}", CheckpointError)
     checkpoint.save(target.with_suffix(".pt"), checkpoint.load(folder))
     shutil.copyfile(record, target.with_suffix(".json"))
 
@@ -26,5 +24,5 @@ def publish(folder: Path) -> None:
 if __name__ == "__main__":
     try:
         publish(Path(*sys.argv[1:]))
-    except checkpoint.CheckpointError as error:
+    except CheckpointError as error:
         sys.exit(f"error: {error}")

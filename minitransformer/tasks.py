@@ -2,8 +2,8 @@
 knows no more of it.
 
     task = task_called("digits")
-    batch = task.draw(cfg, config, generator)              # tokens, and where the next token is determined
-    row = task.scores(model, task.sample(cfg, config))     # one row of the history
+    batch = task.draw(cfg, config, generator)               # tokens; is the next determined?
+    row = task.scores(model, task.sample(model, config))    # one row of the history
 
 `loss` and `accuracy` name the two figures of such a row that the progress bar shows; `accuracy` is
 what `TrainConfig.target` is about."""
@@ -11,7 +11,7 @@ what `TrainConfig.target` is about."""
 import torch
 
 from .arithmetic import KINDS, OPERATORS, SPLITS, Problems, draw_problems, problems
-from .config import ModelConfig, TrainConfig
+from .config import ModelConfig, TrainConfig, require
 from .data import Batch, check_periods, repeated_tokens
 from .evaluate import HELD_OUT, held_out, problem_scores, repeat_scores, summary
 from .model import Transformer
@@ -59,57 +59,48 @@ class ProblemsTask:
 
     def check(self, cfg: ModelConfig, config: TrainConfig) -> None:
         """Raises ValueError unless the problems fit the model."""
-        words, length = len(self.problems.words), self.problems.tokens.shape[1]
-        if (cfg.d_vocab, cfg.n_ctx) != (words, length):
-            given = f"not {cfg.d_vocab} and {cfg.n_ctx}"
-            raise ValueError(
-                f"the task {self.kind} needs d_vocab = {words} and n_ctx = {length}, {given}."
-            )
+        words, length = shape_of(self.kind)
+        need = f"the task {self.kind} needs d_vocab = {words} and n_ctx = {length}"
+        fits = (cfg.d_vocab, cfg.n_ctx) == (words, length)
+        require(fits, f"{need}, not {cfg.d_vocab} and {cfg.n_ctx}.")
 
     def draw(self, cfg: ModelConfig, config: TrainConfig, generator: torch.Generator) -> Batch:
         return draw_problems(self.problems, config.batch_size, generator)
 
-    def sample(
-        self, model: Transformer, config: TrainConfig, most: int = 512
-    ) -> dict[str, torch.Tensor]:
-        """The problems that are measured, by split: all of them, or `most`, the same ones every
-        time.
-        """
+    def sample(self, model: Transformer, config: TrainConfig, most=512) -> dict[str, torch.Tensor]:
+        """The problems that are measured, by split: all, or `most`, the same ones every time."""
         return {name: self.some(most, split) for split, name in enumerate(SPLITS)}
 
     def some(self, most: int, split: int, operator: int | None = None) -> torch.Tensor:
-        rows = self.problems.rows(split, operator)
-        return rows[
-            torch.randperm(len(rows), generator=torch.Generator().manual_seed(HELD_OUT))[:most]
-        ]
+        rows, generator = self.problems.rows(split, operator), torch.Generator()
+        order = torch.randperm(len(rows), generator=generator.manual_seed(HELD_OUT))
+        return rows[order[:most]]
 
     def scores(self, model: Transformer, sample: dict[str, torch.Tensor]) -> dict[str, float]:
         row = {}
-        for name, rows in sample.items():
+        for split, rows in sample.items():
             losses, right = problem_scores(model, self.problems, rows)
-            row[f"{name}_loss".replace(" ", "_")] = losses.mean().item()
-            row[f"{name}_accuracy".replace(" ", "_")] = right.float().mean().item()
+            name = split.replace(" ", "_")
+            row[f"{name}_loss"] = losses.mean().item()
+            row[f"{name}_accuracy"] = right.float().mean().item()
         return row
 
     def by_operator(self, model: Transformer, most: int = MEASURED) -> dict[tuple[str, str], float]:
-        """(operator, split) -> accuracy; an operator that has no problems in a split is left
-        out.
-        """
+        """(operator, split) -> accuracy; left out where a split has no such problems."""
         table = {}
         for operator, name in enumerate(OPERATORS):
             for split, where in enumerate(SPLITS):
-                if len(rows := self.some(most, split, operator)):
-                    table[name, where] = (
-                        problem_scores(model, self.problems, rows)[1].float().mean().item()
-                    )
+                rows = self.some(most, split, operator)
+                if len(rows):
+                    right = problem_scores(model, self.problems, rows).correct
+                    table[name, where] = right.float().mean().item()
         return table
 
     def summary(self, model: Transformer, config: TrainConfig | None = None) -> dict[str, float]:
         """What the record of a model says of it, from the weights alone and the same every time."""
         overall = self.scores(model, self.sample(model, config, most=MEASURED))
-        return overall | {
-            f"{where} {name}": share for (name, where), share in self.by_operator(model).items()
-        }
+        table = self.by_operator(model)
+        return overall | {f"{where} {name}": share for (name, where), share in table.items()}
 
 
 TASKS = {"repeats": RepeatsTask()} | {kind: ProblemsTask(kind) for kind in KINDS}
@@ -117,14 +108,17 @@ TASKS = {"repeats": RepeatsTask()} | {kind: ProblemsTask(kind) for kind in KINDS
 
 def task_called(name: str) -> RepeatsTask | ProblemsTask:
     """Raises ValueError, listing the names, for a task that does not exist."""
-    if name not in TASKS:
-        raise ValueError(f"there is no task called {name!r}; the tasks are {', '.join(TASKS)}.")
+    known = ", ".join(TASKS)
+    require(name in TASKS, f"there is no task called {name!r}; the tasks are {known}.")
     return TASKS[name]
 
 
 def task_that_fits(cfg: ModelConfig) -> str:
-    """The task of a model of which nobody wrote down how it was trained, by its vocabulary and its
-    context.
-    """
-    shapes = {(len(problems(kind).words), problems(kind).tokens.shape[1]): kind for kind in KINDS}
+    """The task of a model of which nobody wrote down how it was trained, by what it can read."""
+    shapes = {shape_of(kind): kind for kind in KINDS}
     return shapes.get((cfg.d_vocab, cfg.n_ctx), "repeats")
+
+
+def shape_of(kind: str) -> tuple[int, int]:
+    """d_vocab and n_ctx of a model that reads problems of this kind."""
+    return len(problems(kind).words), problems(kind).tokens.shape[1]

@@ -1,9 +1,9 @@
 """The training loop: AdamW on the batches of one task, with a record of everything the phase-change
 chapter needs.
 
-    run = train(preset.model, preset.train)              # in memory; run.model, run.history, run.snapshots
+    run = train(preset.model, preset.train)              # run.model, run.history, run.snapshots
     run = train(preset.model, preset.train, folder=...)  # the same, with checkpoints
-    run = resume(folder)                                 # go on where a run stopped, bit for bit on the CPU
+    run = resume(folder)                                 # goes on, bit for bit on the CPU
 
 The loss counts every next token, those that nobody could predict with a smaller weight
 (`TrainConfig.elsewhere`): what is to be learnt is not drowned in noise, and the model still learns
@@ -24,20 +24,21 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from . import checkpoint
-from .config import ModelConfig, TrainConfig, from_dict
+from .checkpoint import CheckpointError
+from .config import ModelConfig, TrainConfig, from_dict, require
 from .data import Batch, Repeats
 from .model import Transformer
 from .tasks import task_called
 
 # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
 SNAPSHOTS_PER_DOUBLING = 6
+# what goes wrong with a training state that is somebody else's, or an old version's
+UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass
 class Run:
-    """A training run: what it has, how far it is, what it has seen. `history` has one dict per
-    measurement.
-    """
+    """A training run: what it has, how far it is, what it has seen."""
 
     model: Transformer
     config: TrainConfig
@@ -45,15 +46,13 @@ class Run:
     generator: torch.Generator
     step: int = 0
     seconds: float = 0.0
-    history: list[dict] = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)  # one dict per measurement
     snapshots: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     stopped: str = ""  # why it ended: "target", "steps", "interrupted"
 
 
 def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -> Run:
-    """A run at step 0. The seed draws the weights, and, through a generator of its own, every
-    batch.
-    """
+    """A run at step 0. The seed draws the weights and, by a generator of its own, every batch."""
     model = checkpoint.put_on(Transformer(model_config, seed=config.seed), device)
     task_called(config.task).check(model_config, config)
     rate, decay = config.learning_rate, config.weight_decay
@@ -64,15 +63,10 @@ def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -
 
 
 def train(
-    model_config: ModelConfig,
-    config: TrainConfig,
-    device="cpu",
-    folder: Path | None = None,
-    quiet=True,
+    model_config: ModelConfig, config: TrainConfig, device="cpu", folder=None, quiet=True
 ) -> Run:
     """Train a new model. With a folder, checkpoints and snapshots are written there; it must not
-    hold a run already.
-    """
+    hold a run already."""
     run = start(model_config, config, device)
     if folder is not None:
         check_free(Path(folder))
@@ -80,18 +74,14 @@ def train(
 
 
 def check_free(folder: Path) -> None:
-    """Raises CheckpointError if `folder` holds a run, or what is left of one: a new one would mix
-    with it.
-    """
-    if (folder / "model.pt").exists():
-        advice = f"Continue it with --resume {folder}, or give another folder with --out."
-        raise checkpoint.CheckpointError(f"{folder} already holds a run. {advice}")
+    """Raises CheckpointError if `folder` holds a run, or what is left of one: they would mix."""
+    another = "or give another folder with --out"
+    advice = f"Continue it with --resume {folder}, {another}."
+    free = not (folder / "model.pt").exists()
+    require(free, f"{folder} already holds a run. {advice}", CheckpointError)
     left = [name for name in ("model.json", "snapshots") if (folder / name).exists()]
-    if left:
-        advice = "Move it away, or give another folder with --out."
-        raise checkpoint.CheckpointError(
-            f"{folder} holds {' and '.join(left)} of some other run. {advice}"
-        )
+    fault = f"{folder} holds {' and '.join(left)} of some other run"
+    require(not left, f"{fault}. Move it away, {another}.", CheckpointError)
 
 
 def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
@@ -100,17 +90,13 @@ def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
 
 
 def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
-    """Train until the target or the last step. Ctrl-C saves and returns; run.stopped says which it
-    was.
-    """
+    """Train until the target or the last step; Ctrl-C saves and returns. run.stopped says which."""
     sample = task_called(run.config.task).sample(run.model, run.config)
     if folder is not None:
-        # before any work is done: if the folder cannot be written, or the process is killed
-        save_run(run, folder)
+        save_run(run, folder)  # at once, in case the folder cannot be written or a kill comes early
     keep_snapshot(run, folder)
-    bar = tqdm(
-        total=run.config.steps, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True
-    )
+    steps = {"total": run.config.steps, "initial": run.step, "unit": "step"}
+    bar = tqdm(**steps, disable=quiet, dynamic_ncols=True)
     with ctrl_c_noted() as pressed:
         while not (pressed or ending(run)):
             training_step(run)
@@ -130,12 +116,10 @@ def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
 @contextmanager
 def ctrl_c_noted():
     """A list that Ctrl-C makes longer, instead of tearing the step under way: half a step could not
-    be resumed.
-    """
+    be resumed."""
     pressed = []
-    # the only one that Python tells of Ctrl-C
     if threading.current_thread() is not threading.main_thread():
-        yield pressed
+        yield pressed  # Python tells only the main thread of Ctrl-C
         return
     before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
     try:
@@ -169,31 +153,26 @@ def training_step(run: Run) -> None:
 
 
 def loss_of(model: Transformer, batch: Batch | Repeats, elsewhere: float) -> Tensor:
-    """Weighted mean of the next-token losses: weight 1 where the next token is determined, else
-    `elsewhere`.
-    """
-    tokens, predictable = batch.tokens.to(model.W_E.device), batch.predictable.to(model.W_E.device)
+    """Mean of the next-token losses, with weight 1 on predictable tokens, `elsewhere` on others."""
+    device = model.W_E.device
+    tokens, known = batch.tokens.to(device), batch.predictable[:, :-1].to(device)
     logits, next_tokens = model(tokens[:, :-1]), tokens[:, 1:]
-    losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none").view_as(
-        next_tokens
-    )
-    weight = predictable[:, :-1] + elsewhere * ~predictable[:, :-1]  # batch pos
-    return (weight * losses).sum() / weight.sum()
+    losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none")
+    weight = known + elsewhere * ~known  # batch pos
+    return (weight * losses.view_as(weight)).sum() / weight.sum()
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """Learning rate as a share of its peak: a linear rise over `warmup` steps, and a linear fall to
-    0 at the end.
-    """
+    """Learning rate as a share of its peak: it rises over `warmup` steps, and falls to 0 at the
+    end, both in a straight line."""
     rise = (step + 1) / (config.warmup + 1)
     fall = (config.steps - step) / max(1.0, config.decay * config.steps)
     return min(1.0, rise, fall)
 
 
 def ending(run: Run) -> str:
-    """Why the run is over, "" if it is not: the last step, or the target reached twice running
-    (once may be luck).
-    """
+    """Why the run is over, "" if it is not: the target was reached twice running (once may be
+    luck), or the steps are done."""
     accuracy = task_called(run.config.task).accuracy
     reached = [row[accuracy] >= (run.config.target or 2.0) for row in run.history[-2:]]
     if len(reached) == 2 and all(reached):
@@ -202,9 +181,7 @@ def ending(run: Run) -> str:
 
 
 def measure(run: Run, sample, bar: tqdm) -> None:
-    """Append one row to the history: losses in nats and accuracies, on what the task measures
-    models on.
-    """
+    """Append one row to the history: losses in nats and accuracies."""
     task = task_called(run.config.task)
     row = {"step": run.step} | task.scores(run.model, sample)
     run.history.append(row)
@@ -212,9 +189,7 @@ def measure(run: Run, sample, bar: tqdm) -> None:
 
 
 def is_snapshot_step(step: int) -> bool:
-    """Step 0, and then every step that is the next whole number after a power of 2 ** (1 /
-    SNAPSHOTS_PER_DOUBLING).
-    """
+    """Step 0, and every step that is a power of 2 ** (1 / SNAPSHOTS_PER_DOUBLING), rounded."""
     spaced = {round(2 ** (i / SNAPSHOTS_PER_DOUBLING)) for i in range(SNAPSHOTS_PER_DOUBLING * 20)}
     return step == 0 or step in spaced
 
@@ -222,9 +197,8 @@ def is_snapshot_step(step: int) -> bool:
 def keep_snapshot(run: Run, folder: Path | None) -> None:
     if not is_snapshot_step(run.step) or run.step in run.snapshots:
         return
-    run.snapshots[run.step] = {
-        name: w.detach().cpu().clone() for name, w in run.model.state_dict().items()
-    }
+    weights = run.model.state_dict()
+    run.snapshots[run.step] = {name: w.detach().cpu().clone() for name, w in weights.items()}
     if folder is not None:
         path = Path(folder) / "snapshots" / f"{run.step:05d}.pt"
         checkpoint.save(path, run.model)
@@ -245,52 +219,34 @@ def save_run(run: Run, folder: Path) -> None:
 
 def load_run(folder: Path, device: str = "cpu") -> Run:
     """The run saved in `folder`, ready to go on. Raises CheckpointError if there is none, or it
-    holds only weights.
-    """
-    if not Path(folder).is_dir():
-        raise checkpoint.CheckpointError(
-            f"there is no folder {folder}; resuming needs the folder of a run."
-        )
+    holds only weights."""
+    advice = "resuming needs the folder of a run"
+    require(Path(folder).is_dir(), f"there is no folder {folder}; {advice}.", CheckpointError)
     path = checkpoint.find(folder)
     content = checkpoint.read(path)
     training = content.get("training")
-    if training is None:
-        raise checkpoint.CheckpointError(
-            f"{path} holds weights but no training state, so it cannot be resumed; train anew."
-        )
+    fault = f"{path} holds weights but no training state, so it cannot be resumed"
+    require(training is not None, f"{fault}; train anew.", CheckpointError)
     model = checkpoint.put_on(checkpoint.build(content, path), device)
     try:
         run = restored(model, training, device)
-    except (
-        AttributeError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:  # somebody else's, or an old version's
+    except UNFIT as error:
+        fault = f"the training state in {path} cannot be used"
         reason = f"{type(error).__name__}: {error}".rstrip(".")
-        raise checkpoint.CheckpointError(
-            f"the training state in {path} cannot be used ({reason}); train anew."
-        ) from None
-    run.snapshots = {
-        step: weights for step, weights in load_snapshots(folder).items() if step <= run.step
-    }
+        raise CheckpointError(f"{fault} ({reason}); train anew.") from None
+    snapshots = load_snapshots(folder)
+    run.snapshots = {step: snapshots[step] for step in snapshots if step <= run.step}
     return run
 
 
 def restored(model: Transformer, training: dict, device: str) -> Run:
-    """The run that `training`, a checkpoint's training state, describes; the weights are those of
-    `model`.
-    """
+    """The run that a checkpoint's training state describes, with the weights of `model`."""
     run = start(model.cfg, from_dict(TrainConfig, json.loads(training["config"])), device)
     run.model.load_state_dict(model.state_dict())
     run.optimizer.load_state_dict(training["optimizer"])
     run.generator.set_state(training["generator"])
-    run.step, run.seconds, run.history = (
-        int(training["step"]),
-        float(training["seconds"]),
-        json.loads(training["history"]),
-    )
+    run.step, run.seconds = int(training["step"]), float(training["seconds"])
+    run.history = json.loads(training["history"])
     ending(run)  # reads the history
     return run
 
@@ -298,17 +254,14 @@ def restored(model: Transformer, training: dict, device: str) -> Run:
 def load_snapshots(folder: Path) -> dict[int, dict[str, Tensor]]:
     """Step -> weights, for every snapshot that a run left in its folder, in order."""
     paths = sorted((Path(folder) / "snapshots").glob("*.pt"))
+    advice = "these are called after their step, like 00016.pt. Move it away"
     for path in paths:
-        if not path.stem.isdecimal():
-            advice = "these are called after their step, like 00016.pt. Move it away"
-            raise checkpoint.CheckpointError(f"{path} is no snapshot: {advice}.")
+        require(path.stem.isdecimal(), f"{path} is no snapshot: {advice}.", CheckpointError)
     return {int(path.stem): checkpoint.read(path)["weights"] for path in paths}
 
 
 def provenance(run: Run, command: str) -> dict:
-    """How a model came to be, and what it scores: what lies beside every checkpoint as
-    model.json.
-    """
+    """How a model came to be and what it scores: the model.json beside a checkpoint."""
     return {
         "command": command,
         "model": asdict(run.model.cfg),
