@@ -2,13 +2,15 @@
 # make test     set everything up, run all tests
 PYTHON ?= python3
 PY := .venv/bin/python
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	"Python 3.11 or newer is needed: make PYTHON=python3.12 train")'
 
 .PHONY: setup train test lint
 
 setup: .venv/installed
 
 .venv/installed: constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 train")'
+	$(PYTHON) -c $(NEW_ENOUGH)
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r constraints.txt
 	touch $@
@@ -18,11 +20,11 @@ train: setup
 
 # The chapters run on a second core, in the background; what they have to say is printed at the end.
 test: setup
-	@$(PY) -m pytest tests/test_repository.py > .venv/chapters.log 2>&1 & chapters=$$!; \
+	@$(PY) -m pytest tests/course tests/test_repository.py > .venv/chapters.log 2>&1 & chapters=$$!; \
 	$(PY) -m pytest tests/minitransformer tests/exercises; others=$$?; \
 	wait $$chapters; chapters=$$?; cat .venv/chapters.log; exit $$((chapters || others))
 
 lint: setup
-	$(PY) -m pip install --quiet --disable-pip-version-check ruff==0.17.6
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
