@@ -10,7 +10,7 @@ from einops import einsum
 from torch import Tensor
 
 from minitransformer import Transformer
-from minitransformer.data import repeated_tokens
+from minitransformer.data import random_tokens, repeated_tokens
 from minitransformer.evaluate import attention
 
 FOUND = 0.5  # a head has a role if, on average, more than half of its attention goes there
@@ -20,8 +20,7 @@ def previous_token_score(pattern: Tensor) -> Tensor:
     """How much a head looks one token back: mean of pattern[i, i - 1] over the batch and i >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 has no token before it and is not counted.
-    Olsson et al. 2022, "In-context Learning and Induction Heads".
-    """
+    After Olsson et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895)."""
     # YOUR CODE: one diagonal of the last two axes, and its mean; roughly 1 line
     raise NotImplementedError("previous_token_score")
 
@@ -39,8 +38,9 @@ def first_token_score(pattern: Tensor) -> Tensor:
     """How much a head looks at BOS, the first token: mean of pattern[i, 0] over batch and i >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 is not counted, for the reason above. Heads
-    with nothing to do often rest there: Xiao et al. 2023, "Efficient Streaming Language Models with
-    Attention Sinks"."""
+    with nothing to do often rest there: Elhage et al. 2021, "A Mathematical Framework for
+    Transformer Circuits"; Xiao et al. 2023, "Efficient Streaming Language Models with Attention
+    Sinks" (arXiv 2309.17453)."""
     # YOUR CODE: one column; roughly 1 line
     raise NotImplementedError("first_token_score")
 
@@ -103,16 +103,15 @@ def find_heads(model: Transformer) -> dict[str, list[tuple[int, int]]]:
     """Which heads do what: role -> the heads (layer, head) with a score above FOUND, best first.
 
     The roles are those of score_heads, each with a list, empty if no head has the role. The
-    sequences are for you to choose, with repeated_tokens and a seeded generator (the same model
-    must get the same answer each time). Choose them so that each role can only be earned by doing
-    what it says:
-    - no head may pass for an induction head by looking a fixed distance back, whatever that
-      distance (with fewer than 10 tokens there are too few periods to rule that out; do what is
-      possible);
-    - nor because the block is so short that every key is as good as any other: no period below a
-      quarter of the length;
-    - the sequences have to fit the model: at most n_ctx long, and, since their tokens are distinct,
-      at most d_vocab. Raises ValueError if that leaves less than 4 tokens: too short for anything
-      to repeat."""
-    # YOUR CODE: length, periods, sequences, scores, each role's heads in order; roughly 10 lines
+    sequences are for you to choose, with `repeated_tokens`, `random_tokens` or by hand, and a
+    seeded generator (the same model must get the same answer each time). Choose them so that each
+    role can only be earned by doing what it says. No head may pass for an induction head
+    - by looking a fixed distance back, whatever that distance;
+    - by matching another token than its own, such as the one before it;
+    - because so much repeats that every key is as good as any other.
+    They have to fit the model: at most n_ctx long, tokens below d_vocab, and distinct tokens reach
+    no further than d_vocab. Raises ValueError if n_ctx or d_vocab is less than 4: too few for
+    anything to repeat. A role says where a head looks, not what comes of it: a head that writes
+    next to nothing has its role, too."""
+    # YOUR CODE: sequences, scores, and each role's heads in order; roughly 12 lines
     raise NotImplementedError("find_heads")

@@ -4,42 +4,23 @@ keys really cut one by one.
 Detectors must accept the hand-built circuits, and reject random weights, the impostor and heads
 with a fixed offset."""
 
+import copy
+
 import torch
 
 from minitransformer import ModelConfig, Transformer, load, planted
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
-from tests.exercises.oracles.ch05 import (
-    CURRENT,
-    DUPLICATE,
-    FIRST,
-    HEADS,
-    LINE_UP,
-    MATCHING,
-    MIXED,
-    PREVIOUS,
-    ROLES,
-    at,
-    bos,
-    by_definition,
-    copies,
-    detector,
-    fixed_diagonal,
-    followers,
-    lengths_key_by_key,
-    offset_model,
-    with_later,
-)
+from tests.exercises.oracles import ch05 as oracle
+from tests.exercises.oracles import ch05_mistakes as mistakes
+from tests.exercises.oracles.ch05 import HEADS, LINE_UP, MIXED, ROLES, offset_model
+from tests.exercises.oracles.ch05_gauges import in_another_gauge
 from tests.material import seeded, small_model
 
-ROWS = [[0, 3, 3, 1, 3, 2, 1, 4], [0, 1, 2, 3, 4, 5, 6, 2], [0, 5, 1, 5, 1, 5, 1, 5]]
+ROWS = [[0, 3, 3, 1, 3, 2, 1, 4], [0, 1, 2, 3, 2, 5, 6, 2], [0, 5, 1, 5, 1, 5, 1, 5]]
 TOKENS = torch.tensor(ROWS)  # batch pos
 LATER = torch.ones(8, 8, dtype=torch.bool).triu(1)
 NOISE = 2 * torch.randn(3, 2, 8, 8, dtype=torch.float64, generator=seeded(5))
 PATTERN = NOISE.masked_fill(LATER, -torch.inf).softmax(dim=-1)
-
-WRONG_AXIS = "the mean went over the wrong axes: batch and positions go, the heads stay"
-TRANSPOSED = "the pattern was read transposed: its last axis is the key, which is looked at"
-BOS_COUNTED = "query 0, BOS, was counted: it can only look at itself"
 
 
 def expect_ranking(scores, own):
@@ -56,55 +37,24 @@ def expect_ranking(scores, own):
 # Habits that do not depend on the tokens
 
 
-def diagonal_per_batch(offset, first=0):
-    def score(pattern):
-        return pattern.diagonal(offset, dim1=-2, dim2=-1)[..., first:].mean(dim=(1, -1))
-
-    return score
-
-
-@checks(
-    "previous_token_score",
-    mistakes={
-        TRANSPOSED: by_definition(at(1), flip=True),
-        "off by one: this is the diagonal of looking at oneself": by_definition(at(0, 0)),
-        "off by one: this is the diagonal of looking two back": by_definition(at(2, 2)),
-        "query 0 was counted; it has no token before it": by_definition(at(1), everyone=True),
-        WRONG_AXIS: diagonal_per_batch(-1),
-    },
-)
+@checks("previous_token_score", mistakes=mistakes.PREVIOUS)
 def test_previous_token_score_is_its_definition(previous_token_score):
     got, why = previous_token_score(PATTERN), "the mean of pattern[i, i - 1] over i >= 1"
-    expect_close(got, PREVIOUS(PATTERN), "head", why)
+    expect_close(got, oracle.PREVIOUS(PATTERN), "head", why)
     expect_ranking(previous_token_score(LINE_UP), "previous token")
 
 
-@checks(
-    "current_token_score",
-    mistakes={
-        BOS_COUNTED: by_definition(at(0, 0)),
-        "off by one: this is the diagonal of looking one back": by_definition(at(1)),
-        WRONG_AXIS: diagonal_per_batch(0, first=1),
-    },
-)
+@checks("current_token_score", mistakes=mistakes.CURRENT)
 def test_current_token_score_is_its_definition(current_token_score):
     got, why = current_token_score(PATTERN), "the mean of pattern[i, i] over i >= 1"
-    expect_close(got, CURRENT(PATTERN), "head", why)
+    expect_close(got, oracle.CURRENT(PATTERN), "head", why)
     expect_ranking(current_token_score(LINE_UP), "current token")
 
 
-@checks(
-    "first_token_score",
-    mistakes={
-        BOS_COUNTED: by_definition(lambda row, i: [0]),
-        TRANSPOSED: by_definition(bos, flip=True),
-        "this is key 1, the token after BOS": by_definition(lambda row, i: [1] if i else []),
-        WRONG_AXIS: lambda pattern: pattern[:, :, 1:, 0].mean(dim=(1, -1)),
-    },
-)
+@checks("first_token_score", mistakes=mistakes.FIRST)
 def test_first_token_score_is_its_definition(first_token_score):
     got, why = first_token_score(PATTERN), "the mean of pattern[i, 0] over i >= 1"
-    expect_close(got, FIRST(PATTERN), "head", why)
+    expect_close(got, oracle.FIRST(PATTERN), "head", why)
     expect_ranking(first_token_score(LINE_UP), "first token")
 
 
@@ -118,67 +68,17 @@ def expect_nan(scores):
     expect(good, f"no token occurs twice: expected nan for each head, got {scores}")
 
 
-def token_mistakes(right):
-    """What goes wrong with either score: right(row, i) lists the keys that it should count."""
-    return {
-        "every query was counted; those whose token is new have nothing to find": (
-            by_definition(right, everyone=True)
-        ),
-        "each sequence was averaged first; every counted query of the batch weighs the same": (
-            by_definition(right, by_row=True)
-        ),
-        TRANSPOSED: by_definition(right, flip=True),
-    }
-
-
-DUPLICATE_MISTAKES = token_mistakes(copies) | {
-    "the token itself was counted as its own copy": (
-        by_definition(lambda row, i: [*copies(row, i), i])
-    ),
-    "only the first copy was counted; add up all of them": (
-        by_definition(lambda row, i: copies(row, i)[:1])
-    ),
-    "only the last copy was counted; add up all of them": (
-        by_definition(lambda row, i: copies(row, i)[-1:])
-    ),
-    "these are the tokens after the copies; that is the prefix-matching score": MATCHING,
-    "a later copy was enough to be counted; only what has been read can be found": (
-        lambda pattern, tokens: with_later(pattern, tokens, 0)
-    ),
-}
-
-
-@checks("duplicate_token_score", mistakes=DUPLICATE_MISTAKES)
+@checks("duplicate_token_score", mistakes=mistakes.DUPLICATE)
 def test_duplicate_token_score_is_its_definition(duplicate_token_score):
-    got, truth = duplicate_token_score(PATTERN, TOKENS), DUPLICATE(PATTERN, TOKENS)
+    got, truth = duplicate_token_score(PATTERN, TOKENS), oracle.DUPLICATE(PATTERN, TOKENS)
     expect_close(got, truth, "head", "attention on all earlier copies")
     expect_ranking(duplicate_token_score(LINE_UP, MIXED), "duplicate token")
     expect_nan(duplicate_token_score(PATTERN, NO_REPEAT))
 
 
-MATCHING_MISTAKES = token_mistakes(followers) | {
-    "off by one: these are the copies, a whole period back; induction looks at period - 1": (
-        DUPLICATE
-    ),
-    "off by one: these are the tokens before the copies; induction needs the ones after": (
-        by_definition(lambda row, i: [j - 1 for j in copies(row, i)])
-    ),
-    "only the first copy was counted; add up the followers of all of them": (
-        by_definition(lambda row, i: followers(row, i)[:1])
-    ),
-    "only the last copy was counted; add up the followers of all of them": (
-        by_definition(lambda row, i: followers(row, i)[-1:])
-    ),
-    "a later copy was enough to be counted; only what has been read can be found": (
-        lambda pattern, tokens: with_later(pattern, tokens, 1)
-    ),
-    "one fixed diagonal was read; where the copies stand depends on the tokens": fixed_diagonal,
-}
-
-
-@checks("prefix_matching_score", mistakes=MATCHING_MISTAKES)
+@checks("prefix_matching_score", mistakes=mistakes.MATCHING)
 def test_prefix_matching_score_is_its_definition(prefix_matching_score):
-    got, truth = prefix_matching_score(PATTERN, TOKENS), MATCHING(PATTERN, TOKENS)
+    got, truth = prefix_matching_score(PATTERN, TOKENS), oracle.MATCHING(PATTERN, TOKENS)
     expect_close(got, truth, "head", "attention on what followed all earlier copies")
     expect_ranking(prefix_matching_score(LINE_UP, MIXED), "induction")
     expect_nan(prefix_matching_score(PATTERN, NO_REPEAT))
@@ -186,7 +86,7 @@ def test_prefix_matching_score_is_its_definition(prefix_matching_score):
 
 @checks(
     "prefix_matching_score",
-    mistakes={"one fixed diagonal was read; go by the tokens": fixed_diagonal},
+    mistakes={"one fixed diagonal was read; go by the tokens": mistakes.fixed_diagonal},
 )
 def test_a_fixed_offset_earns_little(prefix_matching_score):
     """The impostor by hand: .93 of its attention on the stripe of period 10, on sequences with
@@ -204,43 +104,9 @@ ATTN, V = CACHE["blocks.0.attn.hook_pattern"], CACHE["blocks.0.attn.hook_v"]
 W_O = MODEL.W_O[0].detach()
 
 
-def length(x):
-    return x.norm(dim=-1)
-
-
-def weighted(reduce=length, axis=2, by_W_O=True):
-    """value_weighted_pattern with one thing changed. axis 2: the lengths belong to the keys, axis
-    3: to the queries."""
-
-    def wrong(pattern, v, W_O):
-        offered = torch.einsum("bkhd,hdm->bhkm", v, W_O) if by_W_O else v.transpose(1, 2)
-        return pattern * reduce(offered).unsqueeze(axis)
-
-    return wrong
-
-
-def rows_sum_to_one(pattern, v, W_O):
-    return torch.nn.functional.normalize(weighted()(pattern, v, W_O), p=1, dim=-1)
-
-
-@checks(
-    "value_weighted_pattern",
-    mistakes={
-        "W_O was left out: the length of v is free, what the head does depends on v W_O": (
-            weighted(by_W_O=False)
-        ),
-        "the value of the query was taken; what is moved is the value of the key": weighted(axis=3),
-        "the square root of the sum of squares is missing": weighted(lambda x: length(x) ** 2),
-        "this is the sum of the vector's entries, not its length": weighted(lambda x: x.sum(-1)),
-        "this is the sum of absolute entries, not the length": weighted(lambda x: x.abs().sum(-1)),
-        "the lengths were scaled to a largest of 1; keep the units of the stream": (
-            weighted(lambda x: length(x) / length(x).max())
-        ),
-        "each row was made to sum to 1 again; keep the units of the stream": rows_sum_to_one,
-    },
-)
+@checks("value_weighted_pattern", mistakes=mistakes.VALUE_WEIGHTED)
 def test_lengths_are_what_each_key_adds(value_weighted_pattern):
-    got, truth = value_weighted_pattern(ATTN, V, W_O), lengths_key_by_key(MODEL, TOKENS)
+    got, truth = value_weighted_pattern(ATTN, V, W_O), oracle.lengths_key_by_key(MODEL, TOKENS)
     expect_close(got, truth, "batch head query key", "what is written if only this key counts")
 
 
@@ -280,26 +146,15 @@ def expect_roles(find_heads, model, name, **wanted):
         expect(sorted(got) == heads, f"{name}, role {role}: expected the heads {heads}, got {got}")
 
 
-@checks(
-    "find_heads",
-    mistakes={
-        "short blocks make any head look like induction: begin at a quarter of the length": (
-            detector(lambda n: (1, n // 2))
-        ),
-        "only the best head of each role was returned": detector(best_only=True),
-        "the pairs are the wrong way round: (layer, head)": detector(flip=-1),
-        "the sequences are n_ctx long, but d_vocab distinct tokens do not reach that far": (
-            detector(length=lambda n_ctx, d_vocab: n_ctx)
-        ),
-    },
-)
+@checks("find_heads", mistakes=mistakes.NOT_FOUND)
 def test_planted_heads_are_found(find_heads):
     hand = {"previous_token": [(0, 0)], "induction": [(1, 0)]}
     hand |= {"duplicate_token": [], "current_token": []}
     expect_roles(find_heads, HAND, "the hand-built circuit", **hand)
-    twins = planted.duplicated_heads_model()
     two = hand | {"induction": [(1, 0), (1, 1)]}
+    twins, negative = planted.duplicated_heads_model(), planted.negative_head_model()
     expect_roles(find_heads, twins, "two equal induction heads", **two)
+    expect_roles(find_heads, negative, "two induction heads that write opposite things", **two)
     one_back = offset_model((1, 99.0), n_ctx=12)
     alone = {"previous_token": [(0, 0)], "induction": []}
     expect_roles(find_heads, one_back, "a previous-token head", **alone)
@@ -307,18 +162,7 @@ def test_planted_heads_are_found(find_heads):
     expect_roles(find_heads, planted.pointer_model(), "pointer arithmetic", **pointer)
 
 
-@checks(
-    "find_heads",
-    mistakes={
-        "all sequences had one period, so looking a fixed distance back was enough": (
-            detector(lambda n: (10, 10))
-        ),
-        "all periods were a quarter of the length: looking a fixed distance back was enough": (
-            detector(lambda n: (n // 4, n // 4))
-        ),
-        "the threshold is too low: use FOUND": detector(threshold=0.02),
-    },
-)
+@checks("find_heads", mistakes=mistakes.NOT_REJECTED)
 def test_what_only_looks_right_is_rejected(find_heads):
     nothing = {role: [] for role in ROLES}
     name = "the impostor (it looks 9 back, whatever the period)"
@@ -326,23 +170,29 @@ def test_what_only_looks_right_is_rejected(find_heads):
     every_offset = [(offset, 99.0) for offset in range(5, 14)]
     lookers = offset_model(*every_offset)  # for any single period from 7 to 14, one fits
     expect_roles(find_heads, lookers, "head 0.h always looks h + 5 back", induction=[])
+    name = "the lag matcher (1.0 looks where the token *before* its own stood)"
+    for lag in (planted.lag_model(), planted.lag_model(d_vocab=47, n_ctx=31)):
+        expect_roles(find_heads, lag, name, previous_token=[(0, 0)], induction=[])
     untrained = Transformer(ModelConfig(n_layers=3), seed=1)
     expect_roles(find_heads, untrained, "random weights", **nothing)
     without_layers = Transformer(ModelConfig(n_layers=0))
     expect_roles(find_heads, without_layers, "a model without layers", **nothing)
 
 
-@checks(
-    "find_heads",
-    mistakes={
-        "worst first; the best comes first": detector(order=1),
-        "in the order of the layers": detector(order=0),
-    },
-)
+@checks("find_heads", mistakes=mistakes.ORDER)
 def test_the_best_comes_first(find_heads):
     found = find_heads(offset_model((1, 6.0), (1, 4.0), (1, 99.0), (1, 1.0)))["previous_token"]
     sentence = f"heads of sharpness 6, 4, 99 and 1: expected 0.2, 0.0, 0.1, got {found}"
     expect(found == [(0, 2), (0, 0), (0, 1)], sentence)
+
+
+@checks("find_heads", mistakes=mistakes.GAUGE)
+def test_other_weights_for_the_same_patterns_change_nothing(find_heads):
+    """In another gauge every pattern and every probability is as before."""
+    for seed, model in enumerate((HAND, planted.pointer_model(), load("induction"))):
+        plain, other = find_heads(model), find_heads(in_another_gauge(model, seed))
+        same = f"expected {plain}, got {other}"
+        expect(plain == other, f"the same patterns from other weights: {same}")
 
 
 @checks("find_heads")
@@ -357,9 +207,24 @@ def test_other_shapes_and_sizes(find_heads):
     expect_value_error(find_heads, (too_short,), why)
 
 
-@checks("find_heads")
+GLOBAL = "it drew from torch's global generator; make and seed your own"
+
+
+@checks("find_heads", mistakes={GLOBAL: oracle.from_the_global_generator})
 def test_the_same_model_gets_the_same_answer(find_heads):
     before = torch.get_rng_state()
-    find_heads(HAND)
-    same = torch.equal(before, torch.get_rng_state())
-    expect(same, "it drew from torch's global generator; make and seed your own")
+    first, second = find_heads(HAND), find_heads(HAND)
+    expect(torch.equal(before, torch.get_rng_state()), GLOBAL)
+    expect(first == second, f"the same model twice: first {first}, then {second}")
+
+
+CHANGED = "it changed the model; a detector only looks"
+
+
+@checks("find_heads", mistakes={CHANGED: oracle.with_the_model_changed})
+def test_it_only_looks(find_heads):
+    model = planted.induction_model()
+    weights = copy.deepcopy(model.state_dict())
+    find_heads(model)
+    for name, value in model.state_dict().items():
+        expect(torch.equal(value, weights[name]), f"{CHANGED}: {name}")

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from minitransformer import planted
-from minitransformer.data import repeated_tokens
+from minitransformer.data import random_tokens, repeated_tokens
 from minitransformer.evaluate import attention
 from tests.material import seeded
 
@@ -61,24 +61,6 @@ DUPLICATE = by_definition(copies)
 MATCHING = by_definition(followers)
 
 
-# Wrong answers of a kind that needs more than other keys
-
-
-def with_later(pattern, tokens, shift):
-    """The attention is right, but queries that have only a later copy are counted too."""
-    itself = torch.eye(tokens.shape[1], dtype=torch.bool)
-    same = (tokens[:, :, None] == tokens[:, None, :]) & ~itself
-    on_keys = (pattern * same.roll(shift, -1)[:, None].tril()).sum(dim=(0, 2, 3))
-    return on_keys / same.any(dim=-1).sum()
-
-
-def fixed_diagonal(pattern, tokens):
-    """The classic detector: it takes the period from the first sequence and reads one diagonal."""
-    row = tokens[0].tolist()
-    period = next((i - copies(row, i)[0] for i in range(len(row)) if copies(row, i)), 1)
-    return pattern.diagonal(1 - period, dim1=-2, dim2=-1).mean(dim=(0, -1))
-
-
 # Patterns of perfect heads, and of two impostors, on sequences whose periods differ. The first
 # sequence has period 10: that is the one which fools a fixed diagonal.
 
@@ -125,20 +107,50 @@ SCORES |= {"duplicate_token": DUPLICATE, "induction": MATCHING}
 ROLES = tuple(SCORES)
 
 
-def quarter_to_half(n):
-    return n // 4, n // 2
+def blocks(low=4, high=2):
+    """Sequences of repeated blocks for a model: periods from n / low to n / high tokens."""
+
+    def draw(model):
+        n, d_vocab = min(model.cfg.n_ctx, model.cfg.d_vocab), model.cfg.d_vocab
+        return repeated_tokens(4, n, d_vocab, (n // low, n // high), seeded(2)).tokens
+
+    return draw
 
 
-def detector(periods=quarter_to_half, length=min, order=-1, best_only=False, threshold=0.5, flip=1):
+def period_10(model):
+    n = min(model.cfg.n_ctx, model.cfg.d_vocab)
+    return repeated_tokens(4, n, model.cfg.d_vocab, (10, 10), seeded(2)).tokens
+
+
+def too_long(model):
+    """Blocks as long as the context, whatever the vocabulary."""
+    cfg = model.cfg
+    return repeated_tokens(4, cfg.n_ctx, cfg.d_vocab, (2, cfg.n_ctx // 2), seeded(2)).tokens
+
+
+def alone(model):
+    """Independent tokens: some repeat, without their neighbours."""
+    n, d_vocab = min(model.cfg.n_ctx, model.cfg.d_vocab), model.cfg.d_vocab
+    return random_tokens(8, n, min(d_vocab, 2 * n), seeded(2))
+
+
+def two_kinds_of_tokens(model):
+    """Independent tokens again, so few that any key may follow a copy."""
+    return random_tokens(8, model.cfg.n_ctx, 3, seeded(2))
+
+
+def detector(draw=alone, order=-1, best_only=False, threshold=0.5, flip=1, weigh=False):
     """find_heads with one thing changed, by loops over heads and the scores of this file.
 
-    order -1: best first, 1: worst first, 0: as the model has them. flip -1: pairs (head, layer)."""
+    draw: the sequences. order -1: best first, 1: worst first, 0: as the model has them. flip -1:
+    pairs (head, layer). weigh: by the length of what is moved, relative to the longest."""
 
     def find(model):
-        n = length(model.cfg.n_ctx, model.cfg.d_vocab)
-        tokens = repeated_tokens(4, n, model.cfg.d_vocab, periods(n), seeded(2)).tokens
+        tokens = draw(model)
         found = {role: [] for role in ROLES}
         for layer, pattern in enumerate(attention(model, tokens)):
+            if weigh:
+                pattern = pattern * value_lengths(model, tokens, layer)
             for role, score in SCORES.items():
                 for head, value in enumerate(score(pattern, tokens).tolist()):
                     if value > threshold:
@@ -150,6 +162,25 @@ def detector(periods=quarter_to_half, length=min, order=-1, best_only=False, thr
         return found
 
     return find
+
+
+def value_lengths(model, tokens, layer):
+    """[batch, head, 1, key]: the length of each value, relative to the longest of the layer."""
+    _, cache = model.run_with_cache(tokens)
+    lengths = cache[f"blocks.{layer}.attn.hook_v"].norm(dim=-1).mT  # batch head key
+    return (lengths / lengths.max())[:, :, None]
+
+
+def from_the_global_generator(model):
+    torch.rand(1)
+    return detector()(model)
+
+
+@torch.no_grad()
+def with_the_model_changed(model):
+    found = detector()(model)
+    model.W_U += 1
+    return found
 
 
 def offset_model(*heads, n_ctx=28):

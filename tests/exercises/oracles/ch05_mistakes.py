@@ -1,0 +1,217 @@
+"""Wrong answers to the exercises of chapter 5: label -> the function that people write."""
+
+import torch
+from torch.nn.functional import normalize, pad
+
+from tests.exercises.oracles import ch05 as oracle
+from tests.exercises.oracles.ch05 import at, bos, by_definition, copies, detector, followers
+
+WRONG_AXIS = "the mean went over the wrong axes: batch and positions go, the heads stay"
+TRANSPOSED = "the pattern was read transposed: its last axis is the key, which is looked at"
+BOS_COUNTED = "query 0, BOS, was counted: it can only look at itself"
+LATER = "a later copy was enough to be counted; only what has been read can be found"
+
+# Habits that do not depend on the tokens
+
+
+def diagonal_per_batch(offset, first=0):
+    def score(pattern):
+        return pattern.diagonal(offset, dim1=-2, dim2=-1)[..., first:].mean(dim=(1, -1))
+
+    return score
+
+
+PREVIOUS = {
+    TRANSPOSED: by_definition(at(1), flip=True),
+    "off by one: this is the diagonal of looking at oneself": by_definition(at(0, 0)),
+    "off by one: this is the diagonal of looking two back": by_definition(at(2, 2)),
+    "query 0 was counted; it has no token before it": by_definition(at(1), everyone=True),
+    WRONG_AXIS: diagonal_per_batch(-1),
+}
+CURRENT = {
+    BOS_COUNTED: by_definition(at(0, 0)),
+    "off by one: this is the diagonal of looking one back": by_definition(at(1)),
+    WRONG_AXIS: diagonal_per_batch(0, first=1),
+}
+FIRST = {
+    BOS_COUNTED: by_definition(lambda row, i: [0]),
+    TRANSPOSED: by_definition(bos, flip=True),
+    "this is key 1, the token after BOS": by_definition(lambda row, i: [1] if i else []),
+    WRONG_AXIS: lambda pattern: pattern[:, :, 1:, 0].mean(dim=(1, -1)),
+}
+
+
+# Habits that depend on the tokens
+
+
+def same_token(tokens):
+    return tokens[:, :, None] == tokens[:, None, :]  # batch query key
+
+
+def on_wanted(pattern, wanted, count=None):
+    """Attention on the wanted pairs [batch, query, key], over the number of queries with one."""
+    total = (pattern * wanted[:, None]).sum(dim=(0, 2, 3))
+    return total / (wanted.any(dim=-1).sum() if count is None else count)
+
+
+def per_pair(pattern, tokens):
+    wanted = same_token(tokens).tril(-1)
+    return on_wanted(pattern, wanted, wanted.sum())
+
+
+def wrapped_round(pattern, tokens):
+    return on_wanted(pattern, same_token(tokens).roll(1, dims=-1).tril())
+
+
+def strict_after_the_shift(pattern, tokens):
+    return on_wanted(pattern, pad(same_token(tokens)[:, :, :-1], (1, 0)).tril(-1))
+
+
+def itself_before_the_shift(pattern, tokens):
+    return on_wanted(pattern, pad(same_token(tokens).tril()[:, :, :-1], (1, 0)))
+
+
+def queries_shifted(pattern, tokens):
+    return on_wanted(pattern, pad(same_token(tokens).tril(-1)[:, :-1], (0, 0, 1, 0)))
+
+
+def with_later(shift):
+    """The attention is right, but queries that have only a later copy are counted too."""
+
+    def score(pattern, tokens):
+        itself = torch.eye(tokens.shape[1], dtype=torch.bool)
+        same = same_token(tokens) & ~itself
+        return on_wanted(pattern, same.roll(shift, -1).tril(), same.any(dim=-1).sum())
+
+    return score
+
+
+def fixed_diagonal(pattern, tokens):
+    """The classic detector: it takes the period from the first sequence and reads one diagonal."""
+    row = tokens[0].tolist()
+    period = next((i - copies(row, i)[0] for i in range(len(row)) if copies(row, i)), 1)
+    return pattern.diagonal(1 - period, dim1=-2, dim2=-1).mean(dim=(0, -1))
+
+
+def token_mistakes(right):
+    """What goes wrong with either score: right(row, i) lists the keys that it should count."""
+    return {
+        "every query was counted; those whose token is new have nothing to find": (
+            by_definition(right, everyone=True)
+        ),
+        "each sequence was averaged first; every counted query of the batch weighs the same": (
+            by_definition(right, by_row=True)
+        ),
+        TRANSPOSED: by_definition(right, flip=True),
+    }
+
+
+DUPLICATE = token_mistakes(copies) | {
+    "the token itself was counted as its own copy": (
+        by_definition(lambda row, i: [*copies(row, i), i])
+    ),
+    "only the first copy was counted; add up all of them": (
+        by_definition(lambda row, i: copies(row, i)[:1])
+    ),
+    "only the last copy was counted; add up all of them": (
+        by_definition(lambda row, i: copies(row, i)[-1:])
+    ),
+    "these are the tokens after the copies; that is the prefix-matching score": oracle.MATCHING,
+    "divided by the number of pairs; divide by the number of queries that have a copy": per_pair,
+    LATER: with_later(0),
+}
+MATCHING = token_mistakes(followers) | {
+    "off by one: these are the copies, a whole period back; induction looks at period - 1": (
+        oracle.DUPLICATE
+    ),
+    "off by one: these are the tokens before the copies; induction needs the ones after": (
+        by_definition(lambda row, i: [j - 1 for j in copies(row, i)])
+    ),
+    "only the first copy was counted; add up the followers of all of them": (
+        by_definition(lambda row, i: followers(row, i)[:1])
+    ),
+    "only the last copy was counted; add up the followers of all of them": (
+        by_definition(lambda row, i: followers(row, i)[-1:])
+    ),
+    "the shift wrapped round: a match with the last token came back at key 0": wrapped_round,
+    "a follower may be the query's own position (in `3 3`): cut before the shift, not after": (
+        strict_after_the_shift
+    ),
+    "the token itself was counted as its own copy, so every query was counted": (
+        itself_before_the_shift
+    ),
+    "the queries were shifted; shift the keys": queries_shifted,
+    LATER: with_later(1),
+    "one fixed diagonal was read; where the copies stand depends on the tokens": fixed_diagonal,
+}
+
+
+# Value-weighted patterns
+
+
+def length(x):
+    return x.norm(dim=-1)
+
+
+def weighted(reduce=length, axis=2, by_W_O=True):
+    """value_weighted_pattern with one thing changed. axis 2: the lengths belong to the keys, axis
+    3: to the queries."""
+
+    def wrong(pattern, v, W_O):
+        offered = torch.einsum("bkhd,hdm->bhkm", v, W_O) if by_W_O else v.transpose(1, 2)
+        return pattern * reduce(offered).unsqueeze(axis)
+
+    return wrong
+
+
+VALUE_WEIGHTED = {
+    "W_O was left out: the length of v is free, what the head does depends on v W_O": (
+        weighted(by_W_O=False)
+    ),
+    "the value of the query was taken; what is moved is the value of the key": weighted(axis=3),
+    "the square root of the sum of squares is missing": weighted(lambda x: length(x) ** 2),
+    "this is the sum of the vector's entries, not its length": weighted(lambda x: x.sum(-1)),
+    "this is the sum of absolute entries, not the length": weighted(lambda x: x.abs().sum(-1)),
+    "the lengths were scaled to a largest of 1; keep the units of the stream": (
+        weighted(lambda x: length(x) / length(x).max())
+    ),
+    "each row was made to sum to 1 again; keep the units of the stream": (
+        lambda pattern, v, W_O: normalize(weighted()(pattern, v, W_O), p=1, dim=-1)
+    ),
+}
+
+
+# The detector
+
+NOT_FOUND = {
+    "short blocks make any head look like induction: begin at a quarter of the length": (
+        detector(oracle.blocks(low=40))
+    ),
+    "so few different tokens that any key follows a copy": detector(oracle.two_kinds_of_tokens),
+    "only the best head of each role was returned": detector(best_only=True),
+    "the pairs are the wrong way round: (layer, head)": detector(flip=-1),
+    "the sequences are n_ctx long, but d_vocab distinct tokens do not reach that far": (
+        detector(oracle.too_long)
+    ),
+}
+NOT_REJECTED = {
+    "all sequences had one period, so looking a fixed distance back was enough": (
+        detector(oracle.period_10)
+    ),
+    "all periods were a quarter of the length: looking a fixed distance back was enough": (
+        detector(oracle.blocks(low=4, high=4))
+    ),
+    "blocks only: there, matching the token before is enough. Let a token repeat by itself": (
+        detector(oracle.blocks())
+    ),
+    "the threshold is too low: use FOUND": detector(threshold=0.02),
+}
+ORDER = {
+    "worst first; the best comes first": detector(order=1),
+    "in the order of the layers": detector(order=0),
+}
+GAUGE = {
+    "the pattern was weighed by the lengths of the values, which mean nothing by themselves": (
+        detector(weigh=True)
+    )
+}
