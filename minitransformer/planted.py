@@ -48,16 +48,9 @@ def blank_model(**config) -> Transformer:
 
 
 @torch.no_grad()
-def write_head(
-    model: Transformer,
-    layer: int,
-    head: int,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-) -> None:
-    """Set one head: score = SHARPNESS * (x_i query) . (x_j key); attended, x_j writes x_j value out.
+def write_head(model: Transformer, layer: int, head: int, query, key, value, out) -> None:
+    """Set one head: score = SHARPNESS * (x_i query) . (x_j key), and x_j value out is written for
+    an attended x_j.
 
     query, key: [d_model, n] for any n <= d_head; value: [d_model, m] and out: [m, d_model] for any
     m <= d_head."""
@@ -127,8 +120,7 @@ def induction_model(
 def duplicated_heads_model(
     copies: int = 2, d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0
 ) -> Transformer:
-    """Redundancy: `induction_model` with the same induction head `copies` times, each strong enough
-    alone.
+    """Redundancy: `induction_model` with `copies` induction heads, each strong enough alone.
 
     Each adds s to the right logit. After zeroing any k of them, the loss on predictable positions
     is exactly log(1 + (d_vocab - 1) exp(-(copies - k) s)). For 2 copies: 3.916e-8, then 8.622e-4
@@ -141,8 +133,7 @@ def duplicated_heads_model(
 def negative_head_model(
     d_vocab: int = 20, n_ctx: int = 40, s: float = 16.0, negative: float = 6.0
 ) -> Transformer:
-    """A head against the right answer, hidden by a saturated softmax: 1.0 adds s to its logit, 1.1
-    takes `negative` off.
+    """A head against the right answer: 1.0 adds s to its logit, 1.1 takes `negative` off again.
 
     On predictable positions the right logit is s - negative, and s once 1.1 is zeroed; all others
     are 0. The probability 1 / (1 + (d_vocab - 1) exp(-logit)) moves from .999138 to .999998 only,
@@ -156,8 +147,7 @@ def negative_head_model(
 
 @torch.no_grad()
 def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transformer:
-    """Induction by pointer arithmetic: 0.0 finds *where* the token stood before, 1.0 looks one
-    position further.
+    """Induction by pointers: 0.0 finds *where* the token stood before, 1.0 looks one further.
 
     Positions are in the residual stream. 0.0 is a duplicate-token head: it attends to the first
     occurrence of its own token (itself, if there was none before) and copies that *position* to
@@ -169,8 +159,7 @@ def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transf
     logit s, every other 0; loss as in `induction_model`. On other data it is exact wherever the
     token is followed by what followed its *first* occurrence. A token that has not occurred before
     points to itself, and the position after that is not visible: 1.0 rests on BOS and writes
-    nothing, logits all 0. Without BOS the predictable positions stay exact: on [block][block] the
-    score is 1.
+    nothing, logits all 0. Without BOS predictable positions stay exact: score 1 on [block][block].
 
     Composition of the pair: Q 1/sqrt(n_ctx), K and V exactly 0. That both algorithms exist: Elhage
     et al. 2021."""
@@ -229,8 +218,7 @@ def lag_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transforme
 
 @torch.no_grad()
 def three_composers() -> Transformer:
-    """Three pairs of heads, one per kind of composition: 0.0 with 1.0 by Q, 0.1 with 1.1 by K, 0.2
-    with 1.2 by V.
+    """Three pairs of heads, one per kind of composition: 0.0-1.0 by Q, 0.1-1.1 by K, 0.2-1.2 by V.
 
     Each of the three scores sqrt(82/140) = .7653; the other 24 (nine pairs, three kinds) are
     exactly 0. Every layer-0 head has W_OV = A, from `shared` to its own subspace. On the side that
@@ -238,8 +226,7 @@ def three_composers() -> Transformer:
     `shared`; its other sides read `shared`, which no layer-0 head writes. So a score is |AB| / (|A|
     |B|). A and B are chosen so that every other order tells: |AB|^2 = 82, |BA|^2 = 37, |AB^T|^2 =
     18, |A^T B|^2 = 13.
-    - W_QK for W_QK^T: the Q-composing pair appears under K too, or the K-composing pair scores 0
-      there.
+    - W_QK for W_QK^T: the Q-composing pair appears under K, or the K-composing pair scores 0.
     - order reversed (W_QK W_OV): pairs light up that share nothing, because all read `shared`.
     - factors rotated as if the Frobenius norm were cyclic (it is not; the erratum of Elhage et al.
       2021): sqrt(37/140) = .5141 for each composing pair. Only the weights are meant to be studied;
@@ -280,8 +267,7 @@ OFF, ON, EQUALS, NO, YES = range(1, 6)  # after BOS = 0
 
 @torch.no_grad()
 def gate_model(kind: str, s: float = 10.0) -> Gate:
-    """A prompt [BOS, a, b, EQUALS] with a, b in {OFF, ON}: YES or NO by the gate `kind`, "and" or
-    "or".
+    """[BOS, a, b, EQUALS] with a, b in {OFF, ON}: YES or NO by the gate `kind`, "and" or "or".
 
     One layer. At EQUALS, head 0.0 attends with 1 to a, head 0.1 with 1 to b; each carries its bit,
     1 for ON. Two neurons read relu(a + b) and relu(a + b - 1), on bits exactly: AND is the second,

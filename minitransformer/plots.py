@@ -1,5 +1,4 @@
-"""The few pictures that every chapter uses. Each function returns a matplotlib Figure;
-`save_figure` writes it.
+"""The few pictures that every chapter uses, each a matplotlib Figure; `save_figure` writes it.
 
 Colours can be told apart by colour-blind readers (Okabe & Ito 2008). Signed values get a diverging
 map, symmetric about 0; shares between 0 and 1 get a sequential one. Every axis has a name and,
@@ -17,15 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, RED, PINK = "#0072B2", "#D55E00", "#CC79A7"
 CYCLE = [BLUE, ORANGE, GREEN, RED, PINK, SKY, BLACK]
 SEQUENTIAL, DIVERGING = "Blues", "RdBu_r"
 
@@ -57,21 +49,14 @@ def array(values) -> np.ndarray:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
-def heatmap(
-    ax, values, *, signed: bool, limit: float | None = None, xlabel="", ylabel="", title=""
-):
+def heatmap(ax, values, *, signed: bool, limit=None, xlabel="", ylabel="", title=""):
     """One matrix on one axis; returns the image, for a colour bar. signed: symmetric about 0;
-    otherwise from 0 up.
-    """
+    otherwise from 0 up."""
     values = array(values)
-    limit = limit if limit is not None else float(np.nanmax(np.abs(values))) or 1.0
-    image = ax.imshow(
-        values,
-        cmap=DIVERGING if signed else SEQUENTIAL,
-        vmin=-limit if signed else 0.0,
-        vmax=limit,
-        interpolation="nearest",
-    )
+    if limit is None:
+        limit = float(np.nanmax(np.abs(values))) or 1.0
+    colours, low = (DIVERGING, -limit) if signed else (SEQUENTIAL, 0.0)
+    image = ax.imshow(values, cmap=colours, vmin=low, vmax=limit, interpolation="nearest")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.spines[:].set_visible(False)
     return image
@@ -82,34 +67,22 @@ def write_values(ax, values, form="{:.2f}", size=9) -> None:
     values = array(values)
     strongest = np.nanmax(np.abs(values)) or 1.0
     for (row, column), value in np.ndenumerate(values):
-        colour = "white" if abs(value) > 0.6 * strongest else "black"
-        ax.text(
-            column, row, form.format(value), ha="center", va="center", fontsize=size, color=colour
-        )
+        style = {"fontsize": size, "color": "white" if abs(value) > 0.6 * strongest else "black"}
+        ax.text(column, row, form.format(value), ha="center", va="center", **style)
 
 
 def draw_phase_change(history: Sequence[dict], d_vocab: int, title: str) -> Figure:
-    """Loss and accuracy on held-out sequences over training: the sudden fall is the birth of
-    induction.
-    """
+    """Loss and accuracy on held-out sequences over training: the phase change."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5.2), sharex=True, height_ratios=[3, 2])
     steps = [row["step"] for row in history]
     chance = float(np.log(d_vocab - 1))
     top.axhline(chance, color="grey", linestyle=":", linewidth=1)
     label = f"ln {d_vocab - 1} = {chance:.2f}: pure guessing "
     top.text(steps[-1], chance - 0.08, label, ha="right", va="top", color="grey", fontsize=9)
-    top.plot(
-        steps,
-        [row["loss_predictable"] for row in history],
-        color=BLUE,
-        label="tokens of the repeat: can be known",
-    )
-    top.plot(
-        steps,
-        [row["loss_elsewhere"] for row in history],
-        color=ORANGE,
-        label="first appearance: cannot be known",
-    )
+    known = [row["loss_predictable"] for row in history]
+    unknown = [row["loss_elsewhere"] for row in history]
+    top.plot(steps, known, color=BLUE, label="tokens of the repeat: can be known")
+    top.plot(steps, unknown, color=ORANGE, label="first appearance: cannot be known")
     top.set(ylabel="loss (nats per token)", title=title, ylim=(0, None))
     top.legend(loc="center right")
     bottom.plot(steps, [100 * row["induction_accuracy"] for row in history], color=BLUE)
@@ -118,9 +91,7 @@ def draw_phase_change(history: Sequence[dict], d_vocab: int, title: str) -> Figu
 
 
 def draw_learning(history: Sequence[dict], splits: Sequence[str], title: str) -> Figure:
-    """Loss on the answers and share of right ones over training, one curve for each split of the
-    problems.
-    """
+    """Loss on the answers and share of right ones over training, one curve for each split."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5.2), sharex=True)
     steps = [row["step"] for row in history]
     for split, style in zip(splits, ("--", "-", "-")):
@@ -135,16 +106,13 @@ def draw_learning(history: Sequence[dict], splits: Sequence[str], title: str) ->
 
 def draw_right_answers(shares: dict[str, Tensor], title: str) -> Figure:
     """One map per operator, [a, b]: dark where the answer is right, white where it is wrong, grey
-    where nothing is.
-    """
-    figure, axes = plt.subplots(
-        1, len(shares), figsize=(3.4 * len(shares) + 0.8, 3.7), squeeze=False
-    )
+    where there is no problem."""
+    size = (3.4 * len(shares) + 0.8, 3.7)
+    figure, axes = plt.subplots(1, len(shares), figsize=size, squeeze=False)
     for ax, (operator, share) in zip(axes[0], shares.items()):
         ax.set_facecolor("lightgrey")
-        image = heatmap(
-            ax, share, signed=False, limit=1.0, title=f"a {operator} b", xlabel="b", ylabel="a"
-        )
+        image = heatmap(ax, share, signed=False, limit=1.0, title=f"a {operator} b")
+        ax.set(xlabel="b", ylabel="a")
     figure.colorbar(image, ax=axes, label="right answers (share)", shrink=0.8)
     figure.suptitle(title, x=0.02, ha="left")
     return figure
@@ -154,8 +122,7 @@ def draw_loss_by_position(
     curves: dict[str, tuple], repeat_starts: int, d_vocab: int, title: str
 ) -> Figure:
     """Mean loss at each position, one curve per model; dotted lines mark guessing and where the
-    repeat can be seen.
-    """
+    repeat can be seen."""
     figure, ax = plt.subplots(figsize=(7, 3.8))
     chance = float(np.log(d_vocab - 1))
     for name, losses in curves.items():
@@ -164,19 +131,10 @@ def draw_loss_by_position(
     label = f"ln {d_vocab - 1} = {chance:.2f}: pure guessing "
     ax.text(len(losses) - 1, chance - 0.05, label, ha="right", va="top", color="grey", fontsize=9)
     ax.axvline(repeat_starts - 0.5, color="grey", linestyle=":", linewidth=1)
-    ax.text(
-        repeat_starts - 0.3,
-        0.45 * chance,
-        "from here on each token\nis read a second time",
-        color="grey",
-        fontsize=9,
-    )
-    ax.set(
-        xlabel="position of the token just read (0 = BOS)",
-        ylabel="loss on the next token (nats)",
-        title=title,
-    )
-    ax.set_ylim(0, None)
+    label = "from here on each token\nis read a second time"
+    ax.text(repeat_starts - 0.3, 0.45 * chance, label, color="grey", fontsize=9)
+    ax.set(xlabel="position of the token just read (0 = BOS)", title=title)
+    ax.set(ylabel="loss on the next token (nats)", ylim=(0, None))
     if len(curves) > 1:
         ax.legend()
     return figure
@@ -186,19 +144,15 @@ def draw_attention_patterns(
     pattern: Tensor, period: int, title: str, scores: Sequence[Sequence[str]] | None = None
 ) -> Figure:
     """Every head's attention on one sequence, [layer, head, query, key]; triangles mark the stripe
-    period - 1 back.
-    """
+    period - 1 back."""
     n_layers, n_heads, n, _ = pattern.shape
-    figure, axes = plt.subplots(
-        n_layers, n_heads, figsize=(2.6 * n_heads + 0.6, 2.9 * n_layers + 0.5), squeeze=False
-    )
+    size = (2.6 * n_heads + 0.6, 2.9 * n_layers + 0.5)
+    figure, axes = plt.subplots(n_layers, n_heads, figsize=size, squeeze=False)
     for layer, head in np.ndindex(n_layers, n_heads):
-        ax = axes[layer, head]
-        image = heatmap(
-            ax, pattern[layer, head], signed=False, limit=1.0, title=f"head {layer}.{head}"
-        )
+        ax, name = axes[layer, head], f"head {layer}.{head}"
+        image = heatmap(ax, pattern[layer, head], signed=False, limit=1.0, title=name)
         if scores is not None:
-            ax.set_title(f"head {layer}.{head}\n{scores[layer][head]}", fontsize=10)
+            ax.set_title(f"{name}\n{scores[layer][head]}", fontsize=10)
         ax.set_xlabel("key: looked at" if layer == n_layers - 1 else "")
         ax.set_ylabel("query: looking" if head == 0 else "")
         ax.plot([n - period + 0.9], [n - 0.2], marker="^", color=RED, markersize=6, clip_on=False)
