@@ -9,11 +9,14 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
+from einops import einsum
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from minitransformer import Transformer
 from minitransformer.data import Repeats
+from solutions.ch01_transformer import attention_pattern, head_output
+from solutions.ch08_composition import decompose_qk_inputs
 
 KINDS = ("zero", "mean", "mean per position", "resample")
 
@@ -61,7 +64,8 @@ def mean_per_position_ablate(heads: list[int], reference: Tensor) -> Callable:
 
     reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
     be another one. It takes away what depends on the tokens and keeps what depends on the position.
-    Wang et al. 2022, "Interpretability in the Wild"."""
+    Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), average over other prompts
+    than those they test, template by template; here the reference is yours to choose."""
     # YOUR CODE: roughly 1 line
     raise NotImplementedError("mean_per_position_ablate")
 
@@ -141,8 +145,8 @@ def pattern_preserving_ablation(
     undisturbed run.
 
     What is lost now was carried by values alone; what an ordinary ablation loses beyond that went
-    through where later heads look. heads: pairs (layer, head). Returns [batch, pos, vocab]. Elhage
-    et al. 2021; Olsson et al. 2022."""
+    through where later heads look. heads: pairs (layer, head). Returns [batch, pos, vocab]. Olsson
+    et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895)."""
     # YOUR CODE: save every hook_pattern, then run with these forced and the heads zeroed; roughly 4
     raise NotImplementedError("pattern_preserving_ablation")
 
@@ -166,3 +170,20 @@ def targeted_ablation(
     out of k."""
     # YOUR CODE: what the sources wrote, its share of k (or q), a hook that subtracts it, the
     raise NotImplementedError("targeted_ablation")
+
+
+def strict_path_model(
+    model: Transformer, tokens: Tensor, queries: list[str], keys: list[str], values: list[str]
+) -> Tensor:
+    """The logits of a two-layer model of which nothing is left but the paths that a story names.
+
+    queries, keys, values: names of parts of the stream after layer 0, as decompose_qk_inputs of
+    chapter 8 names them: "embed", "positions", "0.0", "0.1", ... The queries of all heads of layer
+    1 are made from the sum of the parts in `queries` and from nothing else; their keys and values
+    likewise. Attention is computed from these q and k; the logits are made from what layer 1
+    writes, and from nothing else. The parts are those of the undisturbed run. An empty list is a
+    stream of zeros. Returns [batch, pos, vocab]. attention_pattern and head_output are from chapter
+    1. Path patching in its strictest form: Goldowsky-Dill et al. 2023, "Localizing Model Behavior
+    with Path Patching" (arXiv 2304.05969)."""
+    # YOUR CODE: the parts; q and k of all heads, pattern, what they write, unembed; roughly 10
+    raise NotImplementedError("strict_path_model")

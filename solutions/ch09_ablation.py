@@ -9,11 +9,14 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
+from einops import einsum
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from minitransformer import Transformer
 from minitransformer.data import Repeats
+from solutions.ch01_transformer import attention_pattern, head_output
+from solutions.ch08_composition import decompose_qk_inputs
 
 KINDS = ("zero", "mean", "mean per position", "resample")
 
@@ -67,7 +70,8 @@ def mean_per_position_ablate(heads: list[int], reference: Tensor) -> Callable:
 
     reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
     be another one. It takes away what depends on the tokens and keeps what depends on the position.
-    Wang et al. 2022, "Interpretability in the Wild"."""
+    Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), average over other prompts
+    than those they test, template by template; here the reference is yours to choose."""
     # YOUR CODE: roughly 1 line
     return replace_heads(heads, reference.mean(dim=0, keepdim=True))
 
@@ -152,8 +156,8 @@ def pattern_preserving_ablation(
     undisturbed run.
 
     What is lost now was carried by values alone; what an ordinary ablation loses beyond that went
-    through where later heads look. heads: pairs (layer, head). Returns [batch, pos, vocab]. Elhage
-    et al. 2021; Olsson et al. 2022."""
+    through where later heads look. heads: pairs (layer, head). Returns [batch, pos, vocab]. Olsson
+    et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895)."""
     # YOUR CODE: save every hook_pattern, then run with these forced and the heads zeroed; roughly 4
     # lines
     _, saved = model.run_with_cache(tokens, lambda name: name.endswith("hook_pattern"))
@@ -194,3 +198,32 @@ def targeted_ablation(
     name, hook = f"blocks.{layer}.attn.hook_pattern", f"blocks.{layer}.attn.hook_{side}"
     _, after = model.run_with_cache(tokens, [name], [(hook, take_out)])
     return after[name][:, head]
+
+
+def strict_path_model(
+    model: Transformer, tokens: Tensor, queries: list[str], keys: list[str], values: list[str]
+) -> Tensor:
+    """The logits of a two-layer model of which nothing is left but the paths that a story names.
+
+    queries, keys, values: names of parts of the stream after layer 0, as decompose_qk_inputs of
+    chapter 8 names them: "embed", "positions", "0.0", "0.1", ... The queries of all heads of layer
+    1 are made from the sum of the parts in `queries` and from nothing else; their keys and values
+    likewise. Attention is computed from these q and k; the logits are made from what layer 1
+    writes, and from nothing else. The parts are those of the undisturbed run. An empty list is a
+    stream of zeros. Returns [batch, pos, vocab]. attention_pattern and head_output are from chapter
+    1. Path patching in its strictest form: Goldowsky-Dill et al. 2023, "Localizing Model Behavior
+    with Path Patching" (arXiv 2304.05969)."""
+    # YOUR CODE: the parts; q and k of all heads, pattern, what they write, unembed; roughly 10
+    # lines
+    _, cache = model.run_with_cache(tokens)
+    labels, parts = decompose_qk_inputs(cache)
+
+    def only(names: list[str]) -> Tensor:
+        return parts[[labels.index(name) for name in names]].sum(dim=0)  # batch pos d_model
+
+    into_heads = "batch pos d_model, head d_model d_head -> batch pos head d_head"
+    q = einsum(only(queries), model.W_Q[1].detach(), into_heads)
+    k = einsum(only(keys), model.W_K[1].detach(), into_heads)
+    W_V, W_O = model.W_V[1].detach(), model.W_O[1].detach()
+    written = head_output(only(values), attention_pattern(q, k), W_V, W_O)  # batch pos head d_model
+    return written.sum(dim=2) @ model.W_U.detach()

@@ -17,6 +17,7 @@ AXES, LOGITS, PATTERN = "batch pos head d_head", "batch pos vocab", "batch query
 Z, REFERENCE = torch.randn(2, 4, 5, 3, 2, generator=seeded(9)).double()  # batch pos head d_head
 DONORS = torch.tensor([2, 0, 3, 1])  # not its own inverse
 SMALL = small_model(seed=4, d_vocab=14, n_ctx=12)
+STANDARD = small_model(d_vocab=14, n_ctx=12, positional_embedding_type="standard")
 REPEATS = repeated_tokens(6, 12, 14, (2, 5), seeded(1))
 TOKENS = REPEATS.tokens
 PLANTED = repeated_tokens(8, 16, 20, (3, 6), seeded(2))
@@ -179,6 +180,14 @@ def test_patterns_stay_and_values_go(pattern_preserving_ablation):
         expect_close(got, slow.by_hand(SMALL, TOKENS, heads), LOGITS, why)
 
 
+@checks("pattern_preserving_ablation", mistakes.FIRST_LAYERS_ONLY)
+def test_patterns_of_every_layer_stay(pattern_preserving_ablation):
+    model = small_model(seed=5, n_layers=3, d_vocab=14, n_ctx=12)
+    got = pattern_preserving_ablation(model, TOKENS, [(0, 1), (1, 2)])
+    why = "three layers, 0.1 and 1.2 silent, clean patterns, by loops"
+    expect_close(got, slow.by_hand(model, TOKENS, [(0, 1), (1, 2)]), LOGITS, why)
+
+
 @checks("pattern_preserving_ablation", mistakes.NOT_KEPT)
 def test_the_planted_previous_token_head_works_through_patterns_only(pattern_preserving_ablation):
     model = planted.induction_model()
@@ -213,8 +222,57 @@ def test_planted_induction_needs_its_keys(targeted_ablation):
 
 @checks("targeted_ablation")
 def test_target_with_positions_in_the_stream(targeted_ablation):
-    model = small_model(d_vocab=14, n_ctx=12, positional_embedding_type="standard")
-    got = targeted_ablation(model, TOKENS, [(0, 1)], (1, 0))
-    truth = slow.pattern_without(model, TOKENS, [(0, 1)], (1, 0))
+    got = targeted_ablation(STANDARD, TOKENS, [(0, 1)], (1, 0))
+    truth = slow.pattern_without(STANDARD, TOKENS, [(0, 1)], (1, 0))
     why = "positions in the stream: they must stay in the keys"
     expect_close(got, truth, PATTERN, why)
+
+
+# Nothing left but the paths of a story
+
+
+@checks("strict_path_model", mistakes.STRICT)
+def test_layer_1_sees_the_named_parts_only(strict_path_model):
+    stories = [
+        (["embed", "positions"], ["0.0", "0.2"], ["embed", "0.1"]),
+        (["0.1", "embed"], ["0.2", "positions", "embed"], ["0.2", "0.0", "0.1"]),
+    ]
+    for model in (SMALL, STANDARD):
+        for story in stories:
+            why = f"queries see {story[0]}, keys {story[1]}, values {story[2]}, by loops"
+            got, truth = (
+                strict_path_model(model, TOKENS, *story),
+                slow.strict(model, TOKENS, *story),
+            )
+            expect_close(got, truth, LOGITS, why)
+
+
+@checks("strict_path_model")
+def test_all_parts_are_the_model(strict_path_model):
+    """Where everything sees everything, only the direct path and layer 0's own are missing."""
+    heads = ["0.0", "0.1", "0.2"]
+    for model, values in ((SMALL, ["embed"]), (STANDARD, ["embed", "positions"])):
+        seen = ["embed", "positions", *heads]
+        logits, cache = model.run_with_cache(TOKENS)
+        truth = (logits - cache["blocks.1.hook_resid_pre"] @ model.W_U).detach()
+        got = strict_path_model(model, TOKENS, seen, seen, values + heads)
+        expect_close(got, truth, LOGITS, "all parts: the logits, less the stream before layer 1")
+    nothing = strict_path_model(SMALL, TOKENS, ["embed"], ["0.0"], [])
+    expect_close(nothing, torch.zeros(6, 12, 14).double(), LOGITS, "no values: nothing is written")
+    even = strict_path_model(SMALL, TOKENS, [], ["0.0"], ["embed"])
+    truth = slow.strict(SMALL, TOKENS, [], ["0.0"], ["embed"])
+    expect_close(even, truth, LOGITS, "no queries: all scores 0, attention spread evenly")
+
+
+@checks("strict_path_model", mistakes.LEFT_OUT)
+def test_the_planted_story_is_all_of_the_planted_model(strict_path_model):
+    model, known = planted.induction_model(), PLANTED.predictable
+    story = (["embed"], ["0.0"], ["embed"])
+    got, truth = strict_path_model(model, PLANTED.tokens, *story), model(PLANTED.tokens).detach()
+    why = "hand-built induction, where the next token is known: its own story says everything"
+    expect_close(got[known], truth[known], "token vocab", why)
+    blind = strict_path_model(model, PLANTED.tokens, ["embed"], ["embed"], ["embed"])
+    right = PLANTED.tokens.roll(-1, dims=1)[..., None]
+    known = known & (torch.arange(16) < 15)
+    hits = (blind.gather(-1, right)[..., 0] > 5)[known].double().mean()
+    expect_close(hits, torch.tensor(0.0).double(), "", "keys that see the embedding find nothing")

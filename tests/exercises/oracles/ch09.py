@@ -187,3 +187,56 @@ def pattern_without(model, tokens, sources, target, side="k", factor=0.0, only=F
     scores = made["q"] @ made["k"].mT / model.cfg.d_head**0.5
     later = torch.ones(scores.shape[-2:]).triu(1) > 0
     return scores.masked_fill(later, -math.inf).softmax(dim=-1)
+
+
+# Nothing left but the paths of a story
+
+
+def named_parts(model, cache):
+    """Every part of what layer 1 reads, by its name."""
+    parts = {"embed": cache["hook_embed"], "positions": cache["hook_pos_embed"]}
+    for head in range(model.cfg.n_heads):
+        parts[f"0.{head}"] = cache["blocks.0.attn.hook_result"][:, :, head]
+    return {name: part.expand_as(parts["embed"]) for name, part in parts.items()}
+
+
+@torch.no_grad()
+def strict(
+    model,
+    tokens,
+    queries,
+    keys,
+    values,
+    scale=True,
+    causal=True,
+    heads=None,
+    clean_pattern=False,
+    direct=(),
+    pick=lambda parts, names: [parts[name] for name in names],
+):
+    """strict_path_model head by head and query by query; the options change one thing each.
+    direct: parts that are unembedded as well.
+    """
+    _, cache = model.run_with_cache(tokens)
+    parts = named_parts(model, cache)
+    nothing = torch.zeros_like(parts["embed"])
+    asks, answers = sum(pick(parts, queries), nothing), sum(pick(parts, keys), nothing)
+    moved = sum(pick(parts, values), nothing)
+    out = sum((parts[name] for name in direct), nothing).clone()
+    for head in range(model.cfg.n_heads) if heads is None else heads:
+        q, k, v = (
+            asks @ model.W_Q[1, head],
+            answers @ model.W_K[1, head],
+            moved @ model.W_V[1, head],
+        )
+        for i in range(tokens.shape[1]):
+            last = i + 1 if causal else tokens.shape[1]
+            scores = (k[:, :last] * q[:, i, None]).sum(dim=-1)
+            if scale:
+                scores = scores / model.cfg.d_head**0.5
+            weights = scores.softmax(dim=-1)
+            if clean_pattern:
+                weights = cache["blocks.1.attn.hook_pattern"][:, head, i, :last]
+            seen = (weights[:, :, None] * v[:, :last]).sum(dim=1)
+            out[:, i] = out[:, i] + seen @ model.W_O[1, head]
+    return out @ model.W_U

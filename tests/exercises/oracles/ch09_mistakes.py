@@ -197,6 +197,13 @@ PRESERVING = {
 }
 
 
+FIRST_LAYERS_ONLY = {
+    "only the patterns of the first two layers were kept; keep those of every layer": partial(
+        slow.without, layers=(0, 1)
+    )
+}
+
+
 def aimed(change):
     """A wrong targeted_ablation: change(sources, target, side) -> what it aims at instead."""
 
@@ -239,3 +246,38 @@ TARGETED = {
     "the sources were added once more, not taken out": partial(pattern_without, factor=2.0),
     "only the sources' share was kept, not taken out": partial(pattern_without, only=True),
 }
+
+
+def the_others(parts, names):
+    return [part for name, part in parts.items() if name not in names]
+
+
+STRICT = {
+    "queries and keys are exchanged": (
+        lambda model, tokens, queries, keys, values: slow.strict(
+            model, tokens, keys, queries, values
+        )
+    ),
+    "values were made from the parts of the keys": (
+        lambda model, tokens, queries, keys, values: slow.strict(model, tokens, queries, keys, keys)
+    ),
+    "the patterns of the undisturbed run were used; make them from these q and k": partial(
+        slow.strict, clean_pattern=True
+    ),
+    "the named parts were left out; they are all that is seen": partial(
+        slow.strict, pick=the_others
+    ),
+    "only the first of the named parts was seen": partial(
+        slow.strict, pick=lambda parts, names: [parts[name] for name in names[:1]]
+    ),
+    "the scores were not divided by sqrt(d_head)": partial(slow.strict, scale=False),
+    "later keys were seen: the mask is missing": partial(slow.strict, causal=False),
+    "the embedding was unembedded too; only what layer 1 writes is": partial(
+        slow.strict, direct=["embed"]
+    ),
+    "what layer 0 writes was unembedded too; only what layer 1 writes is": partial(
+        slow.strict, direct=["0.0", "0.1", "0.2"]
+    ),
+    "only the first head of layer 1 writes; all of them do": partial(slow.strict, heads=[0]),
+}
+LEFT_OUT = {label: wrong for label, wrong in STRICT.items() if "left out" in label}
