@@ -276,6 +276,7 @@ KNOWN = all_heuristics(A40, B40, SUM)
         ),
         "the three multi-result masks were forgotten": classifier(most=1),
         "multi-result goes up to 4 values": classifier(most=3),
+        "`counts` says which multi-result sets are tried": classifier(own_counts=(2, 3, 4)),
         "below the threshold the name is none": classifier(ignore_threshold=True),
         "a score equal to the threshold is enough": classifier(above=True),
     },

@@ -50,18 +50,23 @@ def order_for_rank(values, masks):
 
 
 def classifier(
-    on=("activation", "promoted"), most=9, ties="large", ignore_threshold=False, above=False
+    on=("activation", "promoted"),
+    most=9,
+    ties="large",
+    ignore_threshold=False,
+    above=False,
+    own_counts=None,
 ):
     """classify_neuron with one thing changed; on: what the operands' heuristics and the direct ones
     are scored on. most: larger multi-result sets are forgotten. above: the threshold itself is not
-    enough.
+    enough. own_counts: in place of the counts that were given.
     """
 
     def classify(activation, promoted, result, heuristics, threshold=0.6, counts=(2, 3, 4)):
         values = {"activation": activation, "promoted": promoted}
         best = ("none", -1.0, 0)
         listed = list(zip(heuristics.names, heuristics.masks, heuristics.direct))
-        for count in [count for count in counts if count <= most]:
+        for count in [count for count in own_counts or counts if count <= most]:
             mask = several_results(promoted, result, count)
             listed.append((f"multi-result: {count} values", mask, torch.tensor(True)))
         for name, mask, is_direct in listed:
