@@ -1,5 +1,4 @@
-"""Chapter 11. Activation patching: put what one run computed into another run, and see what the
-answer does.
+"""Chapter 11. Activation patching: put what one run computed into another, see what it changes.
 
 Axis words: batch pos head d_head d_model vocab cell; `...` stands for any axes in front. A prompt
 is answered at its last position, so logits are [..., batch, vocab] there. A metric is a function of
@@ -32,33 +31,35 @@ class Pairs(NamedTuple):
 def induction_prompts(
     batch: int, d_vocab: int, generator: torch.Generator, length: int = 14, first: int = 3
 ) -> Tensor:
-    """[batch, length]: BOS, distinct random tokens, and last of all the token of position `first`
-    once more.
-    """
-    shuffled = (
-        torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1)[:, : length - 2] + 1
-    )
-    return torch.cat([torch.full((batch, 1), BOS), shuffled, shuffled[:, first - 1, None]], dim=1)
+    """[batch, length]: BOS, distinct random tokens, and the token of position `first` once more."""
+    drawn = torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1)[:, : length - 2] + 1
+    return torch.cat([torch.full((batch, 1), BOS), drawn, drawn[:, first - 1, None]], dim=1)
 
 
 def answer_gap(right: Tensor, wrong: Tensor) -> Callable[[Tensor], Tensor]:
-    """The metric logit[right] - logit[wrong], in nats: logits [..., batch, vocab] -> [...,
-    batch].
-    """
+    """The metric logit[right] - logit[wrong] (nats): logits [..., batch, vocab] -> [..., batch]."""
     row = torch.arange(len(right))
     return lambda logits: logits[..., row, right] - logits[..., row, wrong]
 
 
 def answer_accuracy(right: Tensor) -> Callable[[Tensor], Tensor]:
-    """The metric "is right the most likely token?": logits [..., batch, vocab] -> [..., batch], 1.0
-    or 0.0.
-    """
+    """The metric "is right the most likely token?", 1.0 or 0.0, of logits [..., batch, vocab]."""
     return lambda logits: (logits.argmax(dim=-1) == right).to(logits.dtype)
+
+
+def head_hook(layer: int, what: str) -> str:
+    """The name of q, k, v, z or pattern of a layer."""
+    return f"blocks.{layer}.attn.hook_{what}"
+
+
+def final_stream(model: Transformer) -> str:
+    """The name of what the unembedding reads."""
+    return f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
 
 
 def whole_heads(what: str, heads: list[tuple[int, int]]) -> list[tuple]:
     """A cell: one thing (q, k, v or z) of all these heads (layer, head), at all positions."""
-    return [(f"blocks.{layer}.attn.hook_{what}", (ALL, head)) for layer, head in heads]
+    return [(head_hook(layer, what), (ALL, head)) for layer, head in heads]
 
 
 def corrupt_pairs(clean: Tensor, first: int, second: int, swap: str) -> Pairs:
@@ -69,9 +70,9 @@ def corrupt_pairs(clean: Tensor, first: int, second: int, swap: str) -> Pairs:
     except for the last token. "value": B and D change places. "query": the last token is C in place
     of A. In all three B is right in clean, and D in corrupt. So both prompts look alike from
     outside, and only the answers swap. Zhang & Nanda 2023, "Towards Best Practices of Activation
-    Patching". Raises ValueError for another swap, or if A B C D are not four positions between BOS
-    and the last."""
-    # YOUR CODE: refuse what cannot be; copy; exchange two columns; pick the answers; roughly 9
+    Patching in Language Models: Metrics and Methods" (arXiv 2309.16042). Raises ValueError for
+    another swap, or if A B C D are not four positions between BOS and the last."""
+    # YOUR CODE: refuse what cannot be, copy, swap two columns, pick the answers; roughly 12 lines
     raise NotImplementedError("corrupt_pairs")
 
 
@@ -90,25 +91,25 @@ def normalised_metric(patched: Tensor, clean: Tensor, corrupt: Tensor) -> Tensor
 def patch_cells(
     model: Transformer, tokens: Tensor, saved: dict[str, Tensor], cells: list[list[tuple]]
 ) -> Tensor:
-    """Run `tokens` once for each cell, with that cell's places taken from `saved`: the last logits
-    [cell, batch, vocab].
+    """Run `tokens` once for each cell, with the cell's places taken from `saved`.
 
-    tokens [batch, pos]; saved: hook name -> activation [batch, ...] of another run with as many
-    prompts. The cells are not run one by one. Row c * batch + b of one big batch is prompt b with
-    cell c, so a hook that sees such an activation can read it as [cell, batch, ...] and change it
-    for cell c only. At most about ROWS rows go in one forward pass."""
-    # YOUR CODE: cells in groups; repeat tokens; one hook for all names, which patches where a cell
+    -> the last logits [cell, batch, vocab]. tokens [batch, pos]; saved: hook name -> activation
+    [batch, ...] of another run with as many prompts. All cells share a forward pass: row c * batch
+    + b of one big batch is prompt b with cell c, so a hook can read an activation as [cell, batch,
+    ...] and change it for cell c only. At most about ROWS rows go in one pass."""
+    # YOUR CODE: cells in groups; repeat tokens; a hook that patches as each cell says; roughly 15
     raise NotImplementedError("patch_cells")
 
 
 def patch_residual(model: Transformer, tokens: Tensor, other: Tensor) -> Tensor:
-    """Patch the stream, one depth and one position at a time: the last logits [depth, pos, batch,
-    vocab].
+    """Patch the stream at one depth and one position at a time: logits [depth, pos, batch, vocab].
 
     Run `tokens` [batch, pos], but with the stream at one place as it is in the run on `other`
     [batch, pos]. Depth L is the stream before layer L (blocks.L.hook_resid_pre), the last depth the
     one after all layers (hook_resid_post). tokens corrupt and other clean is *denoising*, the
-    reverse *noising*. Meng et al. 2022, "Locating and Editing Factual Associations in GPT"."""
+    reverse *noising*: Heimersheim & Nanda 2024, "How to use and interpret activation patching"
+    (arXiv 2404.15255). The first such sweeps, against noise in the embeddings: Meng et al. 2022,
+    "Locating and Editing Factual Associations in GPT" (arXiv 2202.05262)."""
     # YOUR CODE: names, the other run's cache, the cells, patch_cells, the shape; roughly 5 lines
     raise NotImplementedError("patch_residual")
 
@@ -122,21 +123,19 @@ def patch_heads(
     "pattern" [batch, head, query, key]. tokens runs, the patch comes from other, as in
     patch_residual. by_position: each position has a cell of its own (for a pattern: each query),
     [layer, head, pos, batch, vocab]; otherwise all positions are patched together."""
-    # YOUR CODE: the same five steps; mind that a pattern has its head before its positions; roughly
+    # YOUR CODE: the same five steps; a pattern has its head before its positions; roughly 10 lines
     raise NotImplementedError("patch_heads")
 
 
 def sufficiency_and_necessity(
     model: Transformer, clean: Tensor, corrupt: Tensor, cells: list[list[tuple]], metric: Callable
 ) -> tuple[Tensor, Tensor]:
-    """Each cell patched both ways: (sufficient [cell], necessary [cell]), shares of the gap between
-    clean and corrupt.
+    """Each cell patched both ways: (sufficient [cell], necessary [cell]), as shares of the gap.
 
     sufficient, by denoising: run corrupt, put the clean cell in; 1 if that alone restores the clean
     metric, 0 if nothing moves. necessary, by noising: run clean, put the corrupt cell in; 1 if that
-    alone takes all the way to the corrupt metric, 0 if nothing moves. The two need not agree.
-    Heimersheim & Nanda 2024, "How to use and interpret activation patching"."""
-    # YOUR CODE: both caches (with the last logits), both runs of patch_cells, normalised_metric;
+    alone takes all the way to the corrupt metric, 0 if nothing moves. The two need not agree."""
+    # YOUR CODE: both caches, both runs of patch_cells, normalised_metric; roughly 7 lines
     raise NotImplementedError("sufficiency_and_necessity")
 
 
@@ -157,14 +156,13 @@ def compare_metrics(
 def direct_inputs(
     model: Transformer, tokens: Tensor, other: Tensor, sender: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """What every reader would read if `sender` wrote as in the other run and *no other head
-    reacted*: a cache.
+    """What each reader would read if `sender` wrote as in the other run and *no one else reacted*.
 
     Run tokens with the sender's hook_z from the run on other, and hook_z of all other heads, of all
-    layers, as in the run on tokens. The cache holds hook_q, hook_k and hook_v of every layer, and
+    layers, as in the run on tokens. -> a cache of hook_q, hook_k and hook_v of every layer, and of
     hook_resid_post of the last, the input of the unembedding. sender: (layer, head). For models
-    without MLP. Wang et al. 2022, "Interpretability in the Wild"."""
-    # YOUR CODE: both runs' z, mix them, freeze, cache what is read; roughly 8 lines
+    without MLP. Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593)."""
+    # YOUR CODE: both runs' z, mix them, freeze, cache what is read; roughly 10 lines
     raise NotImplementedError("direct_inputs")
 
 
@@ -175,30 +173,29 @@ def path_patch(
     sender: tuple[int, int],
     receivers: list[tuple[int, int, str] | str],
 ) -> Tensor:
-    """Patch the edges from one head to some readers, and nothing else: the last logits [batch,
-    vocab].
+    """Patch the edges from one head to some readers, nothing else: the last logits [batch, vocab].
 
     sender: (layer, head). A receiver is (layer, head, "q" | "k" | "v"), or "logits", the
     unembedding. Each receiver's input moves by what changed in it between direct_inputs and the
     plain run on tokens; every other reader of the sender sees what it saw before. *Add* that change
     rather than set the input, so that a receiver also hears what earlier receivers make of theirs.
     Then all receivers together equal patching the sender itself, exactly, in a model without MLP
-    and LayerNorm. Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching"."""
-    # YOUR CODE: the plain run's and the direct inputs; per receiver a place; a hook that adds the
+    and LayerNorm. Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching"
+    (arXiv 2304.05969)."""
+    # YOUR CODE: plain and direct inputs; per receiver a hook that adds the change; roughly 14 lines
     raise NotImplementedError("path_patch")
 
 
 def attribution_patch(
     model: Transformer, tokens: Tensor, other: Tensor, metric: Callable, names: list[str]
 ) -> dict[str, Tensor]:
-    """Guess what every patch would do to the metric, from one gradient: (a_other - a) . dm/da, at
-    all places at once.
+    """Guess what every patch does to the metric, from one gradient: (a_other - a) . dm/da.
 
     a: an activation of the run on tokens, where the gradient is taken; a_other: the same place in
     the run on other; the dot product is over the last axis. metric: last logits [batch, vocab] ->
     [batch]. -> for each name a tensor of the activation's shape without its last axis, [batch,
     pos], [batch, pos, head] or [batch, head, query], in units of the metric. It must work under
     torch.no_grad() too. Exact where the metric depends on a linearly. Nanda 2023, "Attribution
-    Patching"."""
-    # YOUR CODE: add a zero that wants a gradient to each activation; both runs;
+    Patching: Activation Patching At Industrial Scale"."""
+    # YOUR CODE: to each activation add a zero that wants a gradient; both runs; roughly 10 lines
     raise NotImplementedError("attribution_patch")
