@@ -70,6 +70,9 @@ def test_contributions_and_the_bias_are_the_mlp(neuron_contributions):
             lens(centre=False)
         ),
         "ln_final_w is missing": lens(weigh=False),
+        "LayerNorm subtracts the mean first and multiplies by ln_final_w then": (
+            lens(weigh_first=True)
+        ),
         "LayerNorm was left out altogether": lens(centre=False, weigh=False),
         "ln_final_b was added: it belongs to no neuron": lens(bias=True),
         "subtract each neuron's mean over the vocabulary: a shift of all logits promotes nothing": (
@@ -111,6 +114,7 @@ def test_one_more_unit_of_activation(value_logits):
         "the scale was averaged over the prompts; each prompt has its own": direct(scale="mean"),
         "the first position was used; the answer is predicted at the last one": direct(position=0),
         "the answers were mixed up: each prompt has its own": direct(mixed_up=True),
+        "the value vector's logits were not centred over the vocabulary": direct(over="nothing"),
     },
 )
 def test_take_the_neuron_away(answer_contributions):
@@ -241,6 +245,7 @@ def test_every_problem_in_its_place(key_map):
             order_for_rank
         ),
         "the lowest values were taken, not the highest": scores_by_loops(highest=False),
+        "k + 1 problems were taken: ranks begin at 0": scores_by_loops(one_more=1),
         "k is the size of the heuristic, not the number of problems where the neuron is active": (
             scores_by_loops(k_is_active=True)
         ),

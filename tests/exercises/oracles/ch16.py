@@ -43,13 +43,18 @@ def contributions(of="post", bias=0.0, other=0):
     return each_neuron
 
 
-def lens(centre=True, weigh=True, bias=False, over="vocabulary", own_scale=False):
+def lens(
+    centre=True, weigh=True, bias=False, over="vocabulary", own_scale=False, weigh_first=False
+):
     """value_logits with one thing changed. over: what the mean of the logits is taken over."""
 
     def values(model, layer):
         v = model.W_out[layer] - centre * model.W_out[layer].mean(dim=-1, keepdim=True)
         v = v / v.square().mean(dim=-1, keepdim=True).sqrt() if own_scale else v
         weighed = v * model.ln_final_w if weigh else v
+        if weigh_first:
+            weighed = model.W_out[layer] * model.ln_final_w
+            weighed = weighed - weighed.mean(dim=-1, keepdim=True)
         logits = (weighed + bias * model.ln_final_b) @ model.W_U
         if over == "nothing":
             return logits
@@ -58,13 +63,13 @@ def lens(centre=True, weigh=True, bias=False, over="vocabulary", own_scale=False
     return values
 
 
-def direct(scale="own", position=-1, mixed_up=False):
+def direct(scale="own", position=-1, mixed_up=False, over="vocabulary"):
     def to_answer(model, cache, layer, answers):
         answers = answers.flip(0) if mixed_up else answers
         h = cache[f"blocks.{layer}.mlp.hook_post"][:, position]
         own = cache["ln_final.hook_scale"][:, position]
         scales = {"own": own, "mean": own.mean(), "none": 1.0}
-        return lens()(model, layer)[:, answers].T * h / scales[scale]
+        return lens(over=over)(model, layer)[:, answers].T * h / scales[scale]
 
     return to_answer
 

@@ -16,7 +16,12 @@ def laid_out(transposed=False, empty=torch.nan):
 
 
 def scores_by_loops(
-    zeros_count=False, highest=True, k_is_active=False, over_union=False, over_active=False
+    zeros_count=False,
+    highest=True,
+    k_is_active=False,
+    over_union=False,
+    over_active=False,
+    one_more=0,
 ):
     """heuristic_scores, one problem at a time; the defaults are right."""
 
@@ -27,7 +32,7 @@ def scores_by_loops(
             active = int((values > 0).sum())
             k = active if k_is_active else size
             overlap = 0
-            for problem in order[:k]:
+            for problem in order[: k + one_more]:
                 counts = zeros_count or bool(values[problem] > 0)
                 overlap += bool(mask[problem]) and counts
             union = 2 * size - overlap
