@@ -27,9 +27,8 @@ def run(*words: str, folder: str) -> tuple[str, float]:
     """(what a command printed, its seconds). Raises CalledProcessError if it failed."""
     began = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(stubs.ROOT)}
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=True, cwd=folder, env=environment
-    )
+    kept = {"capture_output": True, "text": True, "check": True}
+    done = subprocess.run(words, **kept, cwd=folder, env=environment)
     return done.stdout, time.perf_counter() - began
 
 
@@ -38,31 +37,21 @@ def row(chapter: str, folder: str) -> str:
     checks = [test for test in tests if hasattr(test, "exercise")]
     mistakes = {(test.exercise, label) for test in checks for label in test.mistakes}
     printed, _ = run(sys.executable, "-c", RUN, str(int(chapter[2:4])), folder=folder)
-    seconds, peak = (
-        re.search(r"chapter \d\d: ([\d.]+) s", printed)[1],
-        int(re.search(r"peak (\d+)", printed)[1]),
-    )
-    # macOS counts in bytes, Linux in kilobytes
-    peak = peak / 1024 if sys.platform != "darwin" else peak / 2**20
+    seconds = re.search(r"chapter \d\d: ([\d.]+) s", printed)[1]
+    per_megabyte = 2**20 if sys.platform == "darwin" else 1024  # bytes on macOS, else kilobytes
+    peak = int(re.search(r"peak (\d+)", printed)[1]) / per_megabyte
+    pytest = [sys.executable, "-m", "pytest", "-c", str(stubs.ROOT / "pyproject.toml")]
     file = str(stubs.ROOT / "tests" / "exercises" / f"test_{chapter}.py")
-    _, checking = run(
-        sys.executable,
-        "-m",
-        "pytest",
-        "-c",
-        str(stubs.ROOT / "pyproject.toml"),
-        file,
-        folder=str(stubs.ROOT),
-    )
+    _, checking = run(*pytest, file, folder=str(stubs.ROOT))
     counts = f"{len(stubs.exercise_names(chapter))} | {len(checks)} | {len(mistakes)}"
     return f"| {int(chapter[2:4])} | {counts} | {seconds} s | {checking:.1f} s | {peak:.0f} MB |"
 
 
 def main() -> None:
-    print(
-        "| chapter | exercises | checks | named mistakes | its run | its checks, with imports | peak memory |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    columns = ["chapter", "exercises", "checks", "named mistakes"]
+    columns += ["its run", "its checks, with imports", "peak memory"]
+    print("| " + " | ".join(columns) + " |")
+    print("|---" * len(columns) + "|")
     with tempfile.TemporaryDirectory() as folder:
         for chapter in stubs.chapters():
             print(row(chapter, folder), flush=True)

@@ -12,6 +12,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
@@ -34,92 +35,84 @@ OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add}
 
 def variants(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     """What people might have written instead of this node: (what is wrong, the node with it)."""
-    if isinstance(node, ast.BinOp):
-        if not isinstance(node.op, ast.Add | ast.Mult):  # for those the order makes no difference
-            yield "operands swapped", ast.BinOp(node.right, node.op, node.left)
-        if isinstance(node.op, ast.Mult | ast.Div):
-            yield "factor forgotten", node.left
-        if type(node.op) in OPPOSITE:
-            yield "sign changed", ast.BinOp(node.left, OPPOSITE[type(node.op)](), node.right)
-    elif (
-        isinstance(node, ast.UnaryOp)
-        and isinstance(node.op, ast.USub)
-        and not isinstance(node.operand, ast.Constant)
-    ):
-        yield "sign changed", node.operand
-    elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
-        yield "transpose dropped", node.value
-    elif (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "transpose"
-    ):
-        yield "transpose dropped", node.func.value
-    elif isinstance(node, ast.Constant) and type(node.value) is int:
-        yield "off by one", ast.Constant(node.value + 1)
-        yield "off by one", ast.Constant(node.value - 1)
-    elif (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "einsum"
-    ):
-        yield (
-            "operands swapped",
-            ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords),
-        )
-    elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPPED:
-        yield (
-            "comparison shifted",
-            ast.Compare(node.left, [SWAPPED[type(node.ops[0])]()], node.comparators),
-        )
+    match node:
+        case ast.BinOp(left, op, right):
+            if not isinstance(op, ast.Add | ast.Mult):  # for those the order makes no difference
+                yield "operands swapped", ast.BinOp(right, op, left)
+            if isinstance(op, ast.Mult | ast.Div):
+                yield "factor forgotten", left
+            if type(op) in OPPOSITE:
+                yield "sign changed", ast.BinOp(left, OPPOSITE[type(op)](), right)
+        case ast.UnaryOp(ast.USub(), operand) if not isinstance(operand, ast.Constant):
+            yield "sign changed", operand
+        case ast.Attribute(value, "T" | "mT"):
+            yield "transpose dropped", value
+        case ast.Call(ast.Attribute(value, "transpose")):
+            yield "transpose dropped", value
+        case ast.Call(ast.Name("einsum"), [first, second, *rest], keywords):
+            yield "operands swapped", ast.Call(node.func, [second, first, *rest], keywords)
+        case ast.Constant(value) if type(value) is int:
+            yield "off by one", ast.Constant(value + 1)
+            yield "off by one", ast.Constant(value - 1)
+        case ast.Compare(left, [op], right) if type(op) in SWAPPED:
+            yield "comparison shifted", ast.Compare(left, [SWAPPED[type(op)]()], right)
 
 
-def answer_nodes(
-    function: ast.FunctionDef, first_line: int
-) -> list[tuple[ast.AST, str, int | None]]:
-    """Every place below the YOUR CODE mark: (parent, field, index in the field if it is a list)."""
-    places = []
+class Place(NamedTuple):
+    """Where a node hangs in a tree."""
+
+    parent: ast.AST
+    field: str
+    index: int | None  # in the field, if that is a list
+
+    def node(self) -> ast.AST:
+        value = getattr(self.parent, self.field)
+        return value if self.index is None else value[self.index]
+
+    def put(self, node: ast.AST) -> None:
+        if self.index is None:
+            setattr(self.parent, self.field, node)
+        else:
+            getattr(self.parent, self.field)[self.index] = node
+
+
+def places(function: ast.FunctionDef, first_line: int) -> list[Place]:
+    """Every expression below the YOUR CODE mark."""
+    found = []
     for parent in ast.walk(function):
-        for name, value in ast.iter_fields(parent):
-            for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if isinstance(child, ast.expr) and child.lineno > first_line:
-                    places.append((parent, name, index))
-    return places
+        for field, value in ast.iter_fields(parent):
+            if isinstance(value, list):
+                found += [Place(parent, field, index) for index in range(len(value))]
+            else:
+                found.append(Place(parent, field, None))
+    expressions = [place for place in found if isinstance(place.node(), ast.expr)]
+    return [place for place in expressions if place.node().lineno > first_line]
 
 
 def mutants(chapter: str, name: str) -> Iterator[tuple[str, object]]:
     """All mutants of an exercise's reference answer: (description, function)."""
     text = stubs.solution_path(chapter).read_text()
     original = stubs.functions(text)[name]
-    mark = (
-        next(
-            n
-            for n in range(original.lineno, original.end_lineno)
-            if stubs.MARK.match(text.splitlines()[n])
-        )
-        + 1
-    )
+    lines = list(enumerate(text.splitlines(), start=1))[original.lineno : original.end_lineno]
+    mark = next(number for number, line in lines if stubs.MARK.match(line))
     module = importlib.import_module(f"solutions.{chapter}")
-    for number in range(len(answer_nodes(original, mark))):
-        for which in range(3):  # no node has more than three variants
+    for number, place in enumerate(places(original, mark)):
+        for which in range(len(list(variants(place.node())))):
             function = copy.deepcopy(original)
-            parent, field, index = answer_nodes(function, mark)[number]
-            value = getattr(parent, field)
-            node = value if index is None else value[index]
-            wrong = list(variants(node))
-            if which >= len(wrong):
-                break
-            what, new = wrong[which]
-            before = ast.unparse(node)
-            setattr(parent, field, new) if index is None else value.__setitem__(index, new)
+            copied = places(function, mark)[number]
+            node = copied.node()
+            what, new = list(variants(node))[which]
+            change = f"{what}: {ast.unparse(node)} -> {ast.unparse(new)}"
+            copied.put(new)
             namespace = dict(vars(module))
             tree = ast.fix_missing_locations(ast.Module([function], []))
             exec(compile(tree, f"<mutant of {name}>", "exec"), namespace)
-            yield f"line {node.lineno}: {what}: {before} -> {ast.unparse(new)}", namespace[name]
+            yield f"line {node.lineno}: {change}", namespace[name]
 
 
 def is_refused(checks: list, mutant) -> bool | None:
     """True if some check refuses the mutant; None if it is equivalent on all that the checks tried;
-    False: a survivor.
-    """
+    False: a survivor."""
     different = False
     for test, reference in checks:
         guarded = Guarded(mutant, stubs.ROOT)
@@ -133,9 +126,7 @@ def is_refused(checks: list, mutant) -> bool | None:
 
 
 def judge(chapter: str, name: str) -> tuple[int, int, int]:
-    """(mutants that change something, those refused, equivalent ones) of one exercise; survivors
-    are printed.
-    """
+    """(mutants that change something, those refused, equivalent ones); survivors are printed."""
     tests = vars(importlib.import_module(f"tests.exercises.test_{chapter}")).values()
     reference = getattr(importlib.import_module(f"solutions.{chapter}"), name)
     checks = [(test, reference) for test in tests if getattr(test, "exercise", None) == name]
@@ -154,17 +145,13 @@ def main(wanted: list[str]) -> None:
     for chapter in stubs.chapters():
         for name in stubs.exercise_names(chapter):
             if not wanted or chapter in wanted or name in wanted:
-                row = judge(chapter, name)
-                total += torch.tensor(row)
-                print(
-                    f"{chapter} {name:34} refused {row[1]:3} of {row[0]:3}, equivalent {row[2]}",
-                    flush=True,
-                )
+                counted, refused, equivalent = judge(chapter, name)
+                total += torch.tensor([counted, refused, equivalent])
+                outcome = f"refused {refused:3} of {counted:3}, equivalent {equivalent}"
+                print(f"{chapter} {name:34} {outcome}", flush=True)
     counted, refused, equivalent = total.tolist()
-    share = refused / max(1, counted)
-    print(
-        f"\n{refused} of {counted} mutants refused: {share:.1%} (goal {GOAL:.0%}); {equivalent} equivalent"
-    )
+    share = f"{refused / max(1, counted):.1%} (goal {GOAL:.0%})"
+    print(f"\n{refused} of {counted} mutants refused: {share}; {equivalent} equivalent")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ few prompts; the arithmetic itself stays the same. On a busy machine two threads
 other: judge them on a quiet one."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,13 +16,12 @@ from torch import Tensor
 from minitransformer import Transformer, load
 from solutions.ch11_patching import ALL, corrupt_pairs, induction_prompts, patch_cells
 from tests.benchmarks.step import settle_memory, take_turns
+from tests.material import seeded
 
 TARGET = 5.0  # for a single prompt
 
 
-def one_pass_per_cell(
-    model: Transformer, tokens: Tensor, saved: dict[str, Tensor], cells: list[list[tuple]]
-) -> Tensor:
+def one_pass_per_cell(model: Transformer, tokens: Tensor, saved: dict, cells: list) -> Tensor:
     """patch_cells without batching: [cell, batch, vocab]."""
     logits = []
     for [(name, index)] in cells:
@@ -43,30 +43,23 @@ def on_threads(threads: int, run: Callable) -> Callable[[], Tensor]:
 
 
 def sweep(model: Transformer, prompts: int, rounds: int = 7) -> dict[str, float]:
-    """Median seconds of one sweep over this many prompts, for both ways on one and on two
-    threads.
-    """
-    clean = induction_prompts(prompts, model.cfg.d_vocab, torch.Generator().manual_seed(0))
+    """Median seconds of one sweep over this many prompts, for both ways on one and two threads."""
+    clean = induction_prompts(prompts, model.cfg.d_vocab, seeded())
     pairs = corrupt_pairs(clean, 3, 9, "key")
     names = [f"blocks.{layer}.attn.hook_z" for layer in range(model.cfg.n_layers)]
     _, saved = model.run_with_cache(pairs.clean, names)
-    cells = [
-        [(name, (pos, head))]
-        for name in names
-        for head in range(model.cfg.n_heads)
-        for pos in range(clean.shape[1])
-    ]
-    ways = [
-        lambda f=f: f(model, pairs.corrupt, saved, cells) for f in (one_pass_per_cell, patch_cells)
-    ]
-    torch.testing.assert_close(ways[0](), ways[1](), rtol=1e-3, atol=1e-3)
-    names = [
-        f"{name}, {threads} thread{'s' * (threads > 1)}"
-        for threads in (1, 2)
-        for name in ("one by one", "batched")
-    ]
-    calls = [on_threads(threads, way) for threads in (1, 2) for way in ways]
-    return take_turns(dict(zip(names, calls)), rounds, warm_up=2)
+    heads, positions = range(model.cfg.n_heads), range(clean.shape[1])
+    cells = [[(name, (pos, head))] for name in names for head in heads for pos in positions]
+    ways = {
+        "one by one": partial(one_pass_per_cell, model, pairs.corrupt, saved, cells),
+        "batched": partial(patch_cells, model, pairs.corrupt, saved, cells),
+    }
+    one_by_one, batched = ways.values()
+    torch.testing.assert_close(one_by_one(), batched(), rtol=1e-3, atol=1e-3)
+    calls = {}
+    for threads, text in ((1, "1 thread"), (2, "2 threads")):
+        calls |= {f"{name}, {text}": on_threads(threads, way) for name, way in ways.items()}
+    return take_turns(calls, rounds, warm_up=2)
 
 
 @torch.no_grad()
@@ -75,21 +68,15 @@ def main() -> None:
     settle_memory()
     for prompts in (1, 4, 16):
         tables[prompts] = sweep(model, prompts)
-    names = list(tables[1])
-    print(
-        "| prompts | " + " | ".join(names) + f" | best : best, target {TARGET:.0f} for one prompt |"
-    )
-    print("|---" * (len(names) + 2) + "|")
+    last = f"best : best, target {TARGET:.0f} for one prompt"
+    columns = ["prompts", *tables[1], last]
+    print("| " + " | ".join(columns) + " |")
+    print("|---" * len(columns) + "|")
     for prompts, seconds in tables.items():
-        slow, fast = (
-            min(t for name, t in seconds.items() if name.startswith(way))
-            for way in ("one by one", "batched")
-        )
-        print(
-            f"| {prompts} | "
-            + " | ".join(f"{1e3 * t:.1f} ms" for t in seconds.values())
-            + f" | {slow / fast:.1f} |"
-        )
+        slow = min(t for name, t in seconds.items() if name.startswith("one by one"))
+        fast = min(t for name, t in seconds.items() if name.startswith("batched"))
+        times = " | ".join(f"{1e3 * t:.1f} ms" for t in seconds.values())
+        print(f"| {prompts} | {times} | {slow / fast:.1f} |")
 
 
 if __name__ == "__main__":
