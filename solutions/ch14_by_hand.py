@@ -54,15 +54,14 @@ def previous_token_weights(space: dict[str, Tensor], d_head: int) -> Weights:
     MATCH on key i - 1 and 0 on every other one, *after* the model has divided by sqrt(d_head). The
     value is the token; the head writes it into "previous", not into "token": the stream must still
     say which token stands here. Nothing else is read or written."""
-    # YOUR CODE: start from zeros; column c of W_Q and of W_K are multiplied with each other;
-    # roughly 7 lines
+    # YOUR CODE: columns c of W_Q and W_K are multiplied with each other; roughly 7 lines
     (d_model, n), vocab = space["position"].shape, space["token"].shape[1]
-    W_Q, W_K, W_V = (torch.zeros(d_model, d_head) for _ in range(3))
+    W_Q, W_K, W_V = torch.zeros(3, d_model, d_head)
+    W_O = torch.zeros(d_head, d_model)
     # position i asks in column i - 1
     W_Q[:, : n - 1] = MATCH * math.sqrt(d_head) * space["position"][:, 1:]
     W_K[:, :n] = space["position"]
     W_V[:, :vocab] = space["token"]
-    W_O = torch.zeros(d_head, d_model)
     W_O[:vocab] = space["previous"].T
     return W_Q, W_K, W_V, W_O
 
@@ -77,11 +76,11 @@ def induction_weights(space: dict[str, Tensor], d_head: int) -> Weights:
     the head writes it into "output". Nothing else is read or written."""
     # YOUR CODE: as above, but what do query and key read now? roughly 6 lines
     d_model, vocab = space["token"].shape
-    W_Q, W_K, W_V = (torch.zeros(d_model, d_head) for _ in range(3))
+    W_Q, W_K, W_V = torch.zeros(3, d_model, d_head)
+    W_O = torch.zeros(d_head, d_model)
     W_Q[:, :vocab] = MATCH * math.sqrt(d_head) * space["token"]
     W_K[:, :vocab] = space["previous"]
     W_V[:, :vocab] = space["token"]
-    W_O = torch.zeros(d_head, d_model)
     W_O[:vocab] = space["output"].T
     return W_Q, W_K, W_V, W_O
 
@@ -90,8 +89,7 @@ def induction_weights(space: dict[str, Tensor], d_head: int) -> Weights:
 def build_induction_transformer(
     d_vocab: int = 20, n_ctx: int = 20, s: float = 10.0, seed: int = 0
 ) -> Transformer:
-    """A transformer that does induction because you wrote it: head 0.0 notes the previous token,
-    head 1.0 uses the note.
+    """A transformer that does induction because you wrote it: 0.0 takes notes, 1.0 uses them.
 
     One head per layer, d_head the larger of d_vocab and n_ctx, d_model just wide enough for four
     orthogonal subspaces: token, position, previous, output. Every token is a direction of "token"
@@ -101,23 +99,23 @@ def build_induction_transformer(
     as BOS never comes next. `seed` seeds the generator of the subspaces. Then the right logit is s
     and all others are 0 wherever the next token is known: loss log(1 + (d_vocab - 1) exp(-s)),
     whatever the period. Elsewhere all logits are 0: loss log(d_vocab)."""
-    # YOUR CODE: subspaces, a Transformer, its W_E, W_pos, W_U, then its two heads; roughly 13 lines
+    # YOUR CODE: subspaces, a Transformer, its W_E, W_pos, W_U, then its two heads; roughly 16 lines
     widths = {"token": d_vocab, "position": n_ctx, "previous": d_vocab, "output": d_vocab}
     d_model, d_head = sum(widths.values()), max(d_vocab, n_ctx)
     space = orthogonal_subspaces(d_model, widths, torch.Generator().manual_seed(seed))
-    model = Transformer(
-        ModelConfig(n_heads=1, d_model=d_model, d_head=d_head, d_vocab=d_vocab, n_ctx=n_ctx)
-    )
+    cfg = ModelConfig(n_heads=1, d_model=d_model, d_head=d_head, d_vocab=d_vocab, n_ctx=n_ctx)
+    model = Transformer(cfg)
     model.W_E.copy_(space["token"].T)
     model.W_E[BOS] += AT_REST * space["previous"].sum(dim=1)
     model.W_pos.copy_(space["position"].T)
     model.W_U.copy_(s * space["output"])
     model.W_U[:, BOS] = 0.0
-    for layer, weights in enumerate(
-        (previous_token_weights(space, d_head), induction_weights(space, d_head))
-    ):
-        for name, W in zip(("W_Q", "W_K", "W_V", "W_O"), weights):
-            getattr(model, name)[layer, 0] = W
+    for layer, make in enumerate((previous_token_weights, induction_weights)):
+        W_Q, W_K, W_V, W_O = make(space, d_head)
+        model.W_Q[layer, 0] = W_Q
+        model.W_K[layer, 0] = W_K
+        model.W_V[layer, 0] = W_V
+        model.W_O[layer, 0] = W_O
     return model
 
 
@@ -129,10 +127,11 @@ EVERYTHING: Features = ("sequence", "position")  # only a position itself agrees
 class Hypothesis(NamedTuple):
     """A story about layer 1: what matters. All that it does not name is claimed to be irrelevant.
 
-    heads: the numbers of the heads of layer 1 whose output matters. q, k, v: what their queries, keys and values need: the
-    name of a part of the stream ("embed", "positions", "0.0", "0.1", ...) -> which facts that part has to carry. direct: the
-    same for the way past layer 1, straight to the logits. Example, the induction story:
-        Hypothesis(heads=(0,), q={"embed": ("token",)}, k={"0.0": ("previous",)}, v={"embed": ("token",)})
+    heads: the numbers of the heads of layer 1 whose output matters. q, k, v: what their queries,
+    keys and values need: the name of a part of the stream ("embed", "positions", "0.0", "0.1", ...)
+    -> which facts that part has to carry. direct: the same for the way past layer 1, straight to
+    the logits. Example, the induction story:
+        Hypothesis((0,), q={"embed": ("token",)}, k={"0.0": ("previous",)}, v={"embed": ("token",)})
     """
 
     heads: tuple[int, ...] = ()
@@ -143,19 +142,18 @@ class Hypothesis(NamedTuple):
 
 
 def agreement(tokens: Tensor, features: Features) -> Tensor:
-    """tokens [batch, pos] -> labels [batch, pos], whole numbers: equal where two positions agree in
-    all the features.
+    """Labels [batch, pos], whole numbers: equal where two positions agree in all the features.
 
-    features: any of "token" (which one stands here), "previous" (which one stands before it; BOS
-    has none), "position", "sequence" (its row) and "bos" (is it the first position?). With () all
-    positions agree."""
-    rows, columns = (index.reshape(tokens.shape) for index in torch.ones_like(tokens).nonzero().T)
-    previous = torch.nn.functional.pad(tokens[:, :-1], (1, 0), value=-1)
+    tokens [batch, pos]. features: any of "token" (which one stands here), "previous" (which one
+    stands before it; BOS has none), "position", "sequence" (its row) and "bos" (is it the first
+    position?). With () all positions agree."""
+    batch, n = tokens.shape
+    columns = torch.arange(n).expand(batch, n)
     facts = {
         "token": tokens,
-        "previous": previous + 1,
+        "previous": torch.nn.functional.pad(tokens[:, :-1], (1, 0), value=-1) + 1,
         "position": columns,
-        "sequence": rows,
+        "sequence": torch.arange(batch)[:, None].expand(batch, n),
         "bos": (columns == 0).long(),
     }
     labels = torch.zeros_like(tokens)
@@ -165,8 +163,7 @@ def agreement(tokens: Tensor, features: Features) -> Tensor:
 
 
 def draw_donors(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """For every position of the batch a random one that has the same label: [batch, pos] -> [batch,
-    pos].
+    """For every position of the batch a random one with the same label: [batch, pos], as labels.
 
     Positions are numbered through the whole batch, row by row: (b, i) has the number b * pos + i.
     The choice is uniform, so a position may get itself. To make it repeatable: draw u =
@@ -183,13 +180,12 @@ def draw_donors(labels: Tensor, generator: torch.Generator) -> Tensor:
 def resample_parts(
     parts: dict[str, Tensor], matters: Mapping[str, Features], tokens: Tensor, generator
 ) -> Tensor:
-    """The sum of the parts, each taken from other positions that agree in what matters: [batch,
-    pos, d_model].
+    """The sum of the parts, each taken from other positions that agree in what matters.
 
-    parts: name -> [batch, pos, d_model]. matters: name -> features in which the donor has to agree;
-    a part that it does not name needs nothing to agree, so it comes from anywhere in the batch
-    (`agreement` makes labels of features). Each part has donors of its own, drawn in the order of
-    `parts` with draw_donors. Chan et al. 2022, "Causal Scrubbing"."""
+    parts: name -> [batch, pos, d_model], and so is the sum. matters: name -> features in which the
+    donor has to agree; a part that it does not name needs nothing to agree, so it comes from
+    anywhere in the batch (`agreement` makes labels of features). Each part has donors of its own,
+    drawn in the order of `parts` with draw_donors."""
     # YOUR CODE: for each part labels, donors, and the part at the donors; roughly 5 lines
     total = torch.zeros_like(next(iter(parts.values())))
     for name, part in parts.items():
@@ -199,9 +195,7 @@ def resample_parts(
 
 
 def stream_parts(cache: dict[str, Tensor]) -> dict[str, Tensor]:
-    """All that layer 1 reads, by name: "embed", "positions", "0.0", "0.1", ..., each [batch, pos,
-    d_model].
-    """
+    """All that layer 1 reads: "embed", "positions", "0.0", "0.1", ... -> [batch, pos, d_model]."""
     return dict(zip(*decompose_qk_inputs(cache)))
 
 
@@ -209,8 +203,7 @@ def stream_parts(cache: dict[str, Tensor]) -> dict[str, Tensor]:
 def scrub(
     model: Transformer, tokens: Tensor, story: Hypothesis, generator: torch.Generator
 ) -> Tensor:
-    """The logits [batch, pos, vocab] when all that a story calls irrelevant or interchangeable is
-    resampled.
+    """The logits [batch, pos, vocab] when all that a story does not ask for is resampled.
 
     1. Run undisturbed; stream_parts(cache) are the parts that q and k read. v and the direct way
        read the same parts, but without "positions" if model.cfg.positional_embedding_type is
@@ -222,30 +215,31 @@ def scrub(
        ("blocks.1.attn.hook_result"). Each other head, in rising order, writes what it wrote in the
        *undisturbed* run at donors that need not agree in anything.
     4. Logits: (the direct way, resampled with story.direct, drawn last, + what the heads write) @
-       W_U. If the story is true, nothing that counts has changed. Chan et al. 2022, "Causal
-       Scrubbing"."""
-    # YOUR CODE: 1 is four lines, 2 a loop over q, k, v, 3 a loop over heads, 4 two lines; roughly
-    # 15
+       W_U.
+
+    If the story is true, nothing that counts has changed. Chan et al. 2022, "Causal Scrubbing: a
+    method for rigorously testing interpretability hypotheses"."""
+    # YOUR CODE: 1 is four lines, 2 a loop over q, k, v, 3 a loop over heads, 4 two lines: 18
     result = "blocks.1.attn.hook_result"
     _, cache = model.run_with_cache(tokens, lambda name: name.endswith(("embed", "result")))
     parts = stream_parts(cache)
     in_stream = model.cfg.positional_embedding_type == "standard"
     content = {name: part for name, part in parts.items() if in_stream or name != "positions"}
+    sides = {
+        "q": (parts, story.q, model.W_Q[1]),
+        "k": (parts, story.k, model.W_K[1]),
+        "v": (content, story.v, model.W_V[1]),
+    }
     hooks = []
-    for side, matters, read in (
-        ("q", story.q, parts),
-        ("k", story.k, parts),
-        ("v", story.v, content),
-    ):
-        stream, W = (
-            resample_parts(read, matters, tokens, generator),
-            getattr(model, f"W_{side.upper()}")[1],
-        )
+    for side, (read, matters, W) in sides.items():
+        stream = resample_parts(read, matters, tokens, generator)
         new = einsum(stream, W, "batch pos d_model, head d_model d_head -> batch pos head d_head")
         hooks.append((f"blocks.1.attn.hook_{side}", lambda old, hook, new=new: new))
     _, after = model.run_with_cache(tokens, [result], hooks)
     written = after[result]  # batch pos head d_model
-    for head in sorted(set(range(model.cfg.n_heads)) - set(story.heads)):
-        written[:, :, head] = resample_parts({"": cache[result][:, :, head]}, {}, tokens, generator)
+    for head in range(model.cfg.n_heads):
+        if head not in story.heads:
+            elsewhere = {"": cache[result][:, :, head]}
+            written[:, :, head] = resample_parts(elsewhere, {}, tokens, generator)
     direct = resample_parts(content, story.direct, tokens, generator)
     return (direct + written.sum(dim=2)) @ model.W_U

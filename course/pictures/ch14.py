@@ -1,4 +1,4 @@
-"""The pictures of chapter 14: a circuit written by hand, and the ladder of scrubbed losses."""
+"""The pictures of chapter 14: a circuit written by hand, ladders of scrubbed losses, accidents."""
 
 import torch
 from torch import Tensor
@@ -7,40 +7,32 @@ from minitransformer.plots import BLACK, BLUE, ORANGE, RED, Figure, heatmap, plt
 
 
 def draw_by_hand(QK: Tensor, basis: dict[str, Tensor], patterns: Tensor) -> Figure:
-    """W_QK of the induction head in coordinates and by subspaces, and both heads' attention on one
-    sequence.
+    """W_QK of the induction head in coordinates and by subspaces, and both heads' attention.
 
     QK [d_model, d_model] in units of a full match; basis: name -> [d_model, width]; patterns
     [layer, query, key]."""
     figure, axes = plt.subplots(1, 4, figsize=(15.5, 4.2))
-    sides = {"xlabel": "stream coordinate of the key", "ylabel": "stream coordinate of the query"}
-    image = heatmap(
-        axes[0], QK, signed=True, title="W_QK of head 1.0\nas the weights have it", **sides
-    )
+    image = heatmap(axes[0], QK, signed=True, title="W_QK of head 1.0\nas the weights have it")
+    axes[0].set(xlabel="stream coordinate of the key", ylabel="stream coordinate of the query")
     figure.colorbar(image, ax=axes[0], shrink=0.6)
     by_name = heatmap_by_name(axes[1], QK, basis)
     axes[1].set_title("the same matrix,\nread by subspaces")
     figure.colorbar(by_name, ax=axes[1], label="score / full match", shrink=0.6)
-    for ax, pattern, name in zip(
-        axes[2:], patterns, ("0.0: one back", "1.0: what followed, or BOS")
-    ):
-        image = heatmap(
-            ax, pattern, signed=False, limit=1.0, xlabel="key: looked at", ylabel="query: looking"
-        )
+    names = ("0.0: one back", "1.0: what followed, or BOS")
+    for ax, pattern, name in zip(axes[2:], patterns, names):
+        image = heatmap(ax, pattern, signed=False, limit=1.0)
+        ax.set(xlabel="key: looked at", ylabel="query: looking")
         ax.set_title(f"attention of head\n{name}")
         ax.set_xticks(range(0, len(pattern), 5))
         ax.set_yticks(range(0, len(pattern), 5))
         figure.colorbar(image, ax=ax, label="attention (share)", shrink=0.6)
-    figure.suptitle(
-        "Noise to the eye, one clean block to whoever knows the basis", x=0.01, ha="left"
-    )
+    title = "Noise to the eye, one clean block to whoever knows the basis"
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def heatmap_by_name(ax, matrix: Tensor, basis: dict[str, Tensor]):
-    """A [d_model, d_model] matrix in the coordinates of named subspaces, with lines between them;
-    the image.
-    """
+    """A [d_model, d_model] matrix in coordinates of named subspaces; returns the image."""
     columns = torch.cat(list(basis.values()), dim=1)
     image = heatmap(ax, columns.T @ matrix @ columns, signed=True, limit=1.0)
     edges = torch.tensor([0, *(each.shape[1] for each in basis.values())]).cumsum(0).tolist()
@@ -54,42 +46,29 @@ def heatmap_by_name(ax, matrix: Tensor, basis: dict[str, Tensor]):
     return image
 
 
-def draw_ladder(ladders: dict[str, tuple[dict[str, float], float, float]], wrong: int) -> Figure:
-    """Scrubbed loss of each story, one panel per model, on a logarithmic scale; lines mark guessing
-    and the model itself.
+def draw_ladder(
+    title: str, wrong: dict[str, float], right: dict[str, float], model: float, guess: float
+) -> Figure:
+    """Scrubbed loss of each story on a logarithmic scale; lines mark guessing and the model.
 
-    ladders: title -> (story -> loss, loss of the model, loss of guessing). The first `wrong`
-    stories ought to fail."""
-    figure, axes = plt.subplots(1, len(ladders), figsize=(13.5, 5.2), sharey=True)
-    names = list(list(ladders.values())[-1][0])
-    for ax, (title, (losses, model, guess)) in zip(axes, ladders.items()):
-        for row, name in enumerate(names):
-            draw_rung(ax, row, losses[name], model, guess, RED if row < wrong else BLUE)
-        ax.axvline(guess, color=BLACK, linestyle=":", linewidth=1.2)
-        ax.axvline(model, color=ORANGE, linewidth=2)
-        above = {
-            "xycoords": ("data", "axes fraction"),
-            "textcoords": "offset points",
-            "ha": "center",
-            "fontsize": 9,
-        }
-        ax.annotate(f"guessing\n{guess:.2f}", (guess, 1), (0, 4), **above)
-        ax.annotate(f"the model itself\n{model:.2g}", (model, 1), (0, 4), color=ORANGE, **above)
-        ax.axhline(wrong - 0.5, color="grey", linewidth=0.8)
-        ax.set(
-            xscale="log",
-            xlim=(model / 1.8, 1500),
-            xlabel="loss in the repeat after scrubbing (nats, log scale)",
-        )
-        ax.set_title(title, pad=36)
-        ax.set_xticks([0.001, 0.01, 0.1, 1, 10], ["0.001", "0.01", "0.1", "1", "10"])
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    figure.suptitle(
-        "Wrong stories (red) end beyond guessing; right ones (blue) come down to the model",
-        x=0.01,
-        ha="left",
-    )
+    wrong, right: story -> loss; model, guess: the losses to compare with."""
+    figure, ax = plt.subplots(figsize=(9.5, 1.9 + 0.34 * len(wrong | right)))
+    for row, (name, loss) in enumerate((wrong | right).items()):
+        draw_rung(ax, row, loss, model, guess, RED if name in wrong else BLUE)
+    ax.axvline(guess, color=BLACK, linestyle=":", linewidth=1.2)
+    ax.axvline(model, color=ORANGE, linewidth=2)
+    above = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+    above["xycoords"] = ("data", "axes fraction")
+    ax.annotate(f"guessing\n{guess:.2f}", (guess, 1), (0, 4), **above)
+    ax.annotate(f"the model itself\n{model:.2g}", (model, 1), (0, 4), color=ORANGE, **above)
+    ax.axhline(len(wrong) - 0.5, color="grey", linewidth=0.8)
+    ax.set(xscale="log", xlim=(model / 1.8, 1500))
+    ax.set_xlabel("loss in the repeat after scrubbing (nats, log scale)")
+    ax.set_xticks([0.001, 0.01, 0.1, 1, 10], ["0.001", "0.01", "0.1", "1", "10"])
+    ax.set_yticks(range(len(wrong | right)), [*wrong, *right])
+    ax.invert_yaxis()
+    title = f"{title}: wrong stories (red) end beyond guessing, right ones (blue) near the model"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
 
 
@@ -101,3 +80,36 @@ def draw_rung(ax, row: int, loss: float, model: float, guess: float, colour: str
     ax.plot(loss, row, "o", color=colour, markersize=8)
     text = f"{loss:.2g} nats" + (f", {100 * share:.1f} % kept" if share > 0 else "")
     ax.annotate(text, (max(loss, guess), row), (10, 0), color=colour, **style)
+
+
+def draw_accidents(losses: Tensor) -> Figure:
+    """Where the loss of a scrubbed model sits, [draw, prediction].
+
+    Left: the share of the loss in the worst predictions of a draw, one line per draw. Right: the
+    loss on the worst hundredth of each draw, in that draw and in the others."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=[1.4, 1])
+    n = losses.shape[1]
+    shares = losses.sort(dim=1, descending=True).values.cumsum(dim=1)
+    shares = shares / shares[:, -1:]
+    worst = 100 * torch.arange(1, n + 1) / n
+    for share in shares:
+        left.plot(worst, 100 * share, color=BLUE, alpha=0.4, linewidth=1)
+    left.axvline(1, color="grey", linestyle=":")
+    left.set(xscale="log", xlim=(0.01, 100), ylim=(0, 101))
+    left.set_xticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
+    left.set(xlabel="worst predictions (%, log scale)", ylabel="their share of the loss (%)")
+    left.set_title("A few predictions make most of what is left")
+    here, elsewhere = [], []
+    for draw, row in enumerate(losses):
+        rare = row.topk(n // 100).indices
+        here.append(row[rare].mean().item())
+        others = [other for other in range(len(losses)) if other != draw]
+        elsewhere.append(losses[others][:, rare].mean().item())
+    right.plot(here, elsewhere, "o", color=BLUE, alpha=0.7)
+    most = 1.05 * max(here)
+    right.plot([0, most], [0, most], color=BLACK, linestyle=":", linewidth=1)
+    right.text(0.5 * most, 0.53 * most, "the same", rotation=45, fontsize=10, ha="center")
+    right.set(xlim=(0, most), ylim=(0, most), aspect="equal")
+    right.set(xlabel="in this draw (nats)", ylabel="in the other draws (nats)")
+    right.set_title("Loss on its worst hundredth:\nthe donors decide", fontsize=11)
+    return figure

@@ -1,6 +1,4 @@
-"""What the first half of chapter 14 is checked against: subspaces, heads and an induction
-transformer made another way.
-"""
+"""Oracles for the first half of chapter 14: subspaces, heads, a transformer made another way."""
 
 import math
 
@@ -11,71 +9,96 @@ from exercises.attempts import same
 from minitransformer import planted
 from minitransformer.data import BOS, repeated_tokens
 from solutions.ch14_by_hand import AT_REST, MATCH
+from tests.material import seeded
 
 # Subspaces
 
 
-def independent_bases(d_model, widths, generator, finish=lambda x: torch.linalg.qr(x).Q):
-    """Each basis drawn on its own: orthonormal inside (or what `finish` makes of it), at no right
-    angle to the others.
-    """
-    return {
-        name: finish(torch.randn(d_model, n, generator=generator)) for name, n in widths.items()
-    }
+def draw(d_model, n, generator):
+    return torch.randn(d_model, n, generator=generator)
 
 
-def one_basis(d_model, widths, generator, columns=None, shared=False):
-    """The right answer, except that the columns may be given, or every name may take the first
-    ones.
-    """
-    total = sum(widths.values())
-    columns = (
-        torch.linalg.qr(torch.randn(d_model, total, generator=generator)).Q
-        if columns is None
-        else columns(d_model)
-    )
-    starts = [0 if shared else sum(list(widths.values())[:place]) for place in range(len(widths))]
-    return {name: columns[:, start : start + n] for start, (name, n) in zip(starts, widths.items())}
+def orthonormal(drawn):
+    return torch.linalg.qr(drawn).Q
+
+
+def unit_length(drawn):
+    return drawn / drawn.norm(dim=0)
+
+
+def independent_bases(d_model, widths, generator, finish=orthonormal):
+    """Each basis drawn on its own: nothing keeps it at right angles to the others."""
+    return {name: finish(draw(d_model, n, generator)) for name, n in widths.items()}
+
+
+def cut(columns, widths):
+    """The columns in pieces: name -> [d_model, width]."""
+    starts, at = {}, 0
+    for name, n in widths.items():
+        starts[name], at = at, at + n
+    return {name: columns[:, starts[name] : starts[name] + n] for name, n in widths.items()}
+
+
+def one_basis(d_model, widths, generator):
+    """A right answer."""
+    return cut(orthonormal(draw(d_model, sum(widths.values()), generator)), widths)
+
+
+def almost_at_right_angles(d_model, widths, generator):
+    return independent_bases(d_model, widths, generator, unit_length)
+
+
+def same_first_columns(d_model, widths, generator):
+    columns = orthonormal(draw(d_model, sum(widths.values()), generator))
+    return {name: columns[:, :n] for name, n in widths.items()}
+
+
+def transposed(d_model, widths, generator):
+    return {name: basis.T for name, basis in one_basis(d_model, widths, generator).items()}
+
+
+def coordinates(d_model, widths, generator):
+    return cut(torch.eye(d_model), widths)
+
+
+def own_generator(d_model, widths, generator):
+    return one_basis(d_model, widths, seeded())
 
 
 ANGLE_MISTAKES = {
-    "each basis has a draw of its own: nothing keeps different names at right angles": independent_bases,
+    "each basis has a draw of its own: nothing keeps different names at right angles": (
+        independent_bases
+    ),
     "random columns are almost at right angles, not exactly: orthonormalise them": (
-        lambda *args: independent_bases(*args, finish=lambda x: x / x.norm(dim=0))
+        almost_at_right_angles
     ),
-    "every name got the same first columns": lambda *args: one_basis(*args, shared=True),
-    "transposed: a basis is [d_model, width], its vectors are columns": (
-        lambda *args: {name: basis.T for name, basis in one_basis(*args).items()}
-    ),
+    "every name got the same first columns": same_first_columns,
+    "transposed: a basis is [d_model, width], its vectors are columns": transposed,
 }
-
 DRAW_MISTAKES = {
-    "columns of the identity: any reader could tell the parts by their coordinates": (
-        lambda *args: one_basis(*args, columns=torch.eye)
-    ),
-    "the generator was not used": lambda d_model, widths, generator: one_basis(
-        d_model, widths, torch.Generator().manual_seed(0)
-    ),
+    "columns of the identity: any reader could tell the parts by their coordinates": coordinates,
+    "the generator was not used": own_generator,
 }
 
 
 def a_space(vocab=4, n=6):
     widths = {"token": vocab, "position": n, "previous": vocab, "output": vocab}
-    return one_basis(sum(widths.values()) + 3, widths, torch.Generator().manual_seed(14))
+    return one_basis(sum(widths.values()) + 3, widths, seeded(14))
 
 
 # Heads: what they look for and what they move, in gauge-free products
 
 
 def head(query, key, value, out, scale=math.sqrt):
-    """A function (space, d_head) -> weights; query, key, value, out: space -> [d_model, n] basis
-    vectors in order.
-    """
+    """A function (space, d_head) -> weights; query, key, value, out: space -> [d_model, n]."""
+
+    def padded(basis, d_head):
+        return pad(basis, (0, d_head - basis.shape[1]))
 
     def weights(space, d_head):
-        scaled = MATCH * scale(d_head) * query(space)
-        ins = [pad(x, (0, d_head - x.shape[1])) for x in (scaled, key(space), value(space))]
-        return *ins, pad(out(space).T, (0, 0, 0, d_head - out(space).shape[1]))
+        W_Q = MATCH * scale(d_head) * padded(query(space), d_head)
+        W_K, W_V = padded(key(space), d_head), padded(value(space), d_head)
+        return W_Q, W_K, W_V, padded(out(space), d_head).T
 
     return weights
 
@@ -88,40 +111,49 @@ def places(first, last=None):
     return lambda space: space["position"][:, first:last]
 
 
-TOKEN, PREVIOUS, OUTPUT = part("token"), part("previous"), part("output")
-BACK = (places(1), part("position"))  # what the query reads, what the key reads
-
-
-NO_SCALE, TWICE = (
-    "MATCH has to be multiplied by sqrt(d_head), which the model divides away",
-    "sqrt(d_head) divides here, too",
+TOKEN, PREVIOUS, OUTPUT, POSITION = (
+    part("token"),
+    part("previous"),
+    part("output"),
+    part("position"),
 )
-WRITES_TOKEN = 'it writes into "token", where it destroys what is read'
-LOOKING_MISTAKES = {
-    "it looks one position ahead": head(*BACK[::-1], TOKEN, PREVIOUS),
-    "it looks at its own position": head(part("position"), part("position"), TOKEN, PREVIOUS),
-    "it looks two positions back": head(places(2), places(0, -2), TOKEN, PREVIOUS),
-    NO_SCALE: head(*BACK, TOKEN, PREVIOUS, scale=lambda d_head: 1.0),
-    TWICE: head(*BACK, TOKEN, PREVIOUS, scale=lambda d_head: d_head**-0.5),
-}
+BACK = places(1), POSITION  # what the query reads, what the key reads
 
+
+def unscaled(d_head):
+    return 1.0
+
+
+def scaled_down(d_head):
+    return d_head**-0.5
+
+
+NO_SCALE = "MATCH has to be multiplied by sqrt(d_head), which the model divides away"
+TWICE = "sqrt(d_head) divides here, too"
+WRITES_TOKEN = 'it writes into "token", where it destroys what is read'
+
+LOOKING_MISTAKES = {
+    "it looks one position ahead": head(POSITION, places(1), TOKEN, PREVIOUS),
+    "it looks at its own position": head(POSITION, POSITION, TOKEN, PREVIOUS),
+    "it looks two positions back": head(places(2), places(0, -2), TOKEN, PREVIOUS),
+    NO_SCALE: head(*BACK, TOKEN, PREVIOUS, unscaled),
+    TWICE: head(*BACK, TOKEN, PREVIOUS, scaled_down),
+}
 NOTING_MISTAKES = {
     WRITES_TOKEN: head(*BACK, TOKEN, TOKEN),
     "it moves the position, not the token": head(
-        *BACK, part("position"), lambda space: space["previous"][:, [0] * 6]
+        *BACK, POSITION, lambda space: space["previous"][:, [0] * 6]
     ),
     "W_O was left at zero": head(*BACK, TOKEN, lambda space: 0 * space["previous"]),
 }
-
 MATCHING_MISTAKES = {
     "the key reads the token that stands there, not the note: a duplicate-token head": head(
         TOKEN, TOKEN, TOKEN, OUTPUT
     ),
     "query and key are the wrong way round": head(PREVIOUS, TOKEN, TOKEN, OUTPUT),
-    NO_SCALE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, scale=lambda d_head: 1.0),
-    TWICE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, scale=lambda d_head: d_head**-0.5),
+    NO_SCALE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, unscaled),
+    TWICE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, scaled_down),
 }
-
 COPYING_MISTAKES = {
     "it copies the note: the token *before* the one that is looked at": head(
         TOKEN, PREVIOUS, PREVIOUS, OUTPUT
@@ -143,9 +175,7 @@ def looks_for(weights, d_head):
 
 
 class SameHead:
-    """Weights of a head, equal to all others that mean the same: column c of W_Q and W_K may be
-    used for anything.
-    """
+    """Weights of a head, equal to all others that mean the same, however the columns are used."""
 
     def __init__(self, weights, d_head):
         self.d_head = d_head
@@ -162,9 +192,7 @@ class SameHead:
 
 
 def by_coordinates(d_vocab, n_ctx, s, seed, wrong=""):
-    """The hand-built transformer on columns of the identity; `wrong` names one thing that is then
-    different.
-    """
+    """The hand-built transformer on columns of the identity, with one thing `wrong`."""
     model = planted.induction_model(d_vocab, n_ctx, s)
     space = planted.induction_spaces(d_vocab, n_ctx)
     with torch.no_grad():
@@ -194,9 +222,7 @@ def built(wrong=""):
         model = by_coordinates(d_vocab, n_ctx, s, seed, wrong)
         if wrong == "coordinates":
             return model
-        turn = torch.linalg.qr(
-            torch.randn(2 * [model.cfg.d_model], generator=torch.Generator().manual_seed(seed))
-        ).Q
+        turn = orthonormal(draw(model.cfg.d_model, model.cfg.d_model, seeded(seed)))
         with torch.no_grad():
             for W in (model.W_E, model.W_pos, model.W_O):
                 W.copy_(W @ turn)
@@ -209,11 +235,8 @@ def built(wrong=""):
 
 def losses(model, period, length):
     """(losses where the next token is known, losses elsewhere) on sequences of one period."""
-    repeats = repeated_tokens(
-        24, length, model.cfg.d_vocab, (period, period), torch.Generator().manual_seed(period)
-    )
+    d_vocab, periods = model.cfg.d_vocab, (period, period)
+    repeats = repeated_tokens(24, length, d_vocab, periods, seeded(period))
     logits, known = model(repeats.tokens).detach()[:, :-1], repeats.predictable[:, :-1]
-    loss = cross_entropy(
-        logits.flatten(0, 1), repeats.tokens[:, 1:].flatten(), reduction="none"
-    ).view_as(known)
+    loss = cross_entropy(logits.transpose(1, 2), repeats.tokens[:, 1:], reduction="none")
     return loss[known], loss[~known]
