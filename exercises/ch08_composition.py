@@ -58,8 +58,8 @@ def composition_ceiling(A, B) -> float:
 
     a_i and b_i are the singular values of A and B, each list sorted from the largest down:
     strongest output meets strongest input. A and B as in composition_score. Two flat maps of rank r
-    give 1/sqrt(r), so a score of 1 is out of reach for a head with more than one direction. (Von
-    Neumann 1937, the trace inequality.)"""
+    give 1/sqrt(r), so a score of 1 is out of reach for a head with more than one direction. von
+    Neumann 1937, "Some matrix inequalities and metrization of matrix space"."""
     # YOUR CODE: torch.linalg.svdvals returns them sorted; roughly 3 lines
     raise NotImplementedError("composition_ceiling")
 
