@@ -128,15 +128,58 @@ def draw_names(shares: dict[str, dict[str, float]], title: str) -> Figure:
     return figure
 
 
+def draw_predictions(ratios: dict[str, tuple[Tensor, Tensor]], title: str) -> Figure:
+    """Per operator, a dot per neuron: activity where its own name, the next one's name holds."""
+    figure, ax = plt.subplots(figsize=(7.4, 3.8))
+    spread = torch.Generator().manual_seed(0)
+    kinds = ("own name", "next neuron's name")
+    for row, both in enumerate(ratios.values()):
+        for values, colour, kind, shift in zip(both, (BLUE, ORANGE), kinds, (-0.2, 0.2)):
+            shown, height = values.clamp(1 / 32), row + shift
+            heights = height + 0.2 * (torch.rand(len(values), generator=spread) - 0.5)
+            label = kind if row == 0 else None
+            ax.scatter(array(shown), array(heights), s=12, alpha=0.6, color=colour, label=label)
+            ax.vlines(shown.nanmedian().item(), height - 0.16, height + 0.16, color=BLACK)
+    ax.axvline(1, color="grey", linestyle=":")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks([1 / 32, 1 / 8, 1 / 2, 1, 2, 4, 8], ["1/32 or less", "1/8", "1/2", 1, 2, 4, 8])
+    ax.set_yticks(range(len(ratios)), [f"a {op} b" for op in ratios])
+    ax.invert_yaxis()
+    ax.set(xlabel="times as active as on average, problems not used for the name", title=title)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
 def draw_knock_outs(lost: dict[str, dict[str, float]], title: str) -> Figure:
     """Groups of bars: lost[group][which neurons were taken away]."""
-    figure, ax = plt.subplots(figsize=(8.4, 4))
+    figure, ax = plt.subplots(figsize=(8.4, 4.4))
     kinds = list(next(iter(lost.values())))
-    for i, (kind, colour) in enumerate(zip(kinds, (BLUE, RED, ORANGE, "grey"))):
-        places = [group + 0.2 * (i - (len(kinds) - 1) / 2) for group in range(len(lost))]
-        ax.bar(places, [each[kind] for each in lost.values()], width=0.19, color=colour, label=kind)
+    for i, (kind, colour) in enumerate(zip(kinds, (BLUE, SKY, GREEN, ORANGE, RED, "grey"))):
+        places = [group + 0.13 * (i - (len(kinds) - 1) / 2) for group in range(len(lost))]
+        ax.bar(places, [each[kind] for each in lost.values()], width=0.12, color=colour, label=kind)
     ax.axhline(0, color="grey", linewidth=0.8)
     ax.set_xticks(range(len(lost)), lost)
     ax.set(ylabel="logits lost by the answer", title=title)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+def draw_history(history: dict[int, tuple[float, float, float]], title: str) -> Figure:
+    """Against the training step: share named, share named when shuffled, share of right answers."""
+    figure, ax = plt.subplots(figsize=(7.4, 4))
+    steps, rows = list(history), list(history.values())
+    as_they_are = [100 * named for named, _, _ in rows]
+    mixed = [100 * named for _, named, _ in rows]
+    above = [100 * (named - by_chance) for named, by_chance, _ in rows]
+    right = [100 * share for _, _, share in rows]
+    ax.plot(steps, as_they_are, "o--", color=SKY, label="named")
+    ax.plot(steps, mixed, "s--", color="grey", label="named, activations shuffled")
+    ax.plot(steps, above, "o-", color=BLUE, linewidth=2.5, label="the difference")
+    ax.plot(steps, right, "^-", color=ORANGE, linewidth=2.5, label="right answers")
+    ax.set_xscale("log")
+    ax.set_xticks(steps, steps, minor=False)
+    ax.minorticks_off()
+    ax.set(xlabel="training step", ylabel="share of neurons, of answers (%)", title=title)
+    ax.set_ylim(-5, 103)
     ax.legend(fontsize=9)
     return figure
