@@ -31,7 +31,7 @@ import math
 
 import torch
 
-from course.desk import claim, claim_rate, show, the_model
+from course.desk import claim, claim_rate, in_others, show, the_model
 from course.pictures.ch08 import print_table
 from course.pictures.ch09 import (
     draw_argument,
@@ -471,6 +471,7 @@ text = "10  right next tokens, strict path model"
 claim_rate(text, rates["the story"], low=0.95, measured=1.0, untrained=story_of_all)
 loss = loss_where_known(strict_logits, repeats)
 claim("10  its loss", loss, high=0.2, measured=0.0006)
+in_others("10  its loss", "20 of 20", high=0.001)
 claim_rate("10  control: keys see the embedding", rates["keys: embedding"], high=0.2)
 claim_rate("10  control: keys see the other heads", rates["keys: other heads"], high=0.4)
 text = "10  control: queries see the previous-token heads"
@@ -480,8 +481,8 @@ claim_rate(text, rates["values: previous-token heads"], high=0.2)
 show(draw_strict({name: float(rate.mean()) for name, rate in rates.items()}), "strict")
 
 # %% [markdown]
-# Nothing is lost. Layer 1 does not even need positions, in queries or in keys. The whole argument
-# as one picture, with what each cut costs:
+# Nothing is lost. Layer 1 does not even need positions, in queries or in keys. In 20 of 20 other
+# models the loss stays below .001. The argument as one picture:
 
 # %%
 story = {"attention": looks[0], "cut_keys": looks[1], "share": float(share), "copied": copied_all}
