@@ -36,11 +36,11 @@ from course.pictures.ch08 import (
     draw_chance,
     draw_circuits,
     draw_compositions,
-    draw_gauge,
     draw_numbers,
     draw_paths,
     draw_softmax,
     draw_story,
+    draw_stretched,
     draw_terms,
     print_table,
 )
@@ -63,6 +63,7 @@ from solutions.ch08_composition import (
     decompose_qk_inputs,
     decompose_scores,
     k_composition_circuit,
+    mean_over,
     normalised_composition,
     path_expansion,
     random_baseline,
@@ -262,7 +263,7 @@ claim("Q in token space, largest", in_tokens["Q"].max(), high=0.6, measured=0.30
 claim("V in token space, largest, in logits", in_tokens["V"].max(), high=0.6, measured=0.2483)
 claim("impostor: K in token space, largest", most_in_tokens(impostor), high=0.8, measured=0.367)
 both = [tables, after], [in_tokens, in_tokens_after]
-show(draw_gauge(*both, band, (previous, induction)), "gauge")
+show(draw_stretched(*both, band, (previous, induction)), "gauge")
 
 # %% [markdown]
 # The verdict stands, on better ground: **our model composes by K**. (In 20 of 20 other models
@@ -355,11 +356,6 @@ other = (visible - copies) * known[:, :, None]
 other[:, :, 0] = 0
 bos = torch.zeros_like(other)
 bos[:, :, 0] = known.to(bos)
-
-
-def mean_over(scores, keys):
-    """The mean score of these (query, key) pairs: [.., batch, query, key] -> [..]."""
-    return (scores * keys).sum(dim=(-3, -2, -1)) / keys.sum()
 
 
 def lead(scores, competitor):

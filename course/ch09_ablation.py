@@ -54,7 +54,12 @@ from solutions.ch07_qk_ov_circuits import (
     full_ov_circuit,
     position_qk_circuit,
 )
-from solutions.ch08_composition import decompose_qk_inputs, decompose_scores, k_composition_circuit
+from solutions.ch08_composition import (
+    decompose_qk_inputs,
+    decompose_scores,
+    k_composition_circuit,
+    mean_over,
+)
 from solutions.ch09_ablation import (
     KINDS,
     ablation_hooks,
@@ -328,11 +333,6 @@ def seek_themselves(model, first, second):
 
 def most_seeking(model):
     return max(seek_themselves(model, a, b) for a in layer_0 for b in layer_1)
-
-
-def mean_over(scores, keys):
-    """The mean score of these (query, key) pairs: [.., batch, query, key] -> [..]."""
-    return (scores * keys).sum(dim=(-3, -2, -1)) / keys.sum()
 
 
 _, parts = decompose_qk_inputs(cache)

@@ -138,6 +138,13 @@ def decompose_scores(parts: Tensor, W_Q: Tensor, W_K: Tensor) -> Tensor:
     raise NotImplementedError("decompose_scores")
 
 
+def mean_over(scores: Tensor, keys: Tensor) -> Tensor:
+    """The mean score where `keys` is 1: scores [.., batch, query, key], keys [batch, query, key] of
+    0 and 1 -> [..].
+    """
+    return (scores * keys).sum(dim=(-3, -2, -1)) / keys.sum()
+
+
 def k_composition_circuit(model, previous: tuple[int, int], induction: tuple[int, int]) -> Tensor:
     """What an induction head seeks through a previous-token head: [token at the query, token before
     the key].

@@ -116,7 +116,9 @@ def draw_edges(ax, shown: Tensor, widths: Tensor, roles: tuple[list, list]) -> N
     ax.axis("off")
 
 
-def draw_gauge(published: list[dict], in_tokens: list[dict], band: tuple, roles: tuple) -> Figure:
+def draw_stretched(
+    published: list[dict], in_tokens: list[dict], band: tuple, roles: tuple
+) -> Figure:
     """Both scores, each of the same model before and after its stream was stretched."""
     figure, axes = plt.subplots(1, 4, figsize=(13, 4))
     names = ("as trained", "its stream stretched")
