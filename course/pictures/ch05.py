@@ -1,5 +1,5 @@
-"""The pictures of chapter 5: scores by period, the roles of every head, where a head looks and what
-that moves."""
+"""The pictures and tables of chapter 5: scores by period, the roles of every head, where a head
+looks and what that moves."""
 
 from torch import Tensor
 
@@ -28,6 +28,18 @@ def badges(scores: dict[str, Tensor], threshold: float) -> list[list[str]]:
     return [[badge(layer, head) for head in range(n_heads)] for layer in range(n_layers)]
 
 
+def table(corner: str, columns: list[str], rows: dict[str, Tensor]) -> str:
+    """Numbers as lines of text: one line for each row, with its name, under the columns' names."""
+    widths = [max(7, len(name) + 2) for name in columns]
+    names = [f"{name:>{width}}" for name, width in zip(columns, widths)]
+    first = max(len(name) for name in [corner, *rows])
+    lines = [f"{corner:{first}}" + "".join(names)]
+    for name, values in rows.items():
+        numbers = [f"{value:{width}.2f}" for value, width in zip(values.tolist(), widths)]
+        lines.append(f"{name:{first}}" + "".join(numbers))
+    return "\n".join(lines)
+
+
 def draw_periods(periods: range, curves: dict[str, Tensor], threshold: float) -> Figure:
     """The best head's score on sequences of each period, one curve for each model."""
     figure, ax = plt.subplots(figsize=(8, 4.2))
@@ -46,7 +58,7 @@ def draw_roles(
     models: dict[str, Transformer], found: dict[str, dict[str, list[tuple[int, int]]]]
 ) -> Figure:
     """One panel per model: a box for each head, in the colour of its role."""
-    figure, axes = plt.subplots(1, len(models), figsize=(11, 2.4))
+    figure, axes = plt.subplots(1, len(models), figsize=(12, 2.4))
     for ax, (name, model) in zip(axes, models.items()):
         for layer in range(model.cfg.n_layers):
             for head in range(model.cfg.n_heads):
@@ -61,7 +73,7 @@ def draw_roles(
         ax.axis("off")
     keys = [plt.Rectangle((0, 0), 1, 1, color=colour, alpha=0.6) for colour in COLOURS.values()]
     figure.legend(keys, NAMES, loc="outside lower center", ncols=4)
-    title = "One detector, five models: real heads are found, the impostor's are not"
+    title = "One detector, six models: induction is found where it is, and nowhere else"
     figure.suptitle(f"{title} (layer 1 above layer 0)", x=0.02, ha="left")
     return figure
 
