@@ -39,6 +39,12 @@ def replace_heads(heads: list[int], values: Tensor) -> Callable:
     head, d_head] instead.
     """
 
+    if values.ndim != 4:
+        raise ValueError(
+            f"values must be [batch or 1, pos or 1, head, d_head], not {list(values.shape)}; "
+            "a mean with keepdim=True keeps its axes, with length 1"
+        )
+
     def ablate(activation: Tensor, hook) -> Tensor:
         activation = activation.clone()
         activation[:, :, heads] = values[:, :, heads]

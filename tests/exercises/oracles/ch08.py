@@ -186,10 +186,14 @@ def stretched(weights, S, writers=WRITERS, readers=READERS, undo=torch.linalg.in
 
 def inputs(model):
     """All that the stream can hold before layer 0, one row each."""
-    tokens, places = model.W_E.detach(), model.W_pos.detach()
     if model.cfg.positional_embedding_type == "shortformer":
-        return tokens
-    return torch.stack([token + place for token in tokens for place in places])
+        return model.W_E.detach()
+    return tokens_at_places(model)
+
+
+def tokens_at_places(model):
+    """W_E[t] + W_pos[p] for all t and p: [input, d_model]."""
+    return (model.W_E.detach()[:, None] + model.W_pos.detach()).flatten(0, 1)
 
 
 @torch.no_grad()
@@ -250,18 +254,21 @@ def token_space(
     scale=True,
     centre=-1,
     moves=lambda V, out: V @ out,
-    positions=True,
+    x_of=inputs,
+    unembed=True,
     flip=False,
 ):
-    """token_space_composition from the weights, with one thing changed."""
-    heads, x = range(model.cfg.n_heads), inputs(model) if positions else model.W_E.detach()
+    """token_space_composition from the weights, with one thing changed. x_of: what x runs over."""
+    heads, x = range(model.cfg.n_heads), x_of(model)
     W_Q, W_K = model.W_Q.detach(), model.W_K.detach()
     W_V, W_O = model.W_V.detach(), model.W_O.detach()
     made = torch.zeros(len(heads), len(heads), dtype=x.dtype)
     for g, h in product(heads, heads):
         moved = x @ moves(W_V[0, g], W_O[0, g])
         if kind == "V":
-            table = moved @ W_V[1, h] @ W_O[1, h] @ model.W_U.detach()
+            table = moved @ W_V[1, h] @ W_O[1, h]
+            if unembed:
+                table = table @ model.W_U.detach()
             if centre is not None:
                 table = table - table.mean(dim=centre, keepdim=True)
         else:

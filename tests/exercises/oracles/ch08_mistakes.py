@@ -164,7 +164,7 @@ def exchange_q_and_k(model, kind):
 
 NO_POSITIONS = {
     "a standard model's stream holds positions too: x is W_E[t] + W_pos[p]": partial(
-        slow.token_space, positions=False
+        slow.token_space, x_of=lambda model: model.W_E.detach()
     )
 }
 TOKEN_SPACE = {
@@ -185,6 +185,12 @@ TOKEN_SPACE = {
     ),
     "V was centred over the inputs; subtract the mean over the output tokens": partial(
         slow.token_space, centre=0
+    ),
+    "V was left in the stream; unembed it, logits are what W_U makes of it": partial(
+        slow.token_space, unembed=False
+    ),
+    "heads of a shortformer model move no positions: x is W_E[t]": partial(
+        slow.token_space, x_of=slow.tokens_at_places
     ),
     "W_OV of the layer-0 head was left out: that is layer 1 alone": partial(
         slow.token_space, moves=lambda V, out: torch.eye(len(V)).to(V)

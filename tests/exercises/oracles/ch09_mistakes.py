@@ -252,6 +252,12 @@ def the_others(parts, names):
     return [part for name, part in parts.items() if name not in names]
 
 
+def positions_always(model, tokens, queries, keys, values):
+    queries = [name for name in queries if name != "positions"] + ["positions"]
+    keys = [name for name in keys if name != "positions"] + ["positions"]
+    return slow.strict(model, tokens, queries, keys, values)
+
+
 STRICT = {
     "queries and keys are exchanged": (
         lambda model, tokens, queries, keys, values: slow.strict(
@@ -278,6 +284,10 @@ STRICT = {
     "what layer 0 writes was unembedded too; only what layer 1 writes is": partial(
         slow.strict, direct=["0.0", "0.1", "0.2"]
     ),
+    "the whole stream was unembedded; only what layer 1 writes is": partial(
+        slow.strict, direct=["embed", "0.0", "0.1", "0.2"]
+    ),
+    "positions were added to q and k although nobody named them": positions_always,
     "only the first head of layer 1 writes; all of them do": partial(slow.strict, heads=[0]),
 }
 LEFT_OUT = {label: wrong for label, wrong in STRICT.items() if "left out" in label}
