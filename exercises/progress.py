@@ -31,9 +31,9 @@ class Outcome:
         """All messages, each said once, as are the two lines that they end in alike; then what the
         learner's function printed.
         """
-        *others, last = [message.splitlines() for message in dict.fromkeys(self.messages)]
-        lines = []
-        for block in others:
+        blocks = [message.splitlines() for message in dict.fromkeys(self.messages)]
+        last, lines = blocks[-1], []
+        for block in blocks[:-1]:
             lines += [line for line in block if line not in last[-2:]]
         lines += last
         shown = self.printed.splitlines()

@@ -4,7 +4,6 @@ import ast
 import importlib
 import os
 import re
-import tomllib
 
 import pytest
 
