@@ -6,7 +6,7 @@
 # LayerNorm (chapter 15), how it was trained (chapter 3).
 #
 # **The question.** A language model is a function from tokens to guesses about the next token.
-# Usually it is too large to look at. How small can it be and still do something worth explaining?
+# Most are too large to look at. How small can it be and still do something worth explaining?
 #
 # Ours has two layers of four attention heads, and nothing else: no MLP, no LayerNorm, no bias. It
 # reads random tokens that repeat, such as `17 5 42 8 | 17 5 42 8`, and from the second time on it

@@ -352,10 +352,16 @@ claim("untrained, best test (%)", table[:, 4].max(), high=15)
 # next? And where will the model be confident and *wrong*?
 
 # %%
-WORDS = """James Bond Bean orders one dry martini , shaken not stirred . the barman asks : ? yes says a an my his her name is
-was who drink glass bar spy man woman walks runs into out of for and or but never always again tonight Moscow London gun car
-red black money nobody door watch poker king queen ace smile cold hot""".split()
-SENTENCE = "James Bond orders one dry martini , shaken not stirred . the barman asks : shaken not stirred ? yes , says James"
+WORDS = """
+James Bond Bean orders one dry martini , shaken not stirred . the barman asks : ? yes says a
+an my his her name is was who drink glass bar spy man woman walks runs into out of for and
+or but never always again tonight Moscow London gun car red black money nobody door watch
+poker king queen ace smile cold hot
+""".split()
+SENTENCE = (
+    "James Bond orders one dry martini , shaken not stirred . the barman asks : "
+    "shaken not stirred ? yes , says James"
+)
 
 
 def guesses(sentence):

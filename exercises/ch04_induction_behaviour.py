@@ -45,13 +45,13 @@ def induction_accuracy(model: Transformer, tokens: Tensor, predictable: Tensor) 
 
 
 def distinct_tokens(batch: int, n: int, d_vocab: int, generator: torch.Generator) -> Tensor:
-    """[batch, n]: n random tokens per row, no two of a row equal, none BOS. Raises ValueError if
-    there are too few.
+    """[batch, n]: n random tokens per row, no two of a row equal, none BOS.
+
+    Raises ValueError if there are too few.
     """
     if n > d_vocab - 1:
-        raise ValueError(
-            f"{n} distinct tokens were asked for; a vocabulary of {d_vocab} has {d_vocab - 1} besides BOS."
-        )
+        there = f"a vocabulary of {d_vocab} has {d_vocab - 1} besides BOS."
+        raise ValueError(f"{n} distinct tokens were asked for; {there}")
     return torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1)[:, :n] + 1
 
 
@@ -63,11 +63,13 @@ def partial_repeat_tokens(
     d_vocab: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """BOS, a sentence of `length` tokens, `gap` other tokens, then tokens part[0] to part[1] - 1 of
-    the sentence again.
+    """BOS, a sentence, other tokens, and a part of the sentence again.
+
+    The sentence has `length` tokens, `gap` others follow, then its tokens part[0] to part[1] - 1.
 
     length 5, part (1, 4), gap 2:    BOS  a b c d e  x y  b c d
-    predictable from                                     b c       (at y nobody knows that b comes; after d nothing comes)
+    predictable from                                      b c
+    (at y nobody knows that b comes; after d nothing comes)
 
     -> tokens [batch, pos], pos = 1 + length + gap + part[1] - part[0], and predictable [batch, pos]
     bool as in induction_accuracy. Apart from the repeat, a row's tokens are all distinct: draw them
@@ -81,8 +83,10 @@ def distractor_tokens(
 ) -> tuple[Tensor, Tensor]:
     """The same token followed by different things: what comes after it now? BOS A B ... A C ... A ?
 
-    followers: one letter for each time A was read. "BC": A was followed by B, then by C. "BBC": by B twice, then by C.
-    gap: how many other tokens stand after each follower. For followers "BC" and gap 2:    BOS  A B w x  A C y z  A
+    followers: one letter for each time A was read. "BC": A was followed by B, then by C. "BBC": by
+    B twice, then by C. gap: how many other tokens stand after each follower.
+
+    followers "BC", gap 2:    BOS  A B w x  A C y z  A
 
     -> tokens [batch, pos], pos = 2 + len(followers) * (2 + gap), ending in A; and candidates
     [batch, kind]: the tokens that stood after A, one per *different* letter, in the order in which

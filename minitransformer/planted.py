@@ -138,7 +138,9 @@ def negative_head_model(
     On predictable positions the right logit is s - negative, and s once 1.1 is zeroed; all others
     are 0. The probability 1 / (1 + (d_vocab - 1) exp(-logit)) moves from .999138 to .999998 only,
     the logit difference from 10 to 16. Zeroing 1.0 leaves -6. Such heads exist: McDougall et al.
-    2023, "Copy Suppression". Probability hides them: Zhang & Nanda 2023."""
+    2023, "Copy Suppression". Probability hides them: Zhang & Nanda
+    2023, "Towards Best Practices of Activation Patching in Language Models" (arXiv 2309.16042).
+    """
     return induction_model(d_vocab, n_ctx, s, strengths=(1.0, -negative / s))
 
 

@@ -1,8 +1,8 @@
 """The few pictures that every chapter uses, each a matplotlib Figure; `save_figure` writes it.
 
-Colours can be told apart by colour-blind readers (Okabe & Ito 2008). Signed values get a diverging
-map, symmetric about 0; shares between 0 and 1 get a sequential one. Every axis has a name and,
-where there is one, a unit."""
+Colours can be told apart by colour-blind readers (Okabe & Ito 2008, "Color Universal Design").
+Signed values get a diverging map, symmetric about 0; shares between 0 and 1 get a sequential one.
+Every axis has a name and, where there is one, a unit."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Checks of chapter 4. The oracles: definitions in loops, synthetic curves, and models planted by
-hand.
-"""
+"""Checks of chapter 4. The oracles: definitions in loops, curves, and planted models."""
 
 import math
 
@@ -9,60 +7,31 @@ import torch
 from minitransformer import BOS, ModelConfig, Transformer, load, repeated_tokens
 from minitransformer.planted import induction_model, pointer_model
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
+from tests.exercises.oracles.ch04 import (
+    distract,
+    losses_by_loops,
+    naive_losses,
+    partial,
+    pooled,
+    predictable_by_loops,
+)
+from tests.exercises.oracles.ch04_mistakes import (
+    ACCURACY_MISTAKES,
+    DISTRACTOR_MISTAKES,
+    LOSS_MISTAKES,
+    PARTIAL_MISTAKES,
+)
+from tests.material import seeded
 
 S, V, N_CTX = 6.0, 20, 40
 PLANTED = induction_model(V, N_CTX, S).double()  # shares its attention among all earlier followers
 POINTER = pointer_model(V, N_CTX, S).double()  # looks only at the first one
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 # loss_by_position
 
 TOKENS = torch.randint(1, 7, (3, 5), generator=seeded(1))
 LOGITS = 3 * torch.randn(3, 5, 7, generator=seeded(2), dtype=torch.float64)
-
-
-def losses_by_loops(logits, tokens, shift=1):
-    """The definition, one number at a time: [batch, pos - 1]."""
-    losses = torch.zeros(tokens.shape[0], tokens.shape[1] - 1, dtype=logits.dtype)
-    for b, i in torch.cartesian_prod(*(torch.arange(n) for n in losses.shape)).tolist():
-        top = max(logits[b, i].tolist())
-        norm = top + math.log(sum(math.exp(x - top) for x in logits[b, i].tolist()))
-        losses[b, i] = norm - logits[b, i, tokens[b, i + shift]]
-    return losses
-
-
-def naive_losses(logits, tokens):
-    return -logits.softmax(-1)[:, :-1].gather(2, tokens[:, 1:, None])[..., 0].log().mean(0)
-
-
-LOSS_MISTAKES = {
-    "compared with the token just read; position i predicts token i + 1": lambda *x: (
-        losses_by_loops(*x, shift=0).mean(0)
-    ),
-    "compared with the token at i - 1": lambda x, tokens: (
-        losses_by_loops(x.flip(1), tokens.flip(1)).mean(0).flip(0)
-    ),
-    "the sign is missing: the loss is minus the log-probability": lambda *x: (
-        -losses_by_loops(*x).mean(0)
-    ),
-    "the losses were added up over the batch; take the mean": lambda *x: losses_by_loops(*x).sum(0),
-    "the mean ran over the positions; average over the batch": lambda *x: losses_by_loops(*x).mean(
-        1
-    ),
-    "probabilities were averaged; average the losses": lambda *x: (
-        -(-losses_by_loops(*x)).exp().mean(0).log()
-    ),
-    "the logits were used as log-probabilities: the log_softmax is missing": (
-        lambda x, tokens: -x[:, :-1].gather(2, tokens[:, 1:, None])[..., 0].mean(0)
-    ),
-    "the loss is in bits; use the natural logarithm": lambda *x: (
-        losses_by_loops(*x).mean(0) / math.log(2)
-    ),
-}
 
 
 @checks("loss_by_position", mistakes=LOSS_MISTAKES)
@@ -153,40 +122,6 @@ GUESSED = torch.randint(0, 3, (40, 8), generator=seeded(3))
 MARKED = torch.rand(40, 8, generator=seeded(4)) < torch.linspace(0.1, 0.9, 40)[:, None]
 
 
-def right_by_loops(model, tokens, predictable, shift=1, mask_shift=0, everywhere=False):
-    """Per row, the list of rights and wrongs at the positions that count."""
-    rows, guesses, last = [[] for _ in tokens], model(tokens).argmax(-1), tokens.shape[1] - 1
-    for b, i in torch.cartesian_prod(torch.arange(len(tokens)), torch.arange(last)).tolist():
-        if everywhere or predictable[b, i + mask_shift]:
-            rows[b].append(float(guesses[b, i] == tokens[b, i + shift]))
-    return rows
-
-
-def pooled(**changes):
-    def accuracy(model, tokens, predictable):
-        every = sum(right_by_loops(model, tokens, predictable, **changes), [])
-        return sum(every) / len(every)
-
-    return accuracy
-
-
-def mean_of_rows(model, tokens, predictable):
-    rows = [sum(row) / len(row) for row in right_by_loops(model, tokens, predictable) if row]
-    return sum(rows) / len(rows)
-
-
-ACCURACY_MISTAKES = {
-    "each guess was compared with the token just read; position i predicts token i + 1": pooled(
-        shift=0
-    ),
-    "the mask is one position off: predictable[:, i] is about the prediction made at i": pooled(
-        mask_shift=1
-    ),
-    "all positions were counted, also those that nobody could predict": pooled(everywhere=True),
-    "the rows were averaged first; every marked position counts the same": mean_of_rows,
-}
-
-
 @checks("induction_accuracy", mistakes=ACCURACY_MISTAKES)
 def test_accuracy_is_its_definition(induction_accuracy):
     truth = pooled()(TINY, GUESSED, MARKED)
@@ -224,11 +159,8 @@ def test_accuracy_on_the_controls(induction_accuracy):
             f"period {period}: {sentence}; expected {low:g} to {high:g}, got {got:.3g}",
         )
 
-    handmade, impostor, untrained = (
-        induction_model(65, 32),
-        load("impostor"),
-        Transformer(ModelConfig(), seed=0),
-    )
+    handmade, impostor = induction_model(65, 32), load("impostor")
+    untrained = Transformer(ModelConfig(), seed=0)
     for period in (3, 13, 24):
         expect_at(handmade, period, 1.0, 1.0, "the handmade induction model is always right")
         expect_at(untrained, period, 0.0, 0.1, "random weights cannot do induction")
@@ -240,16 +172,11 @@ def test_accuracy_on_the_controls(induction_accuracy):
 
 
 def expect_rows(tokens, pos, batch, distinct):
-    """The properties of every builder: shape, BOS first, how many tokens differ within a row, rows
-    drawn separately.
-    """
-    expect(
-        tokens.shape == (batch, pos),
-        f"expected tokens [batch, pos] = [{batch}, {pos}], got {list(tokens.shape)}",
-    )
-    expect(
-        tokens.dtype == torch.long, f"tokens must be whole numbers (torch.long), not {tokens.dtype}"
-    )
+    """Shape, BOS first, how many tokens differ within a row, rows drawn separately."""
+    shape = f"expected tokens [batch, pos] = [{batch}, {pos}], got {list(tokens.shape)}"
+    expect(tokens.shape == (batch, pos), shape)
+    whole = f"tokens must be whole numbers (torch.long), not {tokens.dtype}"
+    expect(tokens.dtype == torch.long, whole)
     expect((tokens[:, 0] == BOS).all(), "every row must begin with BOS")
     expect((tokens[:, 1:] != BOS).all(), "BOS stands at position 0 only")
     for row in tokens[:, 1:].tolist():
@@ -262,72 +189,13 @@ def expect_rows(tokens, pos, batch, distinct):
 
 
 def expect_given_generator(build, *arguments):
-    rows, again, generator = (
-        build(*arguments, seeded(9))[0],
-        build(*arguments, seeded(9))[0],
-        seeded(9),
-    )
+    rows = build(*arguments, seeded(9))[0]
+    again = build(*arguments, seeded(9))[0]
     expect(torch.equal(rows, again), "two generators with the same seed must give the same rows")
-    calls = [build(*arguments, generator)[0] for _ in range(2)]
-    expect(not torch.equal(*calls), "two calls drew the same rows: use the generator that is given")
-
-
-def partial(
-    length,
-    part,
-    gap,
-    batch,
-    d_vocab,
-    generator,
-    shift=0,
-    mark=(0, -1),
-    bos=True,
-    gap_first=True,
-    draws=1,
-):
-    """partial_repeat_tokens with one thing changed; the defaults are right."""
-    order = [
-        torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1 for _ in range(draws)
-    ]
-    drawn = torch.cat([order[0][:, :length], order[-1][:, length * (draws == 1) :][:, :gap]], dim=1)
-    again = drawn[:, max(part[0] + shift, 0) : part[1] + shift]
-    pieces = [drawn, again] if gap_first else [drawn[:, :length], again, drawn[:, length:]]
-    tokens = torch.cat([torch.full((batch, 1), BOS)] * bos + pieces, dim=1)
-    predictable = torch.zeros_like(tokens, dtype=torch.bool)
-    predictable[:, bos + length + gap * gap_first + mark[0] : tokens.shape[1] + mark[1]] = True
-    return tokens, predictable
-
-
-PARTIAL_MISTAKES = {
-    "BOS is missing": lambda *x: partial(*x, bos=False),
-    "part was counted with BOS: the repeat is shifted by one token": lambda *x: partial(
-        *x, shift=-1
-    ),
-    "the gap stands after the repeat; it belongs before it": lambda *x: partial(
-        *x, gap_first=False
-    ),
-    "predictable begins too early: nobody can know that the part is about to begin": lambda *x: (
-        partial(*x, mark=(-1, -1))
-    ),
-    "predictable begins too late: one token read again is enough": lambda *x: partial(
-        *x, mark=(1, -1)
-    ),
-    "the last position is marked, and no token follows it": lambda *x: partial(*x, mark=(0, 0)),
-    "sentence and gap were drawn separately and may share tokens": lambda *x: partial(*x, draws=2),
-}
-
-
-def predictable_by_loops(tokens):
-    """True at i if the token at i was read before, and the same token followed it then as does
-    now.
-    """
-    rows, n = tokens.tolist(), tokens.shape[1]
-    known = [
-        [any((r[j], r[j + 1]) == (r[i], r[i + 1]) for j in range(i)) for i in range(n - 1)]
-        + [False]
-        for r in rows
-    ]
-    return torch.tensor(known)
+    generator = seeded(9)
+    first, second = build(*arguments, generator)[0], build(*arguments, generator)[0]
+    same = torch.equal(first, second)
+    expect(not same, "two calls drew the same rows: use the generator that is given")
 
 
 @checks("partial_repeat_tokens", mistakes=PARTIAL_MISTAKES)
@@ -361,51 +229,6 @@ def test_partial_repeat_refuses_an_impossible_part(partial_repeat_tokens):
         )
 
 
-def distract(
-    followers,
-    gap,
-    batch,
-    d_vocab,
-    generator,
-    bos=True,
-    ask=True,
-    new_each_time=False,
-    same_gap=False,
-    last=False,
-):
-    """distractor_tokens with one thing changed; the defaults are right."""
-    kinds = list(range(len(followers))) if new_each_time else list(dict.fromkeys(followers))
-    drawn = torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1
-    asked, candidates, others = (
-        drawn[:, :1],
-        drawn[:, 1 : 1 + len(kinds)],
-        drawn[:, 1 + len(kinds) :],
-    )
-    pieces = [torch.full((batch, 1), BOS)] * bos
-    for turn, letter in enumerate(followers):
-        kind = turn if new_each_time else kinds.index(letter)
-        begin = 0 if same_gap else turn * gap
-        pieces += [asked, candidates[:, kind, None], others[:, begin : begin + gap]]
-    return torch.cat(pieces + [asked] * ask, dim=1), candidates.flip(1) if last else candidates
-
-
-DISTRACTOR_MISTAKES = {
-    "BOS is missing": lambda *x: distract(*x, bos=False),
-    "the row must end in A: that is where the question is asked": lambda *x: distract(
-        *x, ask=False
-    ),
-    "every turn got a new follower; the same letter means the same token": lambda *x: distract(
-        *x, new_each_time=True
-    ),
-    "the same gap tokens stand in every gap, so they repeat too": lambda *x: distract(
-        *x, same_gap=True
-    ),
-    "the candidates are in the wrong order: the letter that appears first comes first": lambda *x: (
-        distract(*x, last=True)
-    ),
-}
-
-
 @checks("distractor_tokens", mistakes=DISTRACTOR_MISTAKES)
 def test_distractors(distractor_tokens):
     for followers, gap in (("BC", 2), ("CBBC", 1), ("BBB", 3)):
@@ -437,25 +260,16 @@ WRONG_ORDER = [label for label in DISTRACTOR_MISTAKES if "order" in label or "ev
 
 @checks("distractor_tokens", mistakes={label: DISTRACTOR_MISTAKES[label] for label in WRONG_ORDER})
 def test_planted_models_answer_as_they_must(distractor_tokens):
-    """Sharing: exp(s * share of the votes) each. Pointing at the first occurrence: exp(s) for its
-    follower alone.
-    """
-    for followers, votes in (
-        ("BBC", (2 / 3, 1 / 3)),
-        ("BCC", (1 / 3, 2 / 3)),
-        ("BC", (1 / 2, 1 / 2)),
-    ):
+    """Sharing: exp(s * share of the votes) each. Pointing: exp(s) for the first follower alone."""
+    votes_for = {"BBC": (2 / 3, 1 / 3), "BCC": (1 / 3, 2 / 3), "BC": (1 / 2, 1 / 2)}
+    for followers, votes in votes_for.items():
         tokens, candidates = distractor_tokens(followers, 2, 4, V, seeded(8))
         for model, shares in ((PLANTED, votes), (POINTER, (1.0, 0.0))):
             weights = torch.tensor([math.exp(S * share) for share in shares], dtype=torch.float64)
             truth = (weights / (weights.sum() + V - 2)).expand(4, 2)
             got = model(tokens)[:, -1].softmax(-1).gather(1, candidates).detach()
-            expect_close(
-                got,
-                truth,
-                "batch kind",
-                f'"{followers}": what a handmade model gives the candidates',
-            )
+            why = f'"{followers}": what a handmade model gives the candidates'
+            expect_close(got, truth, "batch kind", why)
 
 
 @checks("distractor_tokens", mistakes={"no follower at all was not refused": distract})
