@@ -1,4 +1,4 @@
-"""What chapter 4 is checked against: losses, accuracies and rows by loops; each can be made wrong."""
+"""What chapter 4 is checked against: losses and rows by loops; each can be made wrong."""
 
 import math
 
