@@ -180,6 +180,6 @@ def draw_history(history: dict[int, tuple[float, float, float]], title: str) -> 
     ax.set_xticks(steps, steps, minor=False)
     ax.minorticks_off()
     ax.set(xlabel="training step", ylabel="share of neurons, of answers (%)", title=title)
-    ax.set_ylim(-5, 103)
+    ax.set_ylim(-9, 103)
     ax.legend(fontsize=9)
     return figure
