@@ -6,14 +6,14 @@ what was read, if one notices the repeat."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from minitransformer import BOS, Transformer
 from minitransformer.data import repeated_tokens
-from minitransformer.evaluate import strict_induction_accuracy
+from minitransformer.evaluate import predict
 
 
 def make_repeated_tokens(
@@ -85,16 +85,40 @@ def crossing_step(steps: Sequence[int], values: Sequence[float], share: float = 
     raise NotImplementedError("crossing_step")
 
 
-@torch.no_grad()
-def diagnose(model: Transformer) -> str:
-    """What has a model learnt: "induction", "some periods only" or "neither"? Judged by its
-    predictions, period by period.
+class Diagnosis(NamedTuple):
+    """A verdict, and the accuracy it rests on: that at the period where the model does worst."""
 
-    "induction": at *every* period that fits, 9 of 10 predictable tokens or more are right. "some
-    periods only": not that, but at some period more than half are right, as by looking a fixed
-    distance back. Otherwise "neither". The longest sequence that fits has n tokens, n the smaller
-    of n_ctx and d_vocab (a row's tokens are distinct); periods then run from 1 to n - 3. Use one
-    period at a time, a few dozen sequences each, and a seeded generator, so that a model gets the
-    same verdict every time."""
-    # YOUR CODE: the accuracy at each period (repeated_tokens, strict_induction_accuracy), then
+    verdict: str  # "induction", "in part" or "no"
+    period: int
+    low: float  # the accuracy there lies between low and high
+    high: float
+
+
+def accuracy_interval(right: int, n: int) -> tuple[float, float]:
+    """Given. Which accuracies go with `right` of n? The 95 % interval of Wilson 1927, "Probable
+    Inference, the Law of Succession, and Statistical Inference"; it treats the n as independent.
+    """
+    z = 1.96
+    middle = (right + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(right * (n - right) / n + z * z / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@torch.no_grad()
+def diagnose(model: Transformer, n_tokens: int = 1000) -> Diagnosis:
+    """Does a model do induction? Judged by its predictions, period by period.
+
+    At each period that fits, predict `n_tokens` predictable tokens, not fewer where periods are
+    long and each sequence has only one; `accuracy_interval` says what their accuracy may be.
+    - "induction": at *every* period the lower end is at least .9;
+    - "in part": not that, but at some period the lower end is above .5. Many faults look like this:
+      a fixed distance (right at periods that divide it), a wrong key (wrong where a repeat has just
+      begun, so at the longest periods), tokens it cannot say (a bit wrong at every period);
+    - "no": neither.
+
+    The interval that is returned is that of the period with the fewest right tokens, the shortest
+    such period. The longest sequence that fits has n tokens, n the smaller of n_ctx and d_vocab (a
+    row's tokens are distinct); periods then run from 1 to n - 3. Use a seeded generator, so that a
+    model gets the same verdict every time."""
+    # YOUR CODE: for each period draw (repeated_tokens) and predict until there are enough tokens,
     raise NotImplementedError("diagnose")

@@ -6,14 +6,14 @@ what was read, if one notices the repeat."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from minitransformer import BOS, Transformer
 from minitransformer.data import repeated_tokens
-from minitransformer.evaluate import strict_induction_accuracy
+from minitransformer.evaluate import predict
 
 
 def make_repeated_tokens(
@@ -33,7 +33,8 @@ def make_repeated_tokens(
       BOS comes first only."""
     # YOUR CODE: for each row: period, prefix, tokens; then which drawn token stands in which
     # column; roughly 9 lines
-    tokens, column = torch.full((batch, length), BOS), torch.arange(length - 1)
+    tokens = torch.full((batch, length), BOS)
+    column = torch.arange(length - 1)
     for row in tokens:
         period = int(torch.randint(periods[0], periods[1] + 1, (1,), generator=generator))
         prefix = int(torch.randint(0, length - 2 - period, (1,), generator=generator))
@@ -83,10 +84,8 @@ def training_step_by_hand(
     known, weight `elsewhere` where it is not (weighted mean: divide by the sum of the weights).
     Gradients left over from earlier must not count."""
     # YOUR CODE: predict, compare, weigh; then clear, backward, step; roughly 8 lines
-    logits, next_tokens = model(tokens[:, :-1]), tokens[:, 1:]
-    losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none").view_as(
-        next_tokens
-    )
+    log_probs = model(tokens[:, :-1]).log_softmax(dim=-1)  # batch pos-1 vocab
+    losses = -log_probs.gather(2, tokens[:, 1:, None])[..., 0]  # batch pos-1
     weight = torch.where(predictable_mask(tokens)[:, :-1], 1.0, elsewhere)  # batch pos-1
     loss = (weight * losses).sum() / weight.sum()
     optimizer.zero_grad()
@@ -113,25 +112,55 @@ def crossing_step(steps: Sequence[int], values: Sequence[float], share: float = 
     return steps[i - 1] + between * (steps[i] - steps[i - 1])
 
 
-@torch.no_grad()
-def diagnose(model: Transformer) -> str:
-    """What has a model learnt: "induction", "some periods only" or "neither"? Judged by its
-    predictions, period by period.
+class Diagnosis(NamedTuple):
+    """A verdict, and the accuracy it rests on: that at the period where the model does worst."""
 
-    "induction": at *every* period that fits, 9 of 10 predictable tokens or more are right. "some
-    periods only": not that, but at some period more than half are right, as by looking a fixed
-    distance back. Otherwise "neither". The longest sequence that fits has n tokens, n the smaller
-    of n_ctx and d_vocab (a row's tokens are distinct); periods then run from 1 to n - 3. Use one
-    period at a time, a few dozen sequences each, and a seeded generator, so that a model gets the
-    same verdict every time."""
-    # YOUR CODE: the accuracy at each period (repeated_tokens, strict_induction_accuracy), then
-    # judge; roughly 8 lines
+    verdict: str  # "induction", "in part" or "no"
+    period: int
+    low: float  # the accuracy there lies between low and high
+    high: float
+
+
+def accuracy_interval(right: int, n: int) -> tuple[float, float]:
+    """Given. Which accuracies go with `right` of n? The 95 % interval of Wilson 1927, "Probable
+    Inference, the Law of Succession, and Statistical Inference"; it treats the n as independent.
+    """
+    z = 1.96
+    middle = (right + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * math.sqrt(right * (n - right) / n + z * z / 4)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@torch.no_grad()
+def diagnose(model: Transformer, n_tokens: int = 1000) -> Diagnosis:
+    """Does a model do induction? Judged by its predictions, period by period.
+
+    At each period that fits, predict `n_tokens` predictable tokens, not fewer where periods are
+    long and each sequence has only one; `accuracy_interval` says what their accuracy may be.
+    - "induction": at *every* period the lower end is at least .9;
+    - "in part": not that, but at some period the lower end is above .5. Many faults look like this:
+      a fixed distance (right at periods that divide it), a wrong key (wrong where a repeat has just
+      begun, so at the longest periods), tokens it cannot say (a bit wrong at every period);
+    - "no": neither.
+
+    The interval that is returned is that of the period with the fewest right tokens, the shortest
+    such period. The longest sequence that fits has n tokens, n the smaller of n_ctx and d_vocab (a
+    row's tokens are distinct); periods then run from 1 to n - 3. Use a seeded generator, so that a
+    model gets the same verdict every time."""
+    # YOUR CODE: for each period draw (repeated_tokens) and predict until there are enough tokens,
+    # then judge; roughly 15 lines
     n = min(model.cfg.n_ctx, model.cfg.d_vocab)
     generator = torch.Generator().manual_seed(0)
-    accuracy = []
+    intervals = []  # of period 1, 2, ...
     for period in range(1, n - 2):
-        repeats = repeated_tokens(32, n, model.cfg.d_vocab, (period, period), generator)
-        accuracy.append(strict_induction_accuracy(model, repeats))
-    if min(accuracy) >= 0.9:
-        return "induction"
-    return "some periods only" if max(accuracy) > 0.5 else "neither"
+        right = torch.empty(0, dtype=torch.bool)
+        while len(right) < n_tokens:
+            repeats = repeated_tokens(64, n, model.cfg.d_vocab, (period, period), generator)
+            correct = predict(model, repeats.tokens).correct
+            right = torch.cat([right, correct[repeats.predictable[:, :-1]]])
+        intervals.append(accuracy_interval(int(right[:n_tokens].sum()), n_tokens))
+    worst = min(intervals)
+    verdict = "in part" if max(intervals)[0] > 0.5 else "no"
+    if worst[0] >= 0.9:
+        verdict = "induction"
+    return Diagnosis(verdict, 1 + intervals.index(worst), *worst)

@@ -6,40 +6,24 @@ import math
 
 import torch
 
-from minitransformer import BOS, planted
-from minitransformer.data import repeated_tokens
-from minitransformer.evaluate import predict
+from minitransformer import BOS
+
+# make_repeated_tokens
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def rows(
-    longest=True,
-    per_row=True,
-    prefix=True,
-    replacement=False,
-    first=1,
-    last=True,
-    own=True,
-    bos=True,
-):
+def rows(longest=True, per_row=True, prefix=True, replacement=False, first=1, last=True, bos=True):
     """make_repeated_tokens with one thing changed; with the defaults it is right."""
 
     def make(batch, length, d_vocab, periods, generator):
-        generator = generator if own else None
-        tokens, n = torch.full((batch, length), BOS), length - 1 if bos else length
+        n = length - 1 if bos else length
+        tokens = torch.full((batch, length), BOS)
         for row in range(batch):
             if row == 0 or per_row:
-                period = int(
-                    torch.randint(periods[0], periods[1] + longest, (1,), generator=generator)
-                )
-            before = (
-                int(torch.randint(0, length - 2 - period, (1,), generator=generator))
-                if prefix
-                else 0
-            )
+                above = periods[1] + longest
+                period = int(torch.randint(periods[0], above, (1,), generator=generator))
+            before = 0
+            if prefix:
+                before = int(torch.randint(0, length - 2 - period, (1,), generator=generator))
             drawn = torch.randperm(d_vocab - first - (not last), generator=generator) + first
             if replacement:
                 drawn = torch.randint(1, d_vocab, (d_vocab,), generator=generator)
@@ -48,6 +32,22 @@ def rows(
         return tokens
 
     return make
+
+
+def global_state(batch, length, d_vocab, periods, generator):
+    return rows()(batch, length, d_vocab, periods, None)
+
+
+ROW_MISTAKES = {
+    "the longest period never comes: randint leaves out its upper end": rows(longest=False),
+    "one period was drawn for the whole batch": rows(per_row=False),
+    "there is no prefix, so the repeat starts at a place that can be guessed": rows(prefix=False),
+    "tokens were drawn with replacement": rows(replacement=True),
+    "BOS was drawn as an ordinary token": rows(first=0),
+    "the last token of the vocabulary never comes": rows(last=False),
+    "BOS is missing": rows(bos=False),
+    "the global random state was used instead of `generator`": global_state,
+}
 
 
 def period_and_prefix(row):
@@ -60,30 +60,86 @@ def period_and_prefix(row):
     return None, None
 
 
-def read_before(earlier=lambda i, j: j < i, at=lambda i: i):
-    """predictable_mask in loops: is the token at `at(i)` the same as one that counts as
-    `earlier`?
+# predictable_mask
+
+
+def before(i, j):
+    return j < i
+
+
+def read_before(earlier=before, ahead=0):
+    """predictable_mask in loops: does the token at i + ahead also stand at a j with
+    `earlier(i + ahead, j)`?
     """
 
     def mask(tokens):
-        hit = torch.zeros(tokens.shape, dtype=torch.bool)
         n = tokens.shape[1]
+        hit = torch.zeros(tokens.shape, dtype=torch.bool)
         for b, row in enumerate(tokens.tolist()):
             for i in range(n):
-                hit[b, i] = 0 <= at(i) < n and any(
-                    row[at(i)] == row[j] for j in range(n) if earlier(at(i), j)
-                )
+                at = i + ahead
+                if 0 <= at < n:
+                    hit[b, i] = any(row[at] == row[j] for j in range(n) if earlier(at, j))
         return hit
 
     return mask
 
 
-def written_out(n, seen, margin):
+MASK_MISTAKES = {
+    "each position was compared with itself too, so everything looks repeated": (
+        read_before(lambda i, j: j <= i)
+    ),
+    "later positions were looked at: a model cannot do that": read_before(lambda i, j: j != i),
+    "only later positions were looked at: that is the wrong triangle of the table": (
+        read_before(lambda i, j: j > i)
+    ),
+    "off by one: it marks the token *before* the second copy, where nobody can know what comes": (
+        read_before(ahead=1)
+    ),
+    "off by one: it marks the token after the one that was read before": read_before(ahead=-1),
+    "only the token just before was compared": read_before(lambda i, j: j == i - 1),
+}
+
+
+# chance_loss
+
+
+def written_out(n, seen=0, margin=0.0):
     """chance_loss from the logits themselves, in float64."""
     logits = torch.full((n,), 3.0, dtype=torch.float64)
     logits[0] += margin
     logits[n - seen :] = -math.inf
     return -logits.log_softmax(dim=0)[0].item()
+
+
+def loss_mistake(change):
+    return lambda n, seen=0, margin=0.0: change(n, seen, margin)
+
+
+LOSS_MISTAKES = {
+    "the logarithm has base 2; nats need the natural one": (
+        loss_mistake(lambda n, seen, margin: written_out(n, seen, margin) / math.log(2))
+    ),
+    "the tokens that are ruled out still count": (
+        loss_mistake(lambda n, seen, margin: written_out(n, 0, margin))
+    ),
+    "one token too many is ruled out: n - seen are left": (
+        loss_mistake(lambda n, seen, margin: written_out(n, min(seen + 1, n - 1), margin))
+    ),
+    "the right token was counted among the others, of which there are n - seen - 1": (
+        loss_mistake(lambda n, seen, margin: written_out(n + 1, seen, margin))
+    ),
+    "a minus sign is missing: a loss is -log p, never negative": (
+        loss_mistake(lambda n, seen, margin: -written_out(n, seen, margin))
+    ),
+    "the margin counts against the right token": (
+        loss_mistake(lambda n, seen, margin: written_out(n, seen, -margin))
+    ),
+    "the margin is missing": loss_mistake(lambda n, seen, margin: written_out(n, seen)),
+}
+
+
+# training_step_by_hand
 
 
 def loss_in_loops(model, tokens, elsewhere, shift=1, mask_shift=0, weighted=True, mean=True):
@@ -113,54 +169,52 @@ def step_with(clear=True, go=True, **changes):
     return step
 
 
+STEP_MISTAKES = {
+    "each position was asked for the token it has just read, not for the next one": (
+        step_with(shift=0)
+    ),
+    "the mask is shifted: position i counts fully if the token *at* i was read before": (
+        step_with(mask_shift=1)
+    ),
+    "all positions weigh the same": step_with(weighted=False),
+    "the weighted sum was divided by the number of positions, not by the sum of the weights": (
+        step_with(mean=False)
+    ),
+}
+
+
+# crossing_step
+
+
 def crossing(from_zero=False, between="line", last=False, rising=False):
     """crossing_step with one thing changed; with the defaults it is right."""
 
     def cross(steps, values, share=0.5):
         start = 0.0 if from_zero else values[0]
-        level, sign = (
-            start + share * (values[-1] - start),
-            1 if rising or values[-1] > values[0] else -1,
-        )
+        level = start + share * (values[-1] - start)
+        sign = 1 if rising or values[-1] > values[0] else -1
         there = [i for i in range(1, len(values)) if sign * values[i] >= sign * level]
         if last:
             there = [i for i in there if sign * values[i - 1] < sign * level][::-1]
         i = there[0]
         if between == "index":
             return float(i)
-        part = (level - values[i - 1]) / (values[i] - values[i - 1]) if between == "line" else 1.0
+        if between == "none":
+            return steps[i]
+        part = (level - values[i - 1]) / (values[i] - values[i - 1])
         return steps[i - 1] + part * (steps[i] - steps[i - 1])
 
     return cross
 
 
-def looks_back(distance, n=12):
-    """A model with one habit: it predicts the token that stands `distance` before the one to come,
-    whatever it is.
-    """
-    space = planted.subspaces(token=n, position=n)
-    model = planted.blank_model(n_layers=1, n_heads=1, d_model=2 * n, d_head=n, d_vocab=n, n_ctx=n)
-    with torch.no_grad():
-        model.W_E.copy_(space.token.T)
-        model.W_pos.copy_(space.position.T)
-        there = space.position @ planted.move(n, 1 - distance)
-        planted.write_head(model, 0, 0, there, space.position, space.token, 10 * space.token.T)
-        model.W_U.copy_(10 * space.token)
-    return model
-
-
-def verdict_from(judge, periods=lambda n: range(1, n - 2), everywhere=False):
-    """diagnose with another judge of the accuracies, other periods, or all positions counted
-    instead of the predictable.
-    """
-
-    def diagnosis(model):
-        n, right = min(model.cfg.n_ctx, model.cfg.d_vocab), []
-        for p in periods(n):
-            repeats = repeated_tokens(32, n, model.cfg.d_vocab, (p, p), seeded(p))
-            counted = repeats.predictable[:, :-1] | everywhere
-            right.append(predict(model, repeats.tokens).correct[counted].float().mean().item())
-        least, most = judge(right)
-        return "induction" if least >= 0.9 else "some periods only" if most > 0.5 else "neither"
-
-    return diagnosis
+CROSSING_MISTAKES = {
+    "the share is of the last value, not of the way from the first to the last": (
+        crossing(from_zero=True)
+    ),
+    "a measured step was returned; go on a straight line between two measurements": (
+        crossing(between="none")
+    ),
+    "the index of the measurement was returned, not a step": crossing(between="index"),
+    "the last crossing was taken, not the first": crossing(last=True),
+    "a falling curve was treated like a rising one": crossing(rising=True),
+}
