@@ -24,6 +24,17 @@ def direct_logit_attribution(cache: ActivationCache, W_U: Tensor, tokens: Tensor
     raise NotImplementedError("direct_logit_attribution")
 
 
+def shift_unembedding(W_U: Tensor, u: Tensor) -> Tensor:
+    """Other weights, the same model: u [d_model] is added to every column of W_U [d_model, vocab].
+
+    At each position, every logit moves by the same number, stream . u, and softmax does not see it.
+    Such a change of weights that no behaviour shows is called a gauge: a number that moves with it
+    says something about how the weights were written down, and nothing about the model. Returns a
+    new W_U and leaves the old one as it is."""
+    # YOUR CODE: roughly 1 line
+    raise NotImplementedError("shift_unembedding")
+
+
 def logit_difference_attribution(
     cache: ActivationCache, W_U: Tensor, right: Tensor, wrong: Tensor
 ) -> Tensor:

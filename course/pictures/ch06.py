@@ -118,8 +118,9 @@ def draw_misled(
     ax.axline((0, 0), slope=-1, color="grey", linestyle=":", label=predicted)
     for layer, colour in enumerate((ORANGE, BLUE)):
         here = [at for at, head in enumerate(heads) if head[0] == layer]
-        ax.scatter(direct[here], effect[here], color=colour, s=45, label=f"heads of layer {layer}")
-    star = {"marker": "*", "s": 220, "facecolor": "none", "edgecolor": RED}
+        dots = {"color": colour, "s": 45, "zorder": 3}  # in front of the star
+        ax.scatter(direct[here], effect[here], label=f"heads of layer {layer}", **dots)
+    star = {"marker": "*", "s": 500, "facecolor": "none", "edgecolor": RED}
     ax.scatter(*joint, label="all previous-token heads at once", **star)
     for (layer, head), x, y in zip(heads, direct, effect):
         side = -1 if head % 2 else 1  # neighbours are labelled on either side

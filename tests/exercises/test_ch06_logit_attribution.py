@@ -7,7 +7,8 @@ from minitransformer import ModelConfig, Transformer, load
 from minitransformer.planted import induction_model, negative_head_model
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch06 as oracle
-from tests.exercises.oracles.ch06 import DEEPER, MODEL, RIGHT, SHIFT, TOKENS, WRONG, ran, some
+from tests.exercises.oracles.ch06 import DEEPER, MODEL, RIGHT, TOKENS, WRONG, ran, some
+from tests.material import seeded
 
 NOT_THE_PART = "the stream after each part was unembedded, not the part itself"
 
@@ -77,6 +78,44 @@ def test_attribution_of_the_planted_circuit(direct_logit_attribution):
     expect_close(got, truth, "component position", why)
 
 
+@checks("direct_logit_attribution", mistakes=some(DLA_MISTAKES, "length 1"))
+def test_another_basis_of_the_stream_changes_no_attribution(direct_logit_attribution):
+    """Other weights everywhere, the same patterns and logits."""
+    W_U, _, cache = ran(MODEL)
+    before, (W_U, _, cache) = direct_logit_attribution(cache, W_U, RIGHT), ran(oracle.STRETCHED)
+    why = "the same model in another basis: no logit changed"
+    expect_close(direct_logit_attribution(cache, W_U, RIGHT), before, "component batch pos", why)
+
+
+def draw(*shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=seeded(6))
+
+
+@checks("shift_unembedding", mistakes=oracle.SHIFT_MISTAKES)
+def test_every_column_is_shifted(shift_unembedding):
+    for d_model, vocab in ((5, 5), (7, 3), (3, 11)):
+        W_U, u = draw(d_model, vocab), draw(d_model)
+        got, truth = shift_unembedding(W_U, u), oracle.shifted_by_loops(W_U, u)
+        expect_close(got, truth, "d_model vocab", "u was added to each of the columns")
+
+
+@checks("shift_unembedding", mistakes=oracle.SHIFT_MISTAKES)
+def test_no_probability_moves_and_every_logit_does(shift_unembedding):
+    stream, W_U, u = draw(2, 4, 7), 0.3 * draw(7, 7), 0.5 * draw(7) + 1
+    logits, moved = stream @ W_U, stream @ shift_unembedding(W_U, u)
+    why = "probabilities before and after the shift"
+    expect_close(moved.softmax(dim=-1), logits.softmax(dim=-1), "batch pos vocab", why)
+    by = (stream @ u)[..., None].expand_as(logits)
+    expect_close(moved - logits, by, "batch pos vocab", "each logit moves by stream . u")
+
+
+@checks("shift_unembedding", mistakes={"W_U was changed in place": oracle.in_place})
+def test_the_old_weights_stay(shift_unembedding):
+    """A function that changes its argument is found by what runs every check."""
+    W_U, u = draw(7, 3), draw(7)
+    expect_close(shift_unembedding(W_U, u), W_U + u[:, None], "d_model vocab", "the shifted W_U")
+
+
 DIFFERENCE_MISTAKES = {
     "only the right token was asked about": (
         lambda cache, W_U, right, wrong: oracle.attribution()(cache, W_U, right)
@@ -110,11 +149,12 @@ def test_differences_are_log_probability_differences(logit_difference_attributio
 
 
 @checks("logit_difference_attribution", mistakes=some(DIFFERENCE_MISTAKES, "only the right"))
-def test_a_shift_of_all_logits_changes_no_difference(logit_difference_attribution):
+def test_no_gauge_changes_a_difference(logit_difference_attribution):
     W_U, _, cache = ran(MODEL)
     before = logit_difference_attribution(cache, W_U, RIGHT, WRONG)
-    after = logit_difference_attribution(cache, W_U + SHIFT, RIGHT, WRONG)
-    why = "one vector was added to every column of W_U: no probability changed"
+    W_U, _, cache = ran(oracle.OTHER)
+    after = logit_difference_attribution(cache, W_U, RIGHT, WRONG)
+    why = "other weights, one vector added to every column of W_U: no probability changed"
     expect_close(after, before, "component batch pos", why)
 
 
@@ -217,8 +257,8 @@ def test_components_relative_to_the_mean(component_lens):
 
 
 @checks("component_lens", mistakes=some(COMPONENT_MISTAKES, "over the vocabulary was not"))
-def test_a_shift_of_all_logits_changes_no_component(component_lens):
+def test_no_gauge_changes_a_component(component_lens):
     W_U, _, cache = ran(DEEPER)
-    before, after = component_lens(cache, W_U), component_lens(cache, W_U + SHIFT)
-    why = "one vector was added to every column of W_U"
-    expect_close(after, before, "component batch pos vocab", why)
+    before, (W_U, _, cache) = component_lens(cache, W_U), ran(oracle.OTHER_DEEPER)
+    why = "other weights, one vector added to every column of W_U: no probability changed"
+    expect_close(component_lens(cache, W_U), before, "component batch pos vocab", why)

@@ -6,14 +6,15 @@ import functools
 import torch
 
 from minitransformer import repeated_tokens
+from tests.exercises.oracles.ch05_gauges import in_another_gauge
 from tests.material import seeded, small_model
 
 MODEL = small_model(n_ctx=6)
 DEEPER = small_model(seed=4, n_ctx=6, n_layers=3, positional_embedding_type="standard")
 TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
 RIGHT, WRONG = TOKENS.flip(1), (TOKENS * 3 + 1) % 11
-# one vector [d_model, 1], to be added to every column of W_U
-SHIFT = torch.randn(MODEL.cfg.d_model, 1, dtype=torch.float64, generator=seeded())
+OTHER, OTHER_DEEPER = in_another_gauge(MODEL, seed=1), in_another_gauge(DEEPER, seed=2)
+STRETCHED = in_another_gauge(MODEL, seed=1, shift=0)  # the logits stay, too
 
 
 @functools.cache
@@ -82,7 +83,35 @@ def loop_component_lens():
     return truth
 
 
+def shifted_by_loops(W_U, u):
+    out = W_U.clone()
+    for row in range(W_U.shape[0]):
+        for column in range(W_U.shape[1]):
+            out[row, column] = W_U[row, column] + u[row]
+    return out
+
+
 # Functions with one thing changed
+
+
+def first_column_only(W_U, u):
+    out = W_U.clone()
+    out[:, 0] += u
+    return out
+
+
+def in_place(W_U, u):
+    return W_U.add_(u[:, None])
+
+
+SHIFT_MISTAKES = {
+    "u was added to every row; u has d_model entries, and so has a column": lambda W_U, u: W_U + u,
+    "u was subtracted": lambda W_U, u: W_U - u[:, None],
+    "only the first column was shifted, so one token gained on the others": first_column_only,
+    "the columns were multiplied by u; it is added": lambda W_U, u: W_U * u[:, None],
+    "one number was added everywhere: the mean of u": lambda W_U, u: W_U + u.mean(),
+    "the mean of u was left out": lambda W_U, u: W_U + (u - u.mean())[:, None],
+}
 
 
 def any_parts(cache):
