@@ -401,7 +401,7 @@ for label, (active, added) in sums["-"].items():
     print(f"  {label:22}  {row}")
 
 # %% [markdown]
-# Relative to the covering neurons: first the equally active, and how well they match.
+# Relative to the covering neurons: first the equally active.
 
 # %%
 active_ratio = "equally active, logits lost relative to the covering"
@@ -441,8 +441,7 @@ for op, s in studies.items():
 # %% [markdown]
 # ## When do the names come?
 #
-# We train the model anew (or read your run's snapshots), up to a quarter of the way, and name
-# neurons meanwhile.
+# We train the model anew for a quarter of the way, or read your run's snapshots.
 #
 # *Predict:* when hardly an answer is right, how many strong neurons have a name?
 
