@@ -203,9 +203,9 @@ def kept(model, repeats, loss):
 share = kept(impostor, ten, scrubbed_loss(impostor, ten, offset))
 claim("impostor: kept by positions in layer 1", share, low=0.95, high=1.1, measured=0.991)
 share = kept(impostor, ten, scrubbed_loss(impostor, ten, Hypothesis(direct=past_layer_1)))
-claim("impostor: kept without layer 1", share, low=0.5, high=0.9, measured=0.812)
+claim("impostor: kept without layer 1", share, low=0.3, high=0.9, measured=0.812)
 share = kept(model, ten, scrubbed_loss(model, ten, offset))
-claim("our model: kept by positions in layer 1", share, low=-2.0, high=0.2, measured=-0.658)
+claim("our model: kept by positions in layer 1", share, low=-1.3, high=0.0, measured=-0.658)
 
 # %% [markdown]
 # The impostor's layer 0 alone keeps 81 %. Layer 1 by positions brings it to 99 %. So the test can
@@ -243,15 +243,15 @@ for name, story in right_stories.items():
 show(draw_ladder("Trained", wrong, right, itself, chance), "ladder")
 
 bands = {
-    "one note-taker, one induction head": (-0.5, 0.9, 0.4245),
-    "+ all heads of layer 1": (-0.6, 1.0, 0.7041),
-    "+ all note-takers": (0.9, 1.0, 0.991),
-    "+ keys know their position": (0.98, 1.001, 0.998),
+    "one note-taker, one induction head": (-0.2, 0.85, 0.4245),
+    "+ all heads of layer 1": (-0.3, 1.0, 0.7041),
+    "+ all note-takers": (0.88, 1.0, 0.991),
+    "+ keys know their position": (0.93, 1.001, 0.998),
 }
 for name, (low, high, measured) in bands.items():
     claim(f"performance kept: {name}", kept(model, repeats, right[name]), low, high, measured)
 share = kept(model, repeats, min(wrong.values()))
-claim("performance kept: the best wrong story", share, high=0.1)
+claim("performance kept: the best wrong story", share, high=0.0, measured=-0.1255)
 
 # %% [markdown]
 # Less than half. The textbook story is not wrong, it is *short*: the heads that it leaves out do
@@ -304,9 +304,9 @@ def loss_of(model):
 
 claim("loss of the model", itself, high=0.01, measured=0.0012, untrained=loss_of)
 factor = factors["+ all note-takers"]
-claim("with all note-takers, times that loss", factor, low=10, measured=26.12)
+claim("with all note-takers, times that loss", factor, low=15, measured=26.12)
 factor = factors["+ keys know their position"]
-claim("keys know BOS and position, times that loss", factor, low=1.5, measured=8.43)
+claim("keys know BOS and position, times that loss", factor, low=2, measured=8.43)
 
 # %% [markdown]
 # Twenty to thirty-five times: the interval says how far other sequences of this kind would move the
@@ -314,7 +314,40 @@ claim("keys know BOS and position, times that loss", factor, low=1.5, measured=8
 # logarithmic axis for that reason. When keys know BOS and their position, the loss is still several
 # times the model's: .01 nats per token.
 #
-# In which of its inputs does the story miss something? Stop resampling one of them after another.
+# On which predictions does the story fail? Compare twenty draws of donors.
+
+
+# %%
+def accidents(table):
+    """[draw, 3]: of the worst hundredth of a draw's predictions the share of all its loss, the mean
+    loss in that draw, and the mean loss of the same predictions in the other draws."""
+    rows = []
+    for draw, losses in enumerate(table):
+        worst = losses.topk(len(losses) // 100).indices
+        here = table[:, worst].mean(dim=1)  # draw
+        elsewhere = (here.sum() - here[draw]) / (len(here) - 1)
+        rows.append(torch.stack([losses[worst].sum() / losses.sum(), here[draw], elsewhere]))
+    return torch.stack(rows)
+
+
+table = tables["+ keys know their position"][:, known]  # draw prediction
+worst = accidents(table)
+show(draw_accidents(table, worst), "accidents")
+
+share, here, elsewhere = worst.mean(dim=0)
+claim("share of the loss in the worst hundredth of predictions", share, low=0.2, measured=0.728)
+claim("loss on these", here, low=0.05, measured=0.85)
+claim("loss on the same predictions in other draws", elsewhere, high=0.5, measured=0.0322)
+claim("smallest loss of twenty draws", table.mean(dim=1).min(), high=0.15, measured=0.0049)
+claim("largest loss of twenty draws", table.mean(dim=1).max(), high=0.3, measured=0.0195)
+named = sum(len(needs) for needs in (refined.q, refined.k, refined.v, refined.direct))
+claim("inputs that the story names, of 22", named, low=4, high=7, measured=6)
+
+# %% [markdown]
+# Rare accidents make most of the loss: one prediction in a hundred. With other donors the same
+# predictions cost next to nothing. So the donors decide, more than the prediction: a few of them
+# carry something that the story calls irrelevant and that the model hears. To which of its inputs
+# do they bring it? Stop resampling one input after another.
 
 # %%
 parts = dict.fromkeys(["embed", "positions", *layer_0], EVERYTHING)
@@ -330,40 +363,18 @@ for name, loss in left.items():
     print(
         f"  nothing resampled in {name:11} loss {loss:.4f}, {kept(model, repeats, loss):.2%} kept"
     )
-claim("keys spared, times the model's loss", left["keys"] / itself, low=1.0, measured=2.625)
+claim("keys spared, times the model's loss", left["keys"] / itself, low=1.2, measured=2.625)
 above = left["all four"] - itself
 claim("nothing resampled anywhere: loss above the model's", above, low=-1e-5, high=1e-5)
 
 # %% [markdown]
-# Most of it is in the keys: with the keys spared, less than 3 times the model's loss is left. (It
-# may be in the notes or in other parts of the keys; this test does not say.)
+# Most of it comes in by the keys: with the keys spared, less than 3 times the model's loss is left.
+# (It may be in the notes or in other parts of the keys; what it is, we have not explained.) In
+# short, the model is explained up to .01 nats per token. A single draw of donors gave half of that,
+# another one twice as much.
 #
 # "Nothing resampled anywhere" is the control of the whole method: if everything matters, the story
 # is true whatever the model does, and says nothing. Scrubbing tests only what it resamples.
-#
-# On which predictions does the story fail? Compare twenty draws of donors.
-
-# %%
-table = tables["+ keys know their position"][:, known]  # draw prediction
-show(draw_accidents(table), "accidents")
-
-first, others = table[0], table[1:]
-worst = first.topk(len(first) // 100).indices
-share = first[worst].sum() / first.sum()
-claim("first draw: share of the worst hundredth of predictions", share, low=0.3, measured=0.797)
-claim("first draw: loss on these", first[worst].mean(), low=0.1, measured=1.206)
-claim("other draws: loss on these", others[:, worst].mean(), high=0.5, measured=0.0268)
-claim("smallest loss of twenty draws", table.mean(dim=1).min(), high=0.1, measured=0.0049)
-claim("largest loss of twenty draws", table.mean(dim=1).max(), high=0.2, measured=0.0195)
-named = sum(len(needs) for needs in (refined.q, refined.k, refined.v, refined.direct))
-claim("inputs that the story names, of 22", named, low=4, high=7, measured=6)
-
-# %% [markdown]
-# Rare accidents make most of the loss: one prediction in a hundred. With other donors the same
-# predictions cost next to nothing. So the donors decide, more than the prediction: a few of them
-# carry something that the story calls irrelevant and that the model hears. What it is, we have not
-# explained. In short, the model is explained up to .01 nats per token. A single draw of donors gave
-# half of that, another one twice as much.
 #
 # ## When is one done?
 #

@@ -22,11 +22,12 @@ WAYS = ("direct", "via patterns", "via values", "interaction")
 def total_effect(
     model: Transformer, tokens: Tensor, head: tuple[int, int], metric: Metric
 ) -> Tensor:
-    """What happens if a head writes nothing and everything after it reacts: metric(head zeroed) -
-    metric(undisturbed).
+    """What happens if a head writes nothing and everything after it reacts.
 
-    tokens [batch, pos], head (layer, head) -> one number, in the unit of the metric; negative if
-    the head helped."""
+    metric(head zeroed) - metric(undisturbed): one number, in the unit of the metric; negative if
+    the head helped. tokens [batch, pos], head (layer, head). Later heads may also make up for what
+    is lost: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771), Rushing & Nanda 2024,
+    "Explorations of Self-Repair in Language Models" (arXiv 2402.15390)."""
     # YOUR CODE: two runs; zero_ablate makes the hook for hook_z; roughly 4 lines
     raise NotImplementedError("total_effect")
 
@@ -41,8 +42,8 @@ def direct_effect(
     subtracted from the final stream: hook_resid_post [batch, pos, d_model] of the *last* layer. ->
     one number, metric(that) - metric(undisturbed). For a logit, or a difference of logits, it
     equals minus the direct logit attribution. A head of the last layer has no other effect than
-    this. Pearl 2001, "Direct and Indirect Effects"; Vig et al. 2020, "Causal Mediation Analysis".
-    """
+    this. Pearl 2001, "Direct and Indirect Effects"; Vig et al. 2020, "Causal Mediation Analysis for
+    Interpreting Neural NLP: The Case of Gender Bias" (arXiv 2004.12265)."""
     # YOUR CODE: a cache, a hook on the last hook_resid_post, the difference; roughly 6 lines
     raise NotImplementedError("direct_effect")
 
@@ -87,7 +88,8 @@ def query_and_key_effects(
     its values in the removed run and hook_k to those in the undisturbed run ("via queries"), the
     other way round ("via keys"), or both to those of the removed run ("both", the same as "via
     patterns" in effect_ledger). Everything else follows by itself. The first two need not add up to
-    the third: a softmax stands between them. Q- and K-composition in Elhage et al. 2021."""
+    the third: a softmax stands between them. Q- and K-composition: Elhage et al. 2021, "A
+    Mathematical Framework for Transformer Circuits"."""
     # YOUR CODE: both caches, three runs with hook_q and hook_k held_at a cache; roughly 10 lines
     raise NotImplementedError("query_and_key_effects")
 

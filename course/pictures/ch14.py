@@ -82,33 +82,28 @@ def draw_rung(ax, row: int, loss: float, model: float, guess: float, colour: str
     ax.annotate(text, (max(loss, guess), row), (10, 0), color=colour, **style)
 
 
-def draw_accidents(losses: Tensor) -> Figure:
+def draw_accidents(losses: Tensor, worst: Tensor) -> Figure:
     """Where the loss of a scrubbed model sits, [draw, prediction].
 
-    Left: the share of the loss in the worst predictions of a draw, one line per draw. Right: the
-    loss on the worst hundredth of each draw, in that draw and in the others."""
+    Left: the share of the loss in the worst predictions of a draw, one line per draw. Right, from
+    worst [draw, (share, here, elsewhere)]: the loss on the worst hundredth of a draw, in that draw
+    and in the others."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=[1.4, 1])
     n = losses.shape[1]
     shares = losses.sort(dim=1, descending=True).values.cumsum(dim=1)
-    shares = shares / shares[:, -1:]
-    worst = 100 * torch.arange(1, n + 1) / n
-    for share in shares:
-        left.plot(worst, 100 * share, color=BLUE, alpha=0.4, linewidth=1)
+    percent = 100 * torch.arange(1, n + 1) / n
+    for share in shares / shares[:, -1:]:
+        left.plot(percent, 100 * share, color=BLUE, alpha=0.4, linewidth=1)
     left.axvline(1, color="grey", linestyle=":")
-    left.set(xscale="log", xlim=(0.01, 100), ylim=(0, 101))
-    left.set_xticks([0.01, 0.1, 1, 10, 100], ["0.01", "0.1", "1", "10", "100"])
+    left.set(xscale="log", xlim=(0.1, 100), ylim=(0, 101))
+    left.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     left.set(xlabel="worst predictions (%, log scale)", ylabel="their share of the loss (%)")
     left.set_title("A few predictions make most of what is left")
-    here, elsewhere = [], []
-    for draw, row in enumerate(losses):
-        rare = row.topk(n // 100).indices
-        here.append(row[rare].mean().item())
-        others = [other for other in range(len(losses)) if other != draw]
-        elsewhere.append(losses[others][:, rare].mean().item())
-    right.plot(here, elsewhere, "o", color=BLUE, alpha=0.7)
-    most = 1.05 * max(here)
+    _, here, elsewhere = worst.T
+    right.plot(here, elsewhere, "o", color=BLUE, alpha=0.7, clip_on=False)
+    most = 1.05 * here.max().item()
     right.plot([0, most], [0, most], color=BLACK, linestyle=":", linewidth=1)
-    right.text(0.5 * most, 0.53 * most, "the same", rotation=45, fontsize=10, ha="center")
+    right.text(0.45 * most, 0.5 * most, "the same", rotation=45, fontsize=10, ha="center")
     right.set(xlim=(0, most), ylim=(0, most), aspect="equal")
     right.set(xlabel="in this draw (nats)", ylabel="in the other draws (nats)")
     right.set_title("Loss on its worst hundredth:\nthe donors decide", fontsize=11)

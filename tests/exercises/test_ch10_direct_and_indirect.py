@@ -22,12 +22,15 @@ from tests.exercises.oracles.ch10 import (
 )
 from tests.exercises.oracles.ch10_mistakes import (
     DIRECT_MISTAKES,
+    DIRECT_NONLINEAR,
     FREE,
     LAZY_MISTAKES,
     LEDGER_MISTAKES,
+    MORE_THAN,
     ROLE_MISTAKES,
     SIDE_MISTAKES,
     TOTAL_MISTAKES,
+    TOTAL_NONLINEAR,
     TWICE,
     WAYS,
     some,
@@ -66,7 +69,15 @@ def test_total_is_a_run_without_the_head(total_effect):
             assert torch.allclose(truth, linear(by_matrices) - linear(MODEL(TOKENS)))
 
 
-@checks("direct_effect", mistakes=DIRECT_MISTAKES)
+@checks("total_effect", mistakes=TOTAL_NONLINEAR)
+def test_total_with_a_metric_that_is_not_linear(total_effect):
+    by_matrices = two_layers(MODEL, TOKENS, 2, ["q", "k", "v", "logits"])
+    truth = loss(by_matrices) - loss(MODEL(TOKENS))
+    got = total_effect(MODEL, TOKENS, (0, 2), loss)
+    expect_close(got, truth, "", "head 0.2: the loss without it, minus the loss")
+
+
+@checks("direct_effect", mistakes=DIRECT_MISTAKES | DIRECT_NONLINEAR)
 def test_direct_is_minus_the_attribution(direct_effect):
     """z W_O W_U of a head is its direct logit attribution; and a nonlinear metric of the rest."""
     for model, heads in ((MODEL, [(0, 1), (1, 2), (0, 2)]), (DEEPER, [(0, 0), (1, 2), (2, 1)])):
@@ -196,6 +207,14 @@ def test_roles_of_planted_heads(causal_roles):
     expect(found["interaction"] == [(0, 0)], why)
     found = causal_roles(*cases["three composers, 0.0"], 0.1)
     expect(found["via values"] == [(0, 2)], "three composers: 0.2 acts via values")
+
+
+@checks("causal_roles", mistakes=MORE_THAN)
+def test_a_role_of_exactly_the_least_effect(causal_roles):
+    cases = {name: case for name, *case, _, _ in planted_ledgers()}
+    found = causal_roles(*cases["either way enough"], 10.0)
+    why = "an interaction of exactly 10 nats, least = 10: head 0.0 has this role"
+    expect(found["interaction"] == [(0, 0)], why)
 
 
 @checks("causal_roles", mistakes=some(ROLE_MISTAKES, "numbers", "smallest") | TWICE)

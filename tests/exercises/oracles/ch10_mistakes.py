@@ -74,6 +74,16 @@ def effect(hooks, sign=1, subtract=True, at=lambda head: head):
     return function
 
 
+def of_difference(hooks):
+    """An effect that is the metric of the difference of the logits."""
+
+    def function(model, tokens, head, metric):
+        r = runs(model, tokens, head)
+        return metric(model.run_with_hooks(tokens, hooks(r)) - r.logits)
+
+    return function
+
+
 def everything(r):
     return [
         ("blocks.0.attn.hook_z", lambda z, hook: 0 * z),
@@ -97,6 +107,11 @@ TOTAL_MISTAKES = {
     "all heads were zeroed, not one": effect(everything),
     "the layer was ignored: a head of layer 0 was zeroed": effect(lambda r: r.zero, at=in_layer_0),
 }
+DIFFERENCE = (
+    "the metric was taken of the difference of the logits; take it of each run, then subtract"
+)
+TOTAL_NONLINEAR = {DIFFERENCE: of_difference(lambda r: r.zero)}
+DIRECT_NONLINEAR = {DIFFERENCE: of_difference(lambda r: r.away)}
 DIRECT_MISTAKES = {
     "the sign is turned round; subtract the undisturbed metric from the other": effect(
         lambda r: r.back
@@ -169,6 +184,9 @@ LEDGER_MISTAKES = {
     "nothing was added back: via values and interaction hold the direct effect too": ledger(
         values=lambda r: held_patterns(r) + r.zero,
         interaction=lambda out, both, whole: whole - out["via patterns"] - out["via values"],
+    ),
+    "the interaction holds the direct effect too: what the head wrote was not added back": ledger(
+        interaction=lambda out, both, whole: whole - out["via patterns"] - out["via values"]
     ),
     "the interaction still holds the effects via patterns and via values": ledger(
         interaction=lambda out, both, whole: both
@@ -272,6 +290,7 @@ ROLE_MISTAKES = {
     "the smallest effect comes first": roles(order=lambda size, head: size),
     "ways without heads are missing: give them an empty list": roles(empty=False),
 }
+MORE_THAN = {"an effect of exactly `least` counts": roles(kept=lambda size, least: size > least)}
 TWICE = {
     "a head is listed under several ways; it belongs to the one with its largest effect": roles(
         every=True

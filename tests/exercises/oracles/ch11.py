@@ -53,16 +53,6 @@ def cells_one_by_one(model, tokens, saved, cells, joined=False, first_prompt=Fal
     return torch.stack([run_cell(model, tokens, saved, cell) for cell in cells])
 
 
-def rows_mixed_up(model, tokens, saved, cells):
-    """patch_cells whose rows lie prompt by prompt, but are patched and read cell by cell."""
-    n, batch = len(cells), len(tokens)
-    rows = []
-    for row in range(n * batch):
-        there = {name: x[row % batch, None] for name, x in saved.items()}
-        rows.append(run_cell(model, tokens[row // n, None], there, cells[row // batch])[0])
-    return torch.stack(rows).unflatten(0, (n, batch))
-
-
 def residual_one_by_one(
     model, tokens, other, swapped=False, late=False, no_last=False, onward=False
 ):
@@ -98,12 +88,9 @@ def heads_one_by_one(
     return logits.transpose(0, 1) if turned else logits
 
 
-def heads_exchanged(model, tokens, other, *args):
-    """patch_heads that runs other and patches from tokens."""
-    return heads_one_by_one(model, other, tokens, *args)
-
-
-def both_ways(model, clean, corrupt, cells, metric, turned=True, exchanged=False, only=None):
+def both_ways(
+    model, clean, corrupt, cells, metric, turned=True, exchanged=False, only=False, complement=False
+):
     """sufficiency_and_necessity in plain numbers; the switches are mistakes."""
     good, bad = metric(model(clean)[:, -1]).mean(), metric(model(corrupt)[:, -1]).mean()
 
@@ -117,6 +104,8 @@ def both_ways(model, clean, corrupt, cells, metric, turned=True, exchanged=False
         necessary = 1 - necessary
     if only:
         return sufficient, sufficient
+    if complement:
+        return sufficient, 1 - sufficient
     return (necessary, sufficient) if exchanged else (sufficient, necessary)
 
 
@@ -186,20 +175,6 @@ def paths_by_algebra(
     return model.run_with_hooks(tokens, hooks)[:, -1].detach()
 
 
-def paths_exchanged(model, tokens, other, *args):
-    """path_patch that runs other and takes the sender from tokens."""
-    return paths_by_algebra(model, other, tokens, *args)
-
-
-def last_head_everywhere(model, tokens, other, sender, receivers):
-    """What hooks made in a loop do if they name the loop's variable: all of them find the head of
-    the last receiver.
-    """
-    head = next((each[1] for each in reversed(receivers) if each != "logits"), None)
-    receivers = [each if each == "logits" else (each[0], head, each[2]) for each in receivers]
-    return paths_by_algebra(model, tokens, other, sender, receivers)
-
-
 def slopes_by_differences(
     model, tokens, other, metric, names, sign=1.0, at_other=False, times="difference", mean=False
 ):
@@ -248,11 +223,6 @@ def pairs_by_hand(
                 new[-1] = c if new[-1] == a else a
         rows.append(new)
     return Pairs(clean, torch.tensor(rows), clean[:, first + shift], clean[:, second + shift])
-
-
-def answers_exchanged(clean, first, second, swap):
-    clean, corrupt, right, wrong = pairs_by_hand(clean, first, second, swap)
-    return Pairs(clean, corrupt, wrong, right)
 
 
 def metrics_by_hand(

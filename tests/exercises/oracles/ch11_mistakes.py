@@ -3,24 +3,32 @@
 import math
 from functools import partial
 
+import torch
+
+from solutions.ch11_patching import ALL, Pairs
 from tests.exercises.oracles.ch11 import (
-    answers_exchanged,
     both_ways,
+    cache_of,
     cells_one_by_one,
-    heads_exchanged,
+    final,
     heads_one_by_one,
     inputs_by_running,
-    last_head_everywhere,
     metrics_by_hand,
+    named,
     pairs_by_hand,
     paths_by_algebra,
-    paths_exchanged,
     residual_one_by_one,
-    rows_mixed_up,
+    run_cell,
     slopes_by_differences,
 )
 
 EXCHANGED = "tokens and other are exchanged: tokens runs, the patch comes from other"
+
+
+def answers_exchanged(clean, first, second, swap):
+    clean, corrupt, right, wrong = pairs_by_hand(clean, first, second, swap)
+    return Pairs(clean, corrupt, wrong, right)
+
 
 PAIR_MISTAKES = {
     "right and wrong are A and C; the answers B and D stand one position later": partial(
@@ -66,6 +74,14 @@ NORMALISED_MISTAKES = {
     "the result was clipped to 0 to 1": clipped,
     "the mean ran over all axes; only the last one is the batch": mean_of_all,
 }
+
+
+def raw_logits(logits, clean_logits, right, wrong):
+    """compare_metrics with a logit where the log-probability belongs."""
+    found = metrics_by_hand(logits, clean_logits, right, wrong)
+    return found | {"log-probability": logits[..., torch.arange(len(right)), right]}
+
+
 METRIC_MISTAKES = {
     "the KL divergence is turned round: the weights are the clean run's probabilities": partial(
         metrics_by_hand, reverse=True
@@ -79,7 +95,18 @@ METRIC_MISTAKES = {
     "the probability is shared between right and wrong only; all tokens take part": partial(
         metrics_by_hand, pair=True
     ),
+    "the log-probability is a raw logit; take log_softmax first": raw_logits,
 }
+
+
+def rows_mixed_up(model, tokens, saved, cells):
+    """patch_cells whose rows lie prompt by prompt, but are patched and read cell by cell."""
+    n, batch = len(cells), len(tokens)
+    rows = []
+    for row in range(n * batch):
+        there = {name: x[row % batch, None] for name, x in saved.items()}
+        rows.append(run_cell(model, tokens[row // n, None], there, cells[row // batch])[0])
+    return torch.stack(rows).unflatten(0, (n, batch))
 
 
 def first_place_only(model, tokens, saved, cells):
@@ -104,6 +131,13 @@ RESIDUAL_MISTAKES = {
         residual_one_by_one, onward=True
     ),
 }
+
+
+def heads_exchanged(model, tokens, other, *args):
+    """patch_heads that runs other and patches from tokens."""
+    return heads_one_by_one(model, other, tokens, *args)
+
+
 HEAD_MISTAKES = {
     EXCHANGED: heads_exchanged,
     "a pattern was patched by key; its position is the query": partial(
@@ -119,6 +153,9 @@ DIRECTION_MISTAKES = {
     "the two are exchanged: sufficient comes from the corrupt run with clean cells": partial(
         both_ways, exchanged=True
     ),
+    "necessary was computed as 1 - sufficient; it needs runs of its own": partial(
+        both_ways, complement=True
+    ),
     "both were measured by denoising; necessity needs the clean run with corrupt cells": partial(
         both_ways, only=True
     ),
@@ -132,6 +169,40 @@ INPUT_MISTAKES = {
     ),
     "all heads of the sender's layer were replaced": partial(inputs_by_running, whole_layer=True),
 }
+
+
+def paths_exchanged(model, tokens, other, *args):
+    """path_patch that runs other and takes the sender from tokens."""
+    return paths_by_algebra(model, other, tokens, *args)
+
+
+def whole_other_run(model, tokens, other, sender, receivers):
+    """path_patch with the change of everything between the two runs, not of the sender alone."""
+    plain, there = cache_of(model, tokens), cache_of(model, other)
+    hooks = []
+    for receiver in receivers:
+        if receiver == "logits":
+            name, index = final(model), (ALL,)
+        else:
+            name, index = named(receiver[0], receiver[2]), (ALL, ALL, receiver[1])
+
+        def add(x, hook, index=index):
+            x[index] += (there[hook.name] - plain[hook.name])[index]
+            return x
+
+        hooks.append((name, add))
+    return model.run_with_hooks(tokens, hooks)[:, -1].detach()
+
+
+def last_head_everywhere(model, tokens, other, sender, receivers):
+    """What hooks made in a loop do if they name the loop's variable: all of them find the head of
+    the last receiver.
+    """
+    head = next((each[1] for each in reversed(receivers) if each != "logits"), None)
+    receivers = [each if each == "logits" else (each[0], head, each[2]) for each in receivers]
+    return paths_by_algebra(model, tokens, other, sender, receivers)
+
+
 PATH_MISTAKES = {
     "all hooks changed the last receiver's head: `head` was read too late; bind it, head=head": (
         last_head_everywhere
@@ -144,6 +215,9 @@ PATH_MISTAKES = {
     ),
     "tokens and other are exchanged: tokens runs, the sender's output comes from other": (
         paths_exchanged
+    ),
+    "the input changed by all that differs between the runs; only the sender may change": (
+        whole_other_run
     ),
     "the other heads were not frozen when the input was recorded": partial(
         paths_by_algebra, frozen=False
