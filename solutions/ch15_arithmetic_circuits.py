@@ -13,7 +13,7 @@ from torch import Tensor
 from minitransformer import ActivationCache, Transformer
 from minitransformer.arithmetic import TRAIN, Problems
 from solutions.ch11_patching import patch_cells
-from solutions.ch12_probes import held_out_accuracy
+from solutions.ch12_probes import held_out_accuracy, linear_probe
 
 
 def answer_places(model: Transformer, length: int = 4) -> list[tuple]:
@@ -85,13 +85,13 @@ def patched_answers(
 def effect(p_before: Tensor, p_after: Tensor, r: Tensor, r_counterfactual: Tensor) -> Tensor:
     """How far a patch moves the answer from r to r'.
 
-    E = [ (P*(r') - P(r')) / P(r')  +  (P(r) - P*(r)) / P*(r) ] / 2, with P the probabilities before
-    the patch and P* those after it: mind the two different denominators. The first term is what r'
-    gained, as a share of what it had; the second what r lost, as a share of what is left. 0 if
-    nothing changes; from -1 to infinity. p_before [batch, vocab], p_after [..., batch, vocab];
-    r, r_counterfactual [batch]: tokens -> [..., batch]. Stolfo, Belinkov & Sachan 2023, "A
-    Mechanistic Interpretation of Arithmetic Reasoning in Language Models using Causal Mediation
-    Analysis"."""
+    1 + E = [ P*(r') / P(r')  +  P(r) / P*(r) ] / 2, with P the probabilities before the patch and
+    P* those after it: the mean of two factors, by how much r' grew and by how much r shrank. As
+    published: E = [ (P*(r') - P(r')) / P(r')  +  (P(r) - P*(r)) / P*(r) ] / 2, with two different
+    denominators. 0 if nothing changes; from -1 to infinity. Nothing is added to a denominator.
+    p_before [batch, vocab], p_after [..., batch, vocab]; r, r_counterfactual [batch]: tokens ->
+    [..., batch]. Stolfo et al. 2023, "A Mechanistic Interpretation of Arithmetic Reasoning in
+    Language Models using Causal Mediation Analysis" (arXiv 2305.15054)."""
     # YOUR CODE: pick four probabilities per row, then the formula; roughly 4 lines
     row = torch.arange(len(r))
     gained = p_after[..., row, r_counterfactual] / p_before[row, r_counterfactual]
@@ -154,7 +154,8 @@ def normalised_logit(logits: Tensor, right: Tensor) -> Tensor:
     Adding a constant to all logits changes no probability, but it would change this ratio. So first
     subtract from the logits their mean over the vocabulary: a choice, without which NL means
     nothing. logits [..., batch, vocab], right [batch] -> [..., batch]. After Nikankin et al. 2024,
-    "Arithmetic Without Algorithms"."""
+    "Arithmetic Without Algorithms: Language Models Solve Math With a Bag of Heuristics" (arXiv
+    2410.21272), whose NL is taken of the logits as they are."""
     # YOUR CODE: centre, pick, divide; roughly 3 lines
     centred = logits - logits.mean(dim=-1, keepdim=True)
     return centred[..., torch.arange(len(right)), right] / centred.amax(dim=-1)
@@ -195,7 +196,8 @@ def arithmetic_faithfulness(
     over the problems, when every place of answer_places(model, pos - 1) outside c gives its mean;
     m(nothing) with all of them at their means. means: what mean_cache returned, name -> [1, pos,
     ...]; `patch_cells` wants [batch, pos, ...]. Not clipped. Raises ValueError if the model does no
-    better than nothing."""
+    better than nothing. Nikankin et al. 2024 divide prompt by prompt and average the ratios; here
+    the averages are divided, so that no single prompt with a small denominator decides."""
     # YOUR CODE: a cell holds what is *outside* its circuit; expand the means; roughly 10 lines
     prompts, right = tokens[:, :-1], tokens[:, -1]
     places, cells = answer_places(model, prompts.shape[1]), []
@@ -209,14 +211,17 @@ def arithmetic_faithfulness(
     return (scores[2:] - nothing) / (whole - nothing)
 
 
-def probe_map(model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+def probe_map(
+    model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int, fit: Callable = linear_probe
+) -> Tensor:
     """Can a linear probe read the labels from the stream, at each depth and position? Held-out
     accuracy [depth, pos].
 
     tokens [batch, pos]: what the model reads, in random order; labels [batch], 0 to n_classes - 1:
     one per problem. The depths are those of stream_names(model). Each position has its own probe.
-    `held_out_accuracy` of chapter 12 fits on 80 % of the sequences and tests on the others; it
-    wants x [batch, pos, d_model] and labels [batch, pos]: give it one position."""
+    `held_out_accuracy` of chapter 12 fits on 80 % of the sequences and tests on the others, with
+    the `fit` that it is given: linear_probe, logistic_probe or another. It wants x [batch, pos,
+    d_model] and labels [batch, pos]: give it one position."""
     # YOUR CODE: one cache, two loops, keep the axis of positions with length 1; roughly 7 lines
     names = stream_names(model)
     _, cache = model.run_with_cache(tokens, names)
@@ -224,7 +229,7 @@ def probe_map(model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int
     for depth, name in enumerate(names):
         for pos in range(tokens.shape[1]):
             x = cache[name][:, pos, None]  # batch 1 d_model
-            table[depth, pos] = held_out_accuracy(x, labels[:, None], n_classes)
+            table[depth, pos] = held_out_accuracy(x, labels[:, None], n_classes, fit=fit)
     return table
 
 
@@ -256,8 +261,9 @@ def ffn_deletion(model: Transformer, cache: ActivationCache, layer: int, tokens:
     It is the frozen_lens of blocks.<layer>.hook_mlp_out, minus its mean over the vocabulary (a
     constant added to all logits says nothing), at that token. tokens [batch, pos]: the token asked
     for at each position -> [batch, pos]. Equal to the change of the stream's lens from
-    hook_resid_mid to hook_resid_post. After Geva et al. 2022, "Transformer Feed-Forward Layers
-    Build Predictions by Promoting Concepts in the Vocabulary Space"."""
+    hook_resid_mid to hook_resid_post. Reading MLPs through W_U: Geva et al. 2022, "Transformer
+    Feed-Forward Layers Build Predictions by Promoting Concepts in the Vocabulary Space" (arXiv
+    2203.14680), who speak of promoting, not of deleting."""
     # YOUR CODE: frozen_lens, centre, gather; roughly 3 lines
     lens = frozen_lens(model, cache[f"blocks.{layer}.hook_mlp_out"], cache["ln_final.hook_scale"])
     centred = lens - lens.mean(dim=-1, keepdim=True)

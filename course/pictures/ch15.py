@@ -2,6 +2,8 @@
 the lens.
 """
 
+import math
+
 import torch
 
 from minitransformer.plots import BLUE, GREEN, ORANGE, RED, Figure, heatmap, plt
@@ -21,9 +23,7 @@ def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figur
     """One column per changed word. Top: E of each part by position; bottom: E of the stream by
     depth and position.
     """
-    figure, axes = plt.subplots(
-        2, len(effects), figsize=(11.5, 7.6), height_ratios=[10, 5], squeeze=False
-    )
+    figure, axes = plt.subplots(2, len(effects), figsize=(11.5, 7.6), height_ratios=[10, 5])
     parts = list(dict.fromkeys(part_of(place) for place in places))[::-1]
     limit = max(values.max().item() for values in (*effects.values(), *streams.values()))
     for (top, bottom), changed in zip(axes.T, effects):
@@ -35,9 +35,7 @@ def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figur
             image = heatmap(ax, values, signed=False, limit=limit)
             ax.set_aspect("auto")
             ax.set_xticks(range(len(READ)), READ)
-            for (y, x), value in cells_of(values):
-                colour = "white" if value > limit / 2 else "black"
-                ax.text(x, y, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+            write_values(ax, values, "{:.1f}", white_above=limit / 2)
         top.set_title(f"another {changed}", fontsize=11)
         bottom.set_xlabel("position")
     axes[0, 0].set_yticks(range(len(parts)), parts)
@@ -51,26 +49,28 @@ def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figur
     return figure
 
 
-def cells_of(values: torch.Tensor) -> list[tuple]:
-    """((row, column), value) of every entry worth printing."""
-    return [
-        ((y, x), v) for y, row in enumerate(values.tolist()) for x, v in enumerate(row) if v >= 0.05
-    ]
+def write_values(ax, table: torch.Tensor, form: str, white_above: float) -> None:
+    """Write every entry worth printing into its square of a heat map."""
+    for y, row in enumerate(table.tolist()):
+        for x, value in enumerate(row):
+            if value >= 0.05:
+                colour = "white" if value > white_above else "black"
+                text = form.format(value)
+                ax.text(x, y, text, ha="center", va="center", color=colour, fontsize=9)
 
 
 def draw_one_patch(E: torch.Tensor, forms: dict, title: str) -> Figure:
     """How E is spread over the prompts, and what mean, median and log1p make of it."""
     figure, ax = plt.subplots(figsize=(7.4, 3.6))
-    ax.hist(E.log1p() / 2.302585, bins=30, color=BLUE, alpha=0.6)
-    summaries = {
-        "median": forms["median"].log1p(),
-        "mean of log(1 + E)": forms["log1p"],
-        "mean": forms["mean"].log1p(),
-    }
-    for (name, value), colour, style in zip(
-        summaries.items(), (GREEN, ORANGE, RED), ("--", "-", "-")
-    ):
-        ax.axvline(value / 2.302585, color=colour, linestyle=style, linewidth=2.5, label=name)
+    ax.hist((1 + E).log10(), bins=30, color=BLUE, alpha=0.6)
+    summaries = [
+        ("median", forms["median"].log1p(), GREEN, "--"),
+        ("mean of log(1 + E)", forms["log1p"], ORANGE, "-"),
+        ("mean", forms["mean"].log1p(), RED, "-"),
+    ]
+    for name, nats, colour, style in summaries:
+        powers = nats / math.log(10)
+        ax.axvline(powers, color=colour, linestyle=style, linewidth=2.5, label=name)
     ax.set(xlabel="1 + E of one prompt (powers of ten)", ylabel="prompts", title=title)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -82,30 +82,18 @@ def draw_circuit_sizes(curves: dict, random: dict, title: str) -> Figure:
     """
     figure, axes = plt.subplots(1, len(curves), figsize=(12, 4), sharey=True)
     for ax, (metric, lines) in zip(axes, curves.items()):
-        low, middle, high = (
-            100 * random[metric].quantile(torch.tensor([0.05, 0.5, 0.95]), dim=1)
-        ).tolist()
-        ax.fill_between(
-            range(len(low)), low, high, color="lightgrey", label="random circuits, 5 to 95 %"
-        )
+        low, middle, high = 100 * random[metric].quantile(torch.tensor([0.05, 0.5, 0.95]), dim=1)
+        sizes, label = range(len(low)), "random circuits, 5 to 95 %"
+        ax.fill_between(sizes, low, high, color="lightgrey", label=label)
         ax.plot(middle, color="grey", label="random circuits, median")
-        for (order, values), colour, style in zip(lines.items(), (BLUE, ORANGE), ("-", "--")):
-            ax.plot(
-                100 * values,
-                style,
-                color=colour,
-                linewidth=2,
-                marker="o",
-                markersize=3,
-                label=order,
-            )
+        for (order, values), colour, style in zip(lines.items(), (BLUE, ORANGE), ("o-", "o--")):
+            ax.plot(100 * values, style, color=colour, linewidth=2, markersize=3, label=order)
         ax.axhline(100, color="grey", linestyle=":", linewidth=1)
         ax.set(xlabel="places in the circuit")
         ax.set_title(metric, fontsize=11)
     axes[0].set(ylabel="faithfulness F (%)", ylim=(-25, 112))
-    figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=10
-    )
+    lines_and_names = axes[0].get_legend_handles_labels()
+    figure.legend(*lines_and_names, loc="outside lower center", ncols=4, fontsize=10)
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
@@ -114,18 +102,10 @@ def draw_readable(maps: dict[str, torch.Tensor], title: str) -> Figure:
     """Probe accuracy by depth and position, one map for each label."""
     figure, axes = plt.subplots(1, len(maps), figsize=(12, 3.4))
     for ax, (name, table) in zip(axes, maps.items()):
-        image = heatmap(ax, 100 * table.flip(0), signed=False, limit=100.0)
+        percent = 100 * table.flip(0)
+        image = heatmap(ax, percent, signed=False, limit=100.0)
         ax.set_aspect("auto")
-        for (y, x), value in cells_of(100 * table.flip(0)):
-            ax.text(
-                x,
-                y,
-                f"{value:.0f}",
-                ha="center",
-                va="center",
-                color="white" if value > 50 else "black",
-                fontsize=9,
-            )
+        write_values(ax, percent, "{:.0f}", white_above=50)
         ax.set_title(name, fontsize=11)
         ax.set_xticks(range(len(READ)), READ)
         ax.set_yticks([])
@@ -143,25 +123,18 @@ def draw_lens_at_equals(
     operands' logits.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.0), width_ratios=[1.3, 1])
-    for (name, line), colour, marker in zip(lines.items(), (RED, BLUE, GREEN, "grey"), "osv^"):
-        left.plot(line, color=colour, marker=marker, label=name)
-    left.set_xticks(
-        range(len(DEPTHS)), [depth.replace(" ", "\n", 1) for depth in DEPTHS], fontsize=9
-    )
+    styles = ((RED, "o-", 6), (BLUE, "s-", 9), (GREEN, "v--", 5))  # b lies over a, both visible
+    for (name, line), (colour, style, size) in zip(lines.items(), styles):
+        left.plot(line, style, color=colour, markersize=size, label=name)
+    names = [depth.replace(" ", "\n", 1) for depth in DEPTHS]
+    left.set_xticks(range(len(DEPTHS)), names, fontsize=9)
     left.set(xlabel='depth of the stream at "="', ylabel="logit above the mean (nats)")
     left.legend(loc="upper left")
-    for (name, values), shift, colour in zip(
-        deleted.items(), (-0.27, 0, 0.27), (BLUE, GREEN, "grey")
-    ):
-        bars = right.bar(
-            [i + shift for i in range(2)], values, width=0.25, color=colour, label=name
-        )
-        right.bar_label(
-            bars,
-            [f"{value:.2f}" if abs(value) >= 0.005 else "0" for value in values],
-            fontsize=9,
-            padding=2,
-        )
+    for i, (name, values) in enumerate(deleted.items()):
+        colour, shift = (BLUE, GREEN, "grey")[i], 0.27 * (i - 1)
+        bars = right.bar([shift, 1 + shift], values, width=0.25, color=colour, label=name)
+        numbers = [f"{value:.2f}" if abs(value) >= 0.005 else "0" for value in values]
+        right.bar_label(bars, numbers, fontsize=9, padding=2)
     right.axhline(0, color="black", linewidth=0.8)
     right.set_xticks([0, 1], ["MLP 0", "MLP 1"])
     right.set(ylabel='change of the logit at "=" (nats)')

@@ -30,6 +30,7 @@ wrong_rule = partial(partial, by_row.counterfactuals)
         "problems were drawn that training never saw": wrong_rule(trained=False),
         "always the first possible one was taken; draw it": wrong_rule(pick=0),
         "the problems without a counterfactual were not left out": wrong_rule(drop=False),
+        "a generator was made inside; use the one that you are given": wrong_rule(seed=0),
         "only the counterfactuals were returned": lambda *a: by_row.counterfactuals(*a)[1],
     },
 )
@@ -54,6 +55,10 @@ def test_counterfactuals_differ_in_what_is_named_and_nothing_else(counterfactual
     shares = [drawn.count(other) / 600 * len(found) for other in found]
     evenly = min(shares) > 0.6 and max(shares) < 1.4
     expect(evenly, "each possible counterfactual has to be drawn equally often")
+    again = counterfactual_rows(FEW, torch.full((600,), one), ("b",), seeded(2))[1].tolist()
+    expect(drawn == again, "the same generator has to give the same counterfactuals again")
+    other = counterfactual_rows(FEW, torch.full((600,), one), ("b",), seeded(3))[1].tolist()
+    expect(drawn != other, "another generator has to give other counterfactuals")
 
 
 # Effects
@@ -83,6 +88,13 @@ with_formula = partial(partial, by_row.effects)
         "differences of probabilities, divided by nothing": with_formula(
             formula=lambda P, Q, P_cf, Q_cf: (Q_cf - P_cf + P - Q) / 2
         ),
+        "something small was added to the denominators; a sure model's P(r') is small too": (
+            with_formula(
+                formula=lambda P, Q, P_cf, Q_cf: (
+                    ((Q_cf - P_cf) / (P_cf + 1e-8) + (P - Q) / (Q + 1e-8)) / 2
+                )
+            )
+        ),
         "it was averaged over the prompts": lambda *a: by_row.effects(*a).mean(dim=-1),
     },
 )
@@ -95,6 +107,9 @@ def test_effect_is_its_definition(effect):
     sure_of_other = torch.tensor([[0.01, 0.9, 0.09]]).double()
     got = effect(sure_of_r, sure_of_other, torch.tensor([0]), torch.tensor([1]))
     expect_close(got, torch.tensor([89.0]).double(), "batch", ".9 and .01 swapped: E = 89, not 1")
+    sure = by_row.SURE[:1], by_row.SURE[1:], torch.tensor([0]), torch.tensor([1])
+    why = "a model that is sure: small probabilities stand below the line as they are"
+    expect_close(effect(*sure), by_row.effects(*sure), "batch", why)
     row = torch.arange(4)
     gap = (Q[..., row, OTHER] / Q[..., row, RIGHT]).log() - (P[row, OTHER] / P[row, RIGHT]).log()
     bound = (gap / 2).exp() - 1
@@ -260,7 +275,7 @@ wrongly_faithful = partial(partial, o.faithful)
         "`metric` was ignored": lambda m, t, c, means, metric=None: o.faithful(
             m, t, c, means, o.ratio_of_small
         ),
-        "a model that does no better than nothing was accepted": o.faithful,
+        "a model that does no better than nothing, or worse, was accepted": o.unless_equal,
     },
 )
 def test_faithfulness_by_one_run_for_each_circuit(arithmetic_faithfulness):
@@ -269,8 +284,11 @@ def test_faithfulness_by_one_run_for_each_circuit(arithmetic_faithfulness):
     expect_close(got, truth, "circuit", "five circuits, one run each")
     ends = torch.tensor([1.0, 0.0]).double()
     expect_close(got[1:3], ends, "circuit", "everything: 1; nothing: 0")
-    given = SMALL, TOKENS, o.CIRCUITS, MEANS, lambda logits, right: 0 * distance(logits, right)
-    expect_value_error(arithmetic_faithfulness, given, "a metric that is always 0")
+    given = SMALL, TOKENS, o.CIRCUITS, MEANS
+    always_0 = (*given, lambda logits, right: 0 * distance(logits, right))
+    expect_value_error(arithmetic_faithfulness, always_0, "a metric that is always 0")
+    turned = (*given, o.turned_distance)
+    expect_value_error(arithmetic_faithfulness, turned, "a model that does worse than nothing")
 
 
 # Probes and lenses
@@ -282,16 +300,25 @@ def test_faithfulness_by_one_run_for_each_circuit(arithmetic_faithfulness):
         "the probes were tested on what they were fitted to": partial(
             readouts.probes, test_on_fit=True
         ),
-        "rows and columns are exchanged: [depth, pos]": lambda *a: readouts.probes(*a).T,
+        "rows and columns are exchanged: [depth, pos]": lambda *a, **options: (
+            readouts.probes(*a, **options).T
+        ),
         "the streams are in another order": partial(readouts.probes, names=STREAM[::-1]),
         "the streams between attention and MLP are missing": partial(
             readouts.probes, names=STREAM[::2]
+        ),
+        "`fit` was not passed on: the probe was a ridge probe": lambda *a, fit=None: (
+            readouts.probes(*a)
         ),
     },
 )
 def test_each_place_has_its_own_probe(probe_map):
     got, truth = probe_map(SMALL, MANY, LABELS, 3), readouts.probes(SMALL, MANY, LABELS, 3)
     expect_close(got, truth, "depth pos", "one ridge probe at each depth and position")
+    nearest = readouts.class_means
+    got = probe_map(SMALL, MANY, LABELS, 3, fit=nearest)
+    truth = readouts.probes(SMALL, MANY, LABELS, 3, fit=nearest)
+    expect_close(got, truth, "depth pos", "another probe is given as `fit`: the nearest class mean")
     classes = MANY[:, 1] // 4
     got, truth = probe_map(SMALL, MANY, classes, 3), readouts.probes(SMALL, MANY, classes, 3)
     expect_close(got[0, 1], truth[0, 1], "", "the token itself, from its embedding")

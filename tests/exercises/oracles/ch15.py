@@ -114,6 +114,28 @@ def faithful(
     return torch.stack([formula(score(circuit), whole, nothing) for circuit in circuits])
 
 
+def turned_distance(logits, right):
+    """A metric by which the whole model is the worse one: everything at its mean scores more."""
+    sign = -1 if faithful_ends()[0] > faithful_ends()[1] else 1
+    return sign * distance(logits, right)
+
+
+@functools.cache
+def faithful_ends():
+    """What the model scores, and what nothing scores."""
+    right = TOKENS[:, -1]
+    whole = distance(ablated((), False), right).mean().item()
+    return whole, distance(ablated(tuple(PLACES), False), right).mean().item()
+
+
+def unless_equal(model, tokens, circuits, means, metric=distance):
+    """Refuses only a model that is exactly as good as nothing."""
+    F = faithful(model, tokens, circuits, means, metric)
+    if not F.isfinite().all():
+        raise ValueError("the same as nothing")
+    return F
+
+
 def circuits_as_cells(model, tokens, circuits, means, metric=distance):
     """The ends of the scale are right, but the circuits themselves are set to their means."""
 

@@ -56,9 +56,10 @@ def wrong_rows(kept, possible):
     return "the rows that remain must keep their order"
 
 
-def counterfactuals(problems, rows, changed, generator, pick=None, drop=True, **rules):
+def counterfactuals(problems, rows, changed, generator, pick=None, drop=True, seed=None, **rules):
     """counterfactual_rows in loops; pick: which of the candidates (default: a random one)."""
     kept, others = [], []
+    generator = generator if seed is None else seeded(seed)
     for row in rows.tolist():
         found = candidates(row, changed, **rules)
         if found:
@@ -133,6 +134,7 @@ RIGHT, OTHER = torch.tensor([1, 4, 9, 0]), torch.tensor([2, 3, 0, 10])
 BEFORE = 3 * torch.randn(4, 11, generator=seeded(7))
 BEFORE[0, 2], BEFORE[0, 1] = -70.0, 60.0  # a probability that float32 calls 0
 AFTER = BEFORE + torch.randn(2, 4, 11, generator=seeded(8))
+SURE = torch.tensor([[1 - 3e-9, 1e-9, 2e-9], [2e-9, 1 - 3e-9, 1e-9]]).double()
 LOGITS = torch.randn(2, 4, 11, generator=seeded(9)).double() + 3
 EFFECTS = torch.tensor([0.0, 3.0, -0.5, 40.0, 0.2]).double()
 CHOSEN = torch.tensor([False, True, True, False, True])

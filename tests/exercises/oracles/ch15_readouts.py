@@ -34,13 +34,31 @@ def ridge_accuracy(x, y, n_classes, fit=0.8, test_on_fit=False):
     return float((guesses == y[rows]).mean())
 
 
-def probes(model, tokens, labels, n_classes, names=STREAM, **options):
+def class_means(x, labels, n_classes):
+    """Another probe: which class's mean is nearest? As W [d_model, label] and b [label]."""
+    means = torch.stack([x[labels == c].double().mean(dim=0) for c in range(n_classes)])
+    return means.T, -means.square().sum(dim=1) / 2
+
+
+def nearest_mean_accuracy(x, y, n_classes):
+    n = int(0.8 * len(x))
+    means = [x[:n][y[:n] == c].mean(dim=0) for c in range(n_classes)]
+    hits = 0
+    for vector, label in zip(x[n:], y[n:].tolist()):
+        distances = [(vector - mean).norm().item() for mean in means]
+        hits += distances.index(min(distances)) == label
+    return hits / (len(x) - n)
+
+
+def probes(model, tokens, labels, n_classes, fit=None, names=STREAM, **options):
+    """probe_map; fit: class_means, or the ridge probe."""
+    accuracy = nearest_mean_accuracy if fit is class_means else ridge_accuracy
     _, cache = SMALL.run_with_cache(tokens)
     table = torch.zeros(len(names), tokens.shape[1])
     for depth, name in enumerate(names):
         for pos in range(tokens.shape[1]):
             x = cache[name][:, pos]
-            table[depth, pos] = ridge_accuracy(x, labels, n_classes, **options)
+            table[depth, pos] = accuracy(x, labels, n_classes, **options)
     return table
 
 
