@@ -23,6 +23,7 @@ from minitransformer import (
     config,
     data,
     planted,
+    publish,
     tasks,
     train,
 )
@@ -215,7 +216,8 @@ def names() -> dict:
     found = {name: thing for name, thing in vars(minitransformer).items() if name[0] != "_"}
     for chapter in stubs.chapters():
         found |= vars(importlib.import_module(f"solutions.{chapter}"))
-    for module in (arithmetic, checkpoint, config, data, planted, tasks, train, cells, desk):
+    package = (arithmetic, checkpoint, config, data, planted, publish, tasks, train)
+    for module in (*package, cells, desk):
         found[module.__name__.split(".")[-1]] = module
     model, neurons = tiny(), tiny(d_mlp=3)
     tokens = torch.tensor([[0, 1, 2, 3], [0, 4, 5, 6]])
