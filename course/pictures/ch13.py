@@ -1,6 +1,4 @@
-"""The pictures of chapter 13: two stories, faithfulness against size, completeness, minimality,
-edges, data.
-"""
+"""The pictures of chapter 13: two stories, size, completeness, minimality, edges, data."""
 
 import numpy as np
 from torch import Tensor
@@ -17,9 +15,7 @@ def percent_axis(ax, label: str = "faithfulness (%)") -> None:
 
 
 def draw_two_stories(scores: dict[str, dict[str, Tensor]], heads: dict[str, list]) -> Figure:
-    """scores[metric][ablation] [story]: one panel per story, a group of bars per metric, a bar per
-    ablation.
-    """
+    """scores[metric][ablation] [story]: a panel per story, bars per metric and ablation."""
     figure, axes = plt.subplots(1, len(heads), figsize=(9.5, 3.8), sharey=True)
     for story, (ax, title) in enumerate(zip(axes, heads)):
         percent_axis(ax, "faithfulness (%)" if story == 0 else "")
@@ -34,11 +30,8 @@ def draw_two_stories(scores: dict[str, dict[str, Tensor]], heads: dict[str, list
             f"{title}: {' '.join(f'{layer}.{head}' for layer, head in heads[title])}", fontsize=11
         )
     axes[0].legend(title="the other heads are ablated by", fontsize=9, title_fontsize=9)
-    figure.suptitle(
-        "How good the short story is depends on how you ask; the full story is good however you ask",
-        x=0.02,
-        ha="left",
-    )
+    title = "The short story is as good as you ask; the full story is good however you ask"
+    figure.suptitle(title, x=0.02, ha="left")
     return figure
 
 
@@ -52,9 +45,9 @@ def draw_sizes(
     for ax, metric in zip(axes, curves):
         percent_axis(ax, "faithfulness (%)" if ax is axes[0] else "")
         of_size = [100 * every[metric][sizes == size] for size in range(sizes.max() + 1)]
-        low, middle, high = (
-            [shares.quantile(q).item() for shares in of_size] for q in (0.05, 0.5, 0.95)
-        )
+        low = [shares.quantile(0.05).item() for shares in of_size]
+        middle = [shares.quantile(0.5).item() for shares in of_size]
+        high = [shares.quantile(0.95).item() for shares in of_size]
         ax.fill_between(
             range(len(low)),
             low,
@@ -64,14 +57,10 @@ def draw_sizes(
             label="all sets of that size: middle 90 %",
         )
         ax.plot(middle, color="grey", linestyle="--", linewidth=1.2, label="their median")
-        for kind, colour in KIND_COLOURS.items():
-            ax.plot(
-                100 * curves[metric][kind].numpy(),
-                marker="o",
-                markersize=4.5,
-                color=colour,
-                label=f"greedy, {kind}",
-            )
+        for place, (kind, colour) in enumerate(KIND_COLOURS.items()):
+            values = 100 * curves[metric][kind].numpy()
+            spots = np.arange(len(values)) + 0.12 * (place - 1.5)  # so that no line hides another
+            ax.plot(spots, values, "o-", markersize=4, color=colour, label=f"greedy, {kind}")
         ax.axhline(95, color="black", linestyle=":", linewidth=1)
         ax.text(0, 92, "95 %", va="top")
         for name, size, share in zip(
@@ -91,7 +80,9 @@ def draw_sizes(
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9
     )
-    title = "How many heads for 95 %? It depends on metric and ablation. Most sets of that size do far worse"
+    title = (
+        "How many heads for 95 %? It depends on metric and ablation. Most such sets do far worse"
+    )
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
@@ -112,10 +103,8 @@ def draw_completeness(panels: dict[str, Tensor]) -> Figure:
             (model[worst], model[worst]),
             arrowprops={"arrowstyle": "<->", "color": RED},
         )
-        label, middle = (
-            f"worst gap: {abs(circuit - model)[worst]:.0f}",
-            (model[worst] + circuit[worst]) / 2,
-        )
+        label = f"worst gap: {abs(circuit - model)[worst]:.0f}"
+        middle = (model[worst] + circuit[worst]) / 2
         ax.text(model[worst] - 3, middle, label, color=RED, ha="right", fontsize=10)
         ax.set(
             xlabel="left of the model without K (%)", aspect="equal", xlim=(-8, 108), ylim=(-8, 108)
@@ -156,11 +145,8 @@ def draw_worth(panels: dict[str, dict]) -> Figure:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9
     )
-    figure.suptitle(
-        "Redundant heads look worthless alone, and are not; an idle one is worthless in both (by loss)",
-        x=0.02,
-        ha="left",
-    )
+    title = "Redundant heads look worthless alone, and are not; an idle one is worthless in both"
+    figure.suptitle(title, x=0.02, ha="left")
     return figure
 
 
@@ -183,9 +169,7 @@ def draw_routes(scores: dict[str, float]) -> Figure:
 def draw_data(
     periods: list[int], shares: dict[str, list[float]], gaps: dict[str, list[float]]
 ) -> Figure:
-    """Left: circuits found at other periods, tested at each. Right: is there anything to
-    explain?
-    """
+    """Left: circuits found at other periods, tested at each. Right: what is there to explain?"""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.9))
     percent_axis(left)
     for (name, values), colour in zip(shares.items(), (BLUE, GREEN, RED)):
