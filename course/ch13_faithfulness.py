@@ -69,8 +69,8 @@ claim("full story, lowest of the eight", all_ways[:, 1].min(), low=0.7, measured
 claim("heads that the full story leaves out", 8 - len(full), low=0, high=3, measured=2)
 
 # %% [markdown]
-# Between 12 and 68 %, for the same two heads. One author could call the textbook right, another
-# wrong, and both would have measured well. The full story gets 98.8 % or more however we ask. But
+# Between 12 and 68 %, for the same two heads. Two authors could disagree, and both would have
+# measured well. The full story gets 98.8 % or more however we ask. But
 # look at the last line: it leaves out only two heads, so it had little room to fail.
 #
 # One bar exceeds 100 %. That is no better than 95: faithful means close to the model. Zeroing also
@@ -162,8 +162,7 @@ claim("most heads at 95 % over the eight ways", max(lengths), low=4, high=8, mea
 #
 # ## A cheaper search
 #
-# Greedy needs a run per head and step. One gradient gives a guess for all heads at once (chapter
-# 11).
+# One gradient gives a guess for all heads at once (chapter 11).
 #
 # **Exercises `head_attribution`** (25 minutes) and **`find_circuit`** (20 minutes).
 
@@ -247,8 +246,8 @@ claim("the same, resample", by_kind["resample"], high=0.35, measured=0.0094)
 #
 # ## Minimal?
 #
-# The opposite error is a head too many. The obvious test, leave it out and see, fails for the same
-# reason. So try each head in *every* part of the circuit, and take its best moment.
+# The opposite error is a head too many. Leaving it out fails as a test for the same reason. So try
+# each head in *every* part of the circuit, and take its best moment.
 #
 # **Exercise `minimality`** (20 minutes). The twins, with an idle head added, have known answers.
 
@@ -271,8 +270,7 @@ claim("our induction heads at most: the smallest", most.min(), low=0.1, measured
 
 # %% [markdown]
 # Alone, each of our induction heads is worth less than 1 % by loss; in its best moment, 47 % or
-# more. The idle head is 0 in both. But "at most" also calls a spare part necessary: each head
-# counts in *some* situation, not all at once.
+# more. The idle head is 0 in both.
 #
 # ## Finer than heads
 #
@@ -295,8 +293,7 @@ claim("by queries and values", abs(routes["queries\nand values"]), high=0.05, me
 
 # %% [markdown]
 # Through the keys alone: everything. Through queries and values: nothing. So the claim sharpens
-# from six heads to *edges*, as chapter 8 read off the weights (K-composition). Finer parts:
-# stronger claims, longer searches.
+# from six heads to *edges*.
 #
 # ## On which data?
 #

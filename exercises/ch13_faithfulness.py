@@ -152,8 +152,10 @@ def greedy_path(
 
     "Misses least": the head after whose removal faithfulness is highest; of equal ones the first.
     Everything is measured anew after each removal, since a head may matter only once its backup is
-    gone. The heads of a circuit stay in the order of heads_of. Called ACDC where edges are removed:
-    Conmy et al. 2023, "Towards Automated Circuit Discovery"."""
+    gone. The heads of a circuit stay in the order of heads_of. This is
+    backward elimination. ACDC removes edges, in one pass: Conmy et al. 2023, "Towards Automated
+    Circuit Discovery for Mechanistic Interpretability" (arXiv 2304.14997).
+    """
     # YOUR CODE: all heads; try each removal, keep the best, until none is left; roughly 6 lines
     raise NotImplementedError("greedy_path")
 
@@ -174,8 +176,10 @@ def head_attribution(
     [layer, head]: for each head the sum over batch, pos and d_head of (z - z_ablated) * d metric /
     d z, with z and the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In
     the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
-    straight-line guess elsewhere. It must work under torch.no_grad() too. Syed et al. 2023,
-    "Attribution Patching Outperforms Automated Circuit Discovery"."""
+    straight-line guess elsewhere. It must work under torch.no_grad() too. For heads:
+    Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale"; for edges: Syed et
+    al. 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348).
+    """
     # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
     raise NotImplementedError("head_attribution")
 
