@@ -5,42 +5,40 @@ import numpy as np
 from course.desk import plt
 from minitransformer.plots import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, heatmap
 
+GREY = "#7F7F7F"
 NATS = {
     "loss, all periods": BLUE,
     "loss, periods 6 to 12": ORANGE,
     "loss, blind attention": BLACK,
     "ICL score": SKY,
+    "K-composition": PINK,
 }
-SHARES = {"copying": GREEN, "K-composition": PINK, "previous token": BLACK, "matching": RED}
+SHARES = {
+    "copying score": GREEN,
+    "copying accuracy": GREY,
+    "previous token": BLACK,
+    "prefix matching": RED,
+}
+STEPS = [4, 8, 16, 32, 64, 128, 181]  # to be written at a logarithmic axis
 
 
 def draw_rows(rows, known):
     """Each row of tokens as written, blue where the next token can be known."""
     figure, ax = plt.subplots(figsize=(9.5, 4))
-    heatmap(
-        ax,
-        known,
-        signed=False,
-        limit=2.5,
-        xlabel="position",
-        ylabel="row",
-        title="Blue: the next token can be known",
-    )
+    heatmap(ax, known, signed=False, limit=2.5, xlabel="position", ylabel="row")
+    ax.set_title("Blue: the next token can be known")
     for (row, column), token in np.ndenumerate(rows.numpy()):
         ax.text(column, row, token or "B", ha="center", va="center", fontsize=8)
     return figure
 
 
-def draw_floors(loss, guessing, without_replacement):
+def draw_floors(loss, guessing, floor):
+    """loss, floor: of the k-th new token of a row."""
     figure, ax = plt.subplots(figsize=(7, 3.6))
-    ax.plot(range(1, len(loss) + 1), loss, marker="o", markersize=4, label="the trained model")
+    k = range(1, len(loss) + 1)
+    ax.plot(k, loss, marker="o", markersize=4, label="the trained model")
     ax.axhline(guessing, color=BLACK, linestyle="--", linewidth=1.2, label="ln 64: guess among all")
-    ax.plot(
-        range(1, len(loss) + 1),
-        without_replacement,
-        color=ORANGE,
-        label="ln(64 - k + 1): rule out what was seen",
-    )
+    ax.plot(k, floor, color=ORANGE, label="ln(64 - k + 1): rule out what was seen")
     ax.set(xlabel="k-th new token of the row", ylabel="loss (nats)", ylim=(3.2, 4.6))
     ax.set_title("Where nothing can be known, the model guesses among all tokens")
     ax.legend(loc="lower left")
@@ -55,9 +53,9 @@ def draw_tiny(losses):
     return figure
 
 
-def draw_progress(curves):
+def draw_progress(curves, fall):
     """curves: one per seed, step -> {measure: value}; the first seed is drawn strong, the others
-    pale.
+    pale. fall [seed, share]: the steps at which the fall has gone 10, 50, 90 % of its way.
     """
     figure, axes = plt.subplots(2, 1, figsize=(8, 7), sharex=True)
     for ax, colours in zip(axes, (NATS, SHARES)):
@@ -65,22 +63,18 @@ def draw_progress(curves):
             steps = [step for step in curve if step]  # a logarithmic axis has no 0
             for name, colour in colours.items():
                 style = {"linestyle": "--" if "blind" in name else "-", "color": colour}
-                style |= (
-                    {"linewidth": 2, "label": name} if seed == 0 else {"linewidth": 1, "alpha": 0.4}
-                )
-                ax.plot(steps, [curve[step][name] for step in steps], **style)
-        ax.axvspan(95, 160, color="grey", alpha=0.12, linewidth=0)
+                strength = {"linewidth": 1, "alpha": 0.4}
+                if seed == 0:
+                    strength = {"linewidth": 2, "label": name}
+                ax.plot(steps, [curve[step][name] for step in steps], **style, **strength)
+        ax.axvspan(fall[:, 0].min(), fall[:, 2].max(), color="grey", alpha=0.12, linewidth=0)
         ax.legend(loc="lower left" if ax is axes[0] else "upper left", fontsize=9)
-    axes[0].text(96, -1.1, "the fall", color="grey")
-    axes[0].set(ylabel="nats", title="A plateau, then a sudden fall (three seeds)")
-    ticks = [4, 8, 16, 32, 64, 128, 181]
-    axes[1].set(
-        xscale="log",
-        xlabel="training step (log scale)",
-        ylabel="score, 1 = perfect",
-        ylim=(-0.05, 1.05),
-    )
-    axes[1].set_xticks(ticks, ticks)
+    axes[0].text(float(fall[:, 0].min()) * 1.01, -4.4, "the fall", color="grey")
+    axes[0].set_title("On long periods: a plateau, then a fall (three seeds)")
+    axes[0].set(ylabel="nats (K-composition: of score)", ylim=(-4.8, 5.2))
+    axes[1].set(xscale="log", xlabel="training step (log scale)")
+    axes[1].set(ylabel="score, 1 = perfect", ylim=(-0.05, 1.05))
+    axes[1].set_xticks(STEPS, STEPS)
     axes[1].minorticks_off()
     return figure
 
@@ -98,16 +92,12 @@ def draw_order(order):
             ax.plot([begun, done], [y, y], color=colour, linewidth=2, alpha=0.5)
             ax.plot([half], [y], marker="o", color=colour, markersize=6)
     ax.set_yticks(range(len(order)), order)
-    ticks = [4, 8, 16, 32, 64, 128, 181]
     ax.set(xscale="log", xlabel="training step (log scale)")
-    ax.set_xticks(ticks, ticks)
+    ax.set_xticks(STEPS, STEPS)
     ax.minorticks_off()
     ax.invert_yaxis()
-    ax.set_title(
-        "Copying comes first by far; the rest forms within one fall\n"
-        "(dot: half-way, bar: 10 % to 90 % of the way, one bar per seed)",
-        fontsize=11,
-    )
+    key = "(dot: half-way, bar: 10 % to 90 % of the way, one bar per seed)"
+    ax.set_title(f"Copying comes first; the rest forms within one fall\n{key}", fontsize=11)
     return figure
 
 
@@ -118,20 +108,14 @@ def draw_layers(accuracies, profiles):
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4))
     styles = [{"color": SKY}, {"color": ORANGE}, {"color": GREEN}, {"color": BLUE}]
     for (name, shares), style in zip(accuracies.items(), styles):
-        left.plot(
-            list(shares),
-            [100 * share for share in shares.values()],
-            label=name,
-            linewidth=2,
-            **style,
-        )
+        percents = [100 * share for share in shares.values()]
+        left.plot(list(shares), percents, label=name, linewidth=2, **style)
     left.set(xlabel="training step", ylabel="right next token in the repeat (%)", ylim=(0, 103))
     left.set_title("One layer stays on the plateau")
     left.legend(fontsize=9)
     names = ["one layer, step 81", "two layers, step 81", "two layers, step 181"]
-    for name, losses, style in zip(
-        names, profiles, [styles[1], styles[3], {"color": BLUE, "linestyle": ":"}]
-    ):
+    styles = [{"color": ORANGE}, {"color": BLUE}, {"color": BLUE, "linestyle": ":"}]
+    for name, losses, style in zip(names, profiles, styles):
         right.plot(range(1, len(losses) + 1), losses, marker="o", markersize=4, label=name, **style)
     right.set(xlabel="period", ylabel="loss in the repeat (nats)", ylim=(0, 5))
     right.set_title("The plateau is the one-layer solution")
@@ -143,14 +127,8 @@ def draw_periods(maps):
     """maps: name -> loss [period, position], the block starting right after BOS."""
     figure, axes = plt.subplots(1, len(maps), figsize=(10.5, 4.4), sharey=True)
     for ax, (name, losses) in zip(axes, maps.items()):
-        image = heatmap(
-            ax,
-            losses,
-            signed=False,
-            limit=6.0,
-            title=name,
-            xlabel="position of the token just read",
-        )
+        image = heatmap(ax, losses, signed=False, limit=6.0, title=name)
+        ax.set_xlabel("position of the token just read")
         n = len(losses)
         ax.step(np.arange(1, n + 2) + 0.5, np.arange(n + 1) - 0.5, color=RED, linewidth=1.2)
         ax.set_yticks([0, 1, 4, 9, 14, 19, 24, 28], [1, 2, 5, 10, 15, 20, 25, 29])
