@@ -4,13 +4,16 @@ Axis words: batch pos row d_model label depth. Row vectors: x @ W. Labels are wh
 to n_classes - 1; the label -1 means "this place has none, leave it out". `python -m exercises
 check` says how you are doing."""
 
+from collections.abc import Callable
+
 import torch
 from einops import einsum
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from minitransformer import Transformer, planted
 
+Probe = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]  # x, labels, n_classes -> W, b
 RIDGE = 1e-3  # the penalty per row: just enough to keep the equations solvable
 
 
@@ -39,33 +42,68 @@ def linear_probe(
         b = mean of onehot - (mean of x) W
 
     Method: Hoerl & Kennard 1970, "Ridge Regression"; as a probe of what a layer holds: Alain &
-    Bengio 2016, "Understanding intermediate layers using linear classifier probes"."""
+    Bengio 2016, "Understanding intermediate layers using linear classifier probes" (arXiv
+    1610.01644)."""
     # YOUR CODE: centre x and the one-hot labels, solve, then the bias; roughly 6 lines
     raise NotImplementedError("linear_probe")
 
 
-def held_out_accuracy(x: Tensor, labels: Tensor, n_classes: int, share: float = 0.8) -> float:
-    """Share of right answers of a linear probe, on sequences that it was not fitted to.
+def held_out_accuracy(
+    x: Tensor, labels: Tensor, n_classes: int, share: float = 0.8, fit: Probe = linear_probe
+) -> float:
+    """Share of right answers of a probe, on sequences that it was not fitted to.
 
     x [batch, pos, d_model], labels [batch, pos]. The first int(share * batch) sequences fit the
     probe, the others test it; they are independent draws, so no shuffling is needed. Whole
     sequences: positions of one sequence know of each other. Places with label -1 count nowhere.
-    Raises ValueError if either part has no labelled place."""
-    # YOUR CODE: split the sequences, drop -1, fit with linear_probe, compare; roughly 9 lines
+    fit: fit(x [row, d_model], labels [row], n_classes) -> W, b, as linear_probe does. Raises
+    ValueError if either part has no labelled place."""
+    # YOUR CODE: split the sequences, drop -1, fit, compare; roughly 9 lines
     raise NotImplementedError("held_out_accuracy")
 
 
-def selectivity(x: Tensor, labels: Tensor, n_classes: int, generator: torch.Generator) -> float:
-    """How much of the accuracy is not the probe's doing: held-out accuracy minus that with shuffled
-    labels.
+def probe_by_depth(
+    model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int, fit: Probe = linear_probe
+) -> Tensor:
+    """Held-out accuracy of a probe on the stream at each depth: before layer 0, after each layer.
+
+    tokens, labels [batch, pos] -> [depth], n_layers + 1 numbers. The label of a place is read from
+    the stream at that same place. The stream: `blocks.0.hook_resid_pre`, then each
+    `blocks.<layer>.hook_resid_post`. One run of the model. fit: as in held_out_accuracy."""
+    # YOUR CODE: names, one run_with_cache, held_out_accuracy for each; roughly 4 lines
+    raise NotImplementedError("probe_by_depth")
+
+
+def logistic_probe(
+    x: Tensor, labels: Tensor, n_classes: int, weight_decay: float = 1e-4, steps: int = 100
+) -> tuple[Tensor, Tensor]:
+    """The strong linear probe: logistic regression whose penalty no stretch of the stream changes.
+
+    x [row, d_model], labels [row] -> W [d_model, label], b [label] as in linear_probe, both
+    float64. With log-probabilities log_softmax(x W + b) they minimise
+
+        mean over rows of -log p(label)  +  weight_decay * sum over labels of Var(x W)
+
+    The variance over the rows (divided by their number) is what the answers vary by. A penalty on
+    |W|^2 would depend on the lengths of the stream's vectors, this one does not. The way there:
+    turn x into z = (x - mean) T with covariance 1, where Var(z V) is |V|^2; fit V and b by
+    torch.optim.LBFGS (line search "strong_wolfe", at most `steps` steps, from 0); W = T V.
+    Directions in which x varies by less than 1e-6 of the largest spread are left out. It must work
+    under torch.no_grad() too. As a probe: Alain & Bengio 2016, see linear_probe."""
+    # YOUR CODE: T from torch.linalg.eigh of the covariance, LBFGS, back to x; roughly 18 lines
+    raise NotImplementedError("logistic_probe")
+
+
+def above_shuffled(x: Tensor, labels: Tensor, n_classes: int, generator: torch.Generator) -> float:
+    """How much better than guessing? Held-out accuracy minus that with shuffled labels.
 
     For the control all labels other than -1 change places with each other at random, across
     sequences (-1 stay where they are); the control's probe is fitted to the shuffled labels and
     tested on them. What it scores can be reached without any information: by guessing the most
     frequent class, or by luck. x [batch, pos, d_model], labels [batch, pos]; labels stays as it
-    was. Hewitt & Liang 2019, "Designing and Interpreting Probes with Control Tasks"."""
+    was."""
     # YOUR CODE: shuffle with torch.randperm, two calls of held_out_accuracy; roughly 5 lines
-    raise NotImplementedError("selectivity")
+    raise NotImplementedError("above_shuffled")
 
 
 def control_task(
@@ -76,19 +114,28 @@ def control_task(
     tokens: any shape, from 0 to d_vocab - 1, or -1 -> labels of that shape; -1 stays -1. The
     classes are drawn independently and evenly from 0 to n_classes - 1. Nobody taught the model
     these classes. A probe that finds them learnt them itself, so it could have learnt the
-    meaningful ones itself too. Hewitt & Liang 2019."""
+    meaningful ones itself too. See selectivity for the source."""
     # YOUR CODE: draw a table, look every token up; roughly 2 lines
     raise NotImplementedError("control_task")
 
 
-def probe_by_depth(model: Transformer, tokens: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Held-out accuracy of a probe on the stream at each depth: before layer 0, after each layer.
+def selectivity(
+    x: Tensor,
+    labels: Tensor,
+    words: Tensor,
+    d_vocab: int,
+    n_classes: int,
+    generator: torch.Generator,
+) -> float:
+    """Could the probe have made these classes up? Held-out accuracy minus that on a control task.
 
-    tokens, labels [batch, pos] -> [depth], n_layers + 1 numbers. The label of a place is read from
-    the stream at that same place. The stream: `blocks.0.hook_resid_pre`, then each
-    `blocks.<layer>.hook_resid_post`. One run of the model."""
-    # YOUR CODE: names, one run_with_cache, held_out_accuracy for each; roughly 4 lines
-    raise NotImplementedError("probe_by_depth")
+    words [batch, pos]: the token that a label speaks of (the token there for "is it even?"). The
+    control's label is the control_task class of that word, and -1 wherever labels is -1. Near 0:
+    the probe learns any table over the words as well as this one, so its accuracy says nothing
+    about these classes. x [batch, pos, d_model], labels [batch, pos]. Hewitt & Liang 2019,
+    "Designing and Interpreting Probes with Control Tasks" (arXiv 1909.03368)."""
+    # YOUR CODE: control_task, its places, two calls of held_out_accuracy; roughly 4 lines
+    raise NotImplementedError("selectivity")
 
 
 def class_means(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
@@ -105,8 +152,9 @@ def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
 
     x [..., d_model], labels [...] -> x minus class_means of the place's class; places with label -1
     stay as they are. Afterwards all classes have the same mean, so a probe fitted by least squares
-    can only name the commonest class: Belrose et al. 2023, "LEACE: Perfect linear concept erasure
-    in closed form". (They need no labels when they erase; we have them.) x stays as it was."""
+    can only name the commonest class: this is Oracle LEACE for classes, Belrose et al. 2023,
+    "LEACE: Perfect linear concept erasure in closed form" (arXiv 2306.03819). (LEACE itself needs
+    no labels when it erases.) A probe that is not linear may still read them. x stays as it was."""
     # YOUR CODE: class_means, looked up by label; roughly 3 lines
     raise NotImplementedError("erase")
 
@@ -119,7 +167,8 @@ def steer(
     tokens [batch, pos], vectors [batch, d_model] -> the logits [batch, pos, vocab] and the pattern
     of layer 1, [batch, head, query, key]. The place is `blocks.1.hook_resid_pre`: queries, keys,
     values and all that follows see the sum. The model has at least two layers. As a method for
-    large models: Turner et al. 2023, "Activation Addition"."""
+    large models: Turner et al. 2023, "Activation Addition: Steering Language Models Without
+    Optimization" (arXiv 2308.10248)."""
     # YOUR CODE: a hook function, run_with_cache with fwd_hooks; roughly 6 lines
     raise NotImplementedError("steer")
 

@@ -9,27 +9,39 @@ from minitransformer.evaluate import held_out
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.oracles.ch12 import (
     accuracy_by_rows,
+    always_two,
     back_by_loops,
     erased_by_loops,
+    expect_from_generator,
+    expect_pair,
     layer_1_by_hand,
+    logistic_by_newton,
     means_by_loops,
     planted_rows,
     probe_by_equations,
 )
-from tests.exercises.oracles.ch12_mistakes import (
-    BACK,
-    CONTROL,
-    DEPTHS,
+from tests.exercises.oracles.ch12_controls import (
     ERASED,
+    EVERYWHERE,
     MEANS,
-    PROBE,
-    SPLIT,
+    SELECTIVE,
+    SHUFFLED,
     STEERED,
     TASK,
+    UNUSED,
     anywhere,
     compared,
+)
+from tests.exercises.oracles.ch12_mistakes import (
+    BACK,
+    DEPTHS,
+    FIT,
+    LOGISTIC,
+    PROBE,
+    SPLIT,
     depths,
     fitted,
+    regressed,
     scored,
 )
 from tests.material import seeded, small_model
@@ -58,15 +70,6 @@ def test_labels_come_from_the_right_place(token_back):
 
 
 # One probe
-
-
-def expect_pair(result, d_model, n_classes):
-    expect(isinstance(result, tuple) and len(result) == 2, "expected a pair (W, b)")
-    W, b = list(result[0].shape), list(result[1].shape)
-    expected = f"expected W [d_model, label] = {[d_model, n_classes]} and b [label] = {[n_classes]}"
-    expect(W == [d_model, n_classes] and b == [n_classes], f"{expected}, got {W} and {b}")
-    return result
-
 
 X, LABELS = draw(30, 4) + torch.tensor([3.0, -2.0, 0.0, 5.0]).double(), whole(3, 30)
 ROTATION = torch.linalg.qr(draw(4, 4))[0]
@@ -119,6 +122,13 @@ def test_accuracy_by_hand(held_out_accuracy):
         expect_close(got, truth, "", f"share right, fitted to {share} of 40 sequences")
 
 
+@checks("held_out_accuracy", mistakes=FIT)
+def test_the_given_probe_is_used(held_out_accuracy):
+    got = held_out_accuracy(NOISY, LINE, 3, fit=always_two)
+    truth = accuracy_by_rows(NOISY, LINE, 3, fit=always_two)
+    expect_close(got, truth, "", "fit = a probe that always says 2")
+
+
 SHARED = {"rows of one sequence both fit the probe and test it": scored(split="positions")}
 
 
@@ -138,66 +148,6 @@ def test_nothing_to_test_is_an_error(held_out_accuracy):
     for labels in (none_to_test, torch.full_like(LINE, -1)):
         why = "one of the two parts has no labelled place"
         expect_value_error(held_out_accuracy, (NOISY, labels, 3), why)
-
-
-# What the probe would get anyway
-
-# one label per sequence, 25 % ones
-UNEVEN = (torch.rand(120, 1, generator=GENERATOR) < 0.25).long().expand(-1, 4)
-UNEVEN_X = planted_rows(UNEVEN, 2)
-
-
-@checks("selectivity", mistakes=CONTROL)
-def test_the_commonest_class_is_no_merit(selectivity):
-    """A perfect probe; but naming the commonest class already scores about its share."""
-    rare = UNEVEN.double().mean().item()
-    got = sum(selectivity(UNEVEN_X, UNEVEN, 2, seeded(seed)) for seed in range(5)) / 5
-    case = f"accuracy 1, and {1 - rare:.2f} of the labels are alike"
-    expect(abs(got - rare) < 0.06, f"{case}: expected a selectivity near {rare:.2f}, got {got:.2f}")
-
-
-@checks("selectivity")
-def test_nothing_there_nothing_found(selectivity):
-    labels = torch.where(whole(5, 150, 4) == 0, -1, whole(2, 150, 4))
-    got = selectivity(draw(150, 4, 6), labels, 2, seeded())
-    expect(abs(got) < 0.25, f"x is noise: expected a selectivity near 0, got {got:.2f}")
-    got, case = selectivity(planted_rows(labels, 2), labels, 2, seeded()), "half 0 and half 1"
-    expect(0.3 < got < 0.7, f"a planted bit, {case}: expected a selectivity near .5, got {got:.2f}")
-
-
-MOVED = {"-1 changed places as well; those labels stay where they are": compared(anywhere)}
-
-
-@checks("selectivity", mistakes=MOVED)
-def test_places_without_a_label_stay_where_they_are(selectivity):
-    """With one labelled place to test on, an accuracy is 0 or 1, so the difference is whole."""
-    generator = seeded(5)
-    labels = torch.randint(2, (40, 4), generator=generator)
-    labels[32:] = torch.tensor([[-1, 1, -1, -1]] + 7 * [4 * [-1]])
-    x = torch.randn(40, 4, 6, generator=generator).double()
-    for seed in range(3):
-        got, case = selectivity(x, labels, 2, seeded(seed)), "one labelled place to test on"
-        expect(got in (-1, 0, 1), f"{case}: expected -1, 0 or 1, got {got:.3f}")
-
-
-@checks("control_task", mistakes=TASK)
-def test_a_control_task_is_a_random_table(control_task):
-    tokens = torch.cat([torch.arange(4000), torch.arange(4000), torch.tensor([-1, -1])])
-    labels = control_task(tokens, 4000, 4, seeded(1))
-    again = control_task(tokens, 4000, 4, seeded(1))
-    other = control_task(tokens, 4000, 4, seeded(2))
-    shape = list(labels.shape)
-    expect(shape == [8002], f"expected one label per token, [8002], got {shape}")
-    alike = torch.equal(labels[:4000], labels[4000:8000])
-    expect(alike, "the same token has different classes in different places")
-    expect(labels[-2:].tolist() == [-1, -1], f"-1 must stay -1, got {labels[-2:].tolist()}")
-    expect(torch.equal(labels, again), "the same generator must give the same table")
-    counts = labels[:4000].bincount(minlength=4)
-    expected = "4000 tokens, 4 classes: expected about 1000 each"
-    expect(len(counts) == 4 and counts.min() > 850, f"{expected}, got {counts.tolist()}")
-    agree = (labels[:4000] == other[:4000]).double().mean().item()
-    expected = "two generators should agree on 1 token in 4"
-    expect(abs(agree - 0.25) < 0.05, f"{expected}, they agree on {100 * agree:.0f} %")
 
 
 # By depth
@@ -232,6 +182,165 @@ def test_the_hand_built_circuit_shows_its_steps(probe_by_depth):
                 expect(value == 1.0, f"{where}: expected 1, got {value:.2f}")
             else:
                 expect(value < 0.5, f"{where}: expected little, got {value:.2f}")
+
+
+@checks("probe_by_depth")
+def test_depths_use_the_probe_that_is_given(probe_by_depth):
+    got = probe_by_depth(SMALL, SHORT, SHORT_LABELS, 5, always_two)
+    truth = accuracy_by_rows(SHORT[..., None].double(), SHORT_LABELS, 5, fit=always_two)
+    expect_close(got.double(), torch.full((4,), truth).double(), "depth", "a probe that says 2")
+
+
+# The strong probe
+
+
+@checks("logistic_probe", mistakes=LOGISTIC)
+def test_strong_probe_is_the_minimum(logistic_probe):
+    for weight_decay in (0.03, 1e-3):
+        got = expect_pair(logistic_probe(X, LABELS, 3, weight_decay), 4, 3)
+        W, b = logistic_by_newton(X, LABELS, 3, weight_decay)
+        why = f"the minimum, found by Newton's method, weight_decay {weight_decay}"
+        expect_close(got[0], W, "d_model label", why, tolerance=1e-3)
+        got_b, b = got[1] - got[1].mean(), b - b.mean()  # the same for all labels changes nothing
+        expect_close(got_b, b, "label", "b, less its mean: " + why, tolerance=3e-3)
+
+
+WEIGHTS = {"the penalty is |W|^2": regressed(penalty="weights")}
+
+
+@checks("logistic_probe", mistakes=WEIGHTS)
+def test_a_stretch_of_the_stream_changes_no_answer(logistic_probe):
+    stretch = ROTATION @ torch.diag(torch.tensor([1.0, 100.0, 0.01, 3.0]).double())
+    W, b = expect_pair(logistic_probe(X, LABELS, 3, 0.01), 4, 3)
+    with torch.no_grad():
+        W_moved, b_moved = logistic_probe(X @ stretch, LABELS, 3, 0.01)
+    got, truth = X @ stretch @ W_moved + b_moved, X @ W + b
+    why = "x was multiplied by an invertible matrix"
+    expect_close(got.log_softmax(-1), truth.log_softmax(-1), "row label", why, tolerance=1e-3)
+
+
+@checks("logistic_probe")
+def test_directions_without_spread_are_left_out(logistic_probe):
+    """A stream that fills 4 of 7 dimensions: two copies, and one number that is always 2."""
+    flat = torch.cat([X, X[:, :2], torch.full((30, 1), 2.0).double()], dim=1).float()
+    W, b = expect_pair(logistic_probe(flat, LABELS, 3, 0.01), 7, 3)
+    truth_W, truth_b = logistic_by_newton(X, LABELS, 3, 0.01)
+    got, truth = flat.double() @ W + b, X @ truth_W + truth_b
+    why = "dimensions that say nothing new were added"
+    expect_close(got.log_softmax(-1), truth.log_softmax(-1), "row label", why, tolerance=1e-3)
+
+
+# What the probe would get anyway
+
+# one label per sequence, 25 % ones
+UNEVEN = (torch.rand(120, 1, generator=GENERATOR) < 0.25).long().expand(-1, 4)
+UNEVEN_X = planted_rows(UNEVEN, 2)
+
+
+@checks("above_shuffled", mistakes=SHUFFLED)
+def test_the_commonest_class_is_no_merit(above_shuffled):
+    """A perfect probe; but naming the commonest class already scores about its share."""
+    rare = UNEVEN.double().mean().item()
+    got = sum(above_shuffled(UNEVEN_X, UNEVEN, 2, seeded(seed)) for seed in range(5)) / 5
+    case = f"accuracy 1, and {1 - rare:.2f} of the labels are alike"
+    expect(
+        abs(got - rare) < 0.06,
+        f"{case}: expected an accuracy above chance of about {rare:.2f}, got {got:.2f}",
+    )
+
+
+@checks("above_shuffled")
+def test_nothing_there_nothing_found(above_shuffled):
+    labels = torch.where(whole(5, 150, 4) == 0, -1, whole(2, 150, 4))
+    got = above_shuffled(draw(150, 4, 6), labels, 2, seeded())
+    expect(
+        abs(got) < 0.25, f"x is noise: expected an accuracy above chance of about 0, got {got:.2f}"
+    )
+    got, case = above_shuffled(planted_rows(labels, 2), labels, 2, seeded()), "half 0 and half 1"
+    expect(
+        0.3 < got < 0.7,
+        f"a planted bit, {case}: expected an accuracy above chance of about .5, got {got:.2f}",
+    )
+
+
+MOVED = {"-1 changed places as well; those labels stay where they are": compared(anywhere)}
+
+
+@checks("above_shuffled", mistakes=MOVED)
+def test_places_without_a_label_stay_where_they_are(above_shuffled):
+    """With one labelled place to test on, an accuracy is 0 or 1, so the difference is whole."""
+    generator = seeded(5)
+    labels = torch.randint(2, (40, 4), generator=generator)
+    labels[32:] = torch.tensor([[-1, 1, -1, -1]] + 7 * [4 * [-1]])
+    x = torch.randn(40, 4, 6, generator=generator).double()
+    for seed in range(3):
+        got, case = above_shuffled(x, labels, 2, seeded(seed)), "one labelled place to test on"
+        expect(got in (-1, 0, 1), f"{case}: expected -1, 0 or 1, got {got:.3f}")
+
+
+@checks("above_shuffled")
+def test_the_shuffling_comes_from_the_generator(above_shuffled):
+    expect_from_generator(lambda generator: above_shuffled(NOISY, LINE, 3, generator))
+
+
+@checks("control_task", mistakes=TASK)
+def test_a_control_task_is_a_random_table(control_task):
+    tokens = torch.cat([torch.arange(4000), torch.arange(4000), torch.tensor([-1, -1])])
+    labels = control_task(tokens, 4000, 4, seeded(1))
+    again = control_task(tokens, 4000, 4, seeded(1))
+    other = control_task(tokens, 4000, 4, seeded(2))
+    shape = list(labels.shape)
+    expect(shape == [8002], f"expected one label per token, [8002], got {shape}")
+    alike = torch.equal(labels[:4000], labels[4000:8000])
+    expect(alike, "the same token has different classes in different places")
+    expect(labels[-2:].tolist() == [-1, -1], f"-1 must stay -1, got {labels[-2:].tolist()}")
+    expect(torch.equal(labels, again), "the same generator must give the same table")
+    counts = labels[:4000].bincount(minlength=4)
+    expected = "4000 tokens, 4 classes: expected about 1000 each"
+    expect(len(counts) == 4 and counts.min() > 850, f"{expected}, got {counts.tolist()}")
+    agree = (labels[:4000] == other[:4000]).double().mean().item()
+    expected = "two generators should agree on 1 token in 4"
+    expect(abs(agree - 0.25) < 0.05, f"{expected}, they agree on {100 * agree:.0f} %")
+
+
+WORDS = whole(13, 120, 5)
+SPOKEN = torch.where(whole(6, 120, 5) == 0, -1, WORDS % 2)  # even or odd, not known everywhere
+AS_WORDS = torch.eye(13).double()[WORDS] + 0.1 * draw(120, 5, 13)  # tells all words apart
+AS_PARITY = planted_rows(WORDS % 2, 2, d_model=3)  # tells even from odd and nothing else
+
+
+@checks("selectivity", mistakes=SELECTIVE)
+def test_selectivity_is_accuracy_beyond_a_control_task(selectivity):
+    """Where all words can be told apart, any two classes can. Where only even and odd can, a table
+    drawn by lot cannot be learnt."""
+    made_up, known = [], []
+    for seed in range(4):
+        made_up.append(selectivity(AS_WORDS, SPOKEN, WORDS, 13, 2, seeded(seed)))
+        known.append(selectivity(AS_PARITY, SPOKEN, WORDS, 13, 2, seeded(seed)))
+    for got in made_up:
+        expect(
+            abs(got) < 0.02, f"x tells all words apart: expected 0 for any classes, got {got:.2f}"
+        )
+    least, mean = min(known), sum(known) / len(known)
+    expect(0.12 < least and mean < 0.48, f"x tells parity alone: expected about .4, got {mean:.2f}")
+
+
+@checks("selectivity", mistakes=EVERYWHERE)
+def test_the_control_has_labels_where_the_task_has(selectivity):
+    """With one labelled place to test on, accuracies are 0 or 1, so the difference is whole."""
+    spoken = SPOKEN.clone()
+    spoken[96:], spoken[97, 2] = -1, WORDS[97, 2] % 2
+    for seed in range(4):
+        got = selectivity(draw(120, 5, 3), spoken, WORDS, 13, 2, seeded(seed))
+        expect(got in (-1, 0, 1), f"one labelled place to test on: expected -1, 0 or 1, got {got}")
+
+
+@checks("selectivity", mistakes=UNUSED)
+def test_the_table_comes_from_the_generator(selectivity):
+    def call(generator):
+        return selectivity(AS_PARITY, SPOKEN, WORDS, 13, 2, generator)
+
+    expect_from_generator(call)
 
 
 # Taking it out

@@ -7,6 +7,9 @@ must notice."""
 import torch
 from einops import einsum
 
+from tests.exercises.checking import expect
+from tests.material import seeded
+
 
 def probe_by_equations(x, labels, n_classes, ridge=1e-3, bias=True, free_bias=True, per_row=True):
     """The minimum by its normal equations, in loops: the bias is one more column, always 1."""
@@ -23,36 +26,63 @@ def probe_by_equations(x, labels, n_classes, ridge=1e-3, bias=True, free_bias=Tr
     return solved[:d_model], solved[d_model] if bias else torch.zeros(n_classes).double()
 
 
+def logistic_by_newton(
+    x, labels, n_classes, weight_decay=1e-4, penalty="variance", free_bias=True, total=False
+):
+    """logistic_probe in the coordinates of x itself: Newton's method on all numbers of W and b,
+    which is the last row of V. penalty "weights" or "none", and the other options are mistakes."""
+    target = torch.eye(n_classes).double()[labels]
+    padded = torch.cat([x.double(), torch.ones(len(x), 1).double()], dim=1)
+    centred = padded - padded.mean(dim=0)
+    size = padded.shape[1]
+    kinds = {"variance": centred.T @ centred / len(x), "none": torch.zeros(size, size).double()}
+    kinds["weights"] = torch.diag(torch.tensor([1.0] * (size - 1) + [0.0]).double())
+    form = kinds[penalty].clone()
+    form[-1, -1] = 0.0 if free_bias else 1.0
+    per_row, one = 1 if total else 1 / len(x), torch.eye(n_classes).double()
+    V = torch.zeros(size, n_classes).double()
+    for _ in range(15):
+        p = (padded @ V).softmax(dim=-1)
+        slope = per_row * padded.T @ (p - target) + 2 * weight_decay * form @ V
+        spread = torch.diag_embed(p) - p[:, :, None] * p[:, None]  # row label label
+        curvature = per_row * torch.einsum("ri,rj,rab->iajb", padded, padded, spread)
+        curvature += 2 * weight_decay * torch.einsum("ij,ab->iajb", form, one)
+        matrix = curvature.reshape(V.numel(), V.numel())
+        step = torch.linalg.lstsq(matrix, slope.reshape(-1, 1), driver="gelsd").solution
+        V = V - step.view_as(V)
+    return V[:-1], V[-1]
+
+
 def accuracy_by_rows(
-    x, labels, n_classes, share=0.8, split="sequences", known_only=True, **options
+    x, labels, n_classes, share=0.8, split="sequences", known_only=True, fit=None, **options
 ):
     """held_out_accuracy, one row at a time. split: which rows fit and which test; anything but
     "sequences" is a mistake."""
     batch, n = labels.shape
     places = [(b, i) for b in range(batch) for i in range(n) if labels[b, i] >= 0]
     first_test, first_late = int(share * batch), int(share * n)
-    fit = [(b, i) for b, i in places if b < first_test]
-    test = [(b, i) for b, i in places if b >= first_test]
+    to_fit = [(b, i) for b, i in places if b < first_test]
+    to_test = [(b, i) for b, i in places if b >= first_test]
     if split == "all fit":
-        fit = places
+        to_fit = places
     if split == "tested on fit":
-        test = fit
+        to_test = to_fit
     if split == "no split":
-        fit = test = places
+        to_fit = to_test = places
     if split == "swapped":
-        fit, test = test, fit
+        to_fit, to_test = to_test, to_fit
     if split == "places":
         cut = int(share * len(places))
-        fit, test = places[:cut], places[cut:]
+        to_fit, to_test = places[:cut], places[cut:]
     if split == "positions":
-        fit = [(b, i) for b, i in places if i < first_late]
-        test = [(b, i) for b, i in places if i >= first_late]
-    if not fit or not test:
+        to_fit = [(b, i) for b, i in places if i < first_late]
+        to_test = [(b, i) for b, i in places if i >= first_late]
+    if not to_fit or not to_test:
         raise ValueError("nothing to fit or to test")
-    pick = tuple(torch.tensor(axis) for axis in zip(*fit))
-    W, b = probe_by_equations(x[pick], labels[pick], n_classes, **options)
-    right = sum(int((x[at].double() @ W + b).argmax()) == labels[at] for at in test)
-    total = len(test) if known_only else (batch - first_test) * n
+    pick = tuple(torch.tensor(axis) for axis in zip(*to_fit))
+    W, b = (fit or probe_by_equations)(x[pick], labels[pick], n_classes, **options)
+    right = sum(int((x[at].double() @ W + b).argmax()) == labels[at] for at in to_test)
+    total = len(to_test) if known_only else (batch - first_test) * n
     return float(right) / total
 
 
@@ -117,3 +147,26 @@ def back_by_loops(tokens, back, shift=0, fill=-1):
             if 0 <= i - back + shift < len(row):
                 labels[b, i] = row[i - back + shift]
     return labels
+
+
+def expect_pair(result, d_model, n_classes):
+    expect(isinstance(result, tuple) and len(result) == 2, "expected a pair (W, b)")
+    W, b = list(result[0].shape), list(result[1].shape)
+    expected = f"expected W [d_model, label] = {[d_model, n_classes]} and b [label] = {[n_classes]}"
+    expect(W == [d_model, n_classes] and b == [n_classes], f"{expected}, got {W} and {b}")
+    return result
+
+
+def expect_from_generator(call):
+    """call(generator) must draw from it and from nothing else."""
+    state = torch.get_rng_state()
+    values = [call(seeded(seed)) for seed in (1, 1, 2, 3, 4, 5)]
+    expect(values[0] == values[1], "the same generator gave two answers")
+    expect(len(set(values)) > 1, f"other generators gave the same answer, {values[0]:.3f}")
+    untouched = torch.equal(state, torch.get_rng_state())
+    expect(untouched, "it drew from the global state of torch; use the generator")
+
+
+def always_two(x, labels, n_classes):
+    """A probe that names class 2 whatever it sees."""
+    return torch.zeros(x.shape[1], n_classes).double(), torch.eye(n_classes)[2].double()
