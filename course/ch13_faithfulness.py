@@ -157,7 +157,7 @@ claim("most heads at 95 % over the eight ways", max(lengths), low=4, high=8, mea
 #
 # Leaving out one head at a time is backward elimination. ACDC (Conmy et al. 2023, "Towards
 # Automated Circuit Discovery for Mechanistic Interpretability", arXiv 2304.14997) goes once through
-# the *edges* instead. That metrics are this fragile is known of larger models: Miller et al. 2024,
+# *edges*. Larger models show the same: Miller et al. 2024,
 # "Transformer Circuit Faithfulness Metrics are not Robust" (arXiv 2407.08734).
 #
 # ## A cheaper search
@@ -270,7 +270,7 @@ claim("our induction heads at most: the smallest", most.min(), low=0.1, measured
 
 # %% [markdown]
 # Alone, each of our induction heads is worth less than 1 % by loss; in its best moment, 47 % or
-# more. The idle head is 0 in both.
+# more. The idle head: 0.
 #
 # ## Finer than heads
 #
