@@ -103,7 +103,7 @@ claim("one of two twins, by loss", by["loss"], low=0.999, measured=0.9997)
 # size, and without **random sets of that size**. With eight heads we can afford all 256 sets.
 #
 # **Exercise `greedy_path`** (20 minutes): from all heads, leave out the one that is missed least,
-# and measure again. *Predict:* why start from all heads, and not from none?
+# and measure again. *Predict:* why start from all heads?
 
 # %%
 every_set = subsets_of(heads_of(model))  # 256, from none to all
