@@ -15,7 +15,7 @@
 # %%
 import torch
 
-from course.desk import claim, show, the_model, untrained_model
+from course.desk import claim, in_others, show, the_model, untrained_model
 from course.pictures.ch10 import draw_direct_indirect, draw_known, draw_ledgers, draw_sides
 from minitransformer import planted
 from minitransformer.evaluate import held_out
@@ -275,7 +275,6 @@ for head in layer_0:
     sides[f"head 0.{head[1]}"] = query_and_key_effects(model, tokens, head, gap)
 sides["hand-built\n0.0"] = query_and_key_effects(*cases["induction: previous-token head"])
 sides["pointer\n0.0"] = query_and_key_effects(*cases["pointer: duplicate-token head"])
-show(draw_sides(sides), "sides")
 
 mine = sides[f"head 0.{steerer[1]}"]
 share = mine["via keys"] / mine["both"]
@@ -284,6 +283,7 @@ claim("via queries", mine["via queries"], low=-0.2, high=0.5, measured=0.0355)
 claim("pointer model: via keys", sides["pointer\n0.0"]["via keys"], low=0, high=0)
 missing = max(abs(each["via queries"] + each["via keys"] - each["both"]) for each in sides.values())
 claim("largest error if the two are simply added, in nats", missing, low=0.02, measured=1.277)
+show(draw_sides(sides), "sides")
 
 # %% [markdown]
 # By keys, as the weights had said. Two kinds of evidence that could have disagreed do not. And
@@ -319,12 +319,16 @@ claim(name, write, low=2, measured=4, untrained=lambda blank: same_names(blank)[
 by_role = {*roles["via patterns"], *roles["direct"]}
 apart = by_role ^ {*previous, *induction}
 claim("heads that have a name of one kind only", len(apart), high=2, measured=0)
+in_others("heads that have a name of one kind only", "17 of 20", high=0)
 fakes = causal_roles(the_model("impostor"), tokens, gap, least=0.3)
 claim("impostor: heads that act via patterns", len(fakes["via patterns"]), high=0)
 in_layer_0 = sum(layer == 0 for layer, _ in fakes["direct"])
 claim("impostor: heads that act directly, in layer 0", in_layer_0, low=2, measured=4)
 
 # %% [markdown]
+# The heads that look one back steer, the heads that look like induction heads write, and no others.
+# In 17 of 20 other models, too, the two kinds of names agree for every head.
+#
 # ## What the ledger does not say
 #
 # *It is the ledger of one head.* Its rows add up, its columns do not. In layer 0, taking out one
