@@ -124,9 +124,8 @@ def duplicated_heads_model(
 
     Each adds s to the right logit. After zeroing any k of them, the loss on predictable positions
     is exactly log(1 + (d_vocab - 1) exp(-(copies - k) s)). For 2 copies: 3.916e-8, then 8.622e-4
-    without one, then log 20 = 2.996 without both. Zeroing heads one at a time finds no important
-    head. Trained models do this too: Singh et al. 2024, "What needs to go right for an induction
-    head?" """
+    without one, then log 20 = 2.996 without both. Zeroing one at a time finds no important head.
+    Trained models do too: Singh et al. 2024, "What needs to go right for an induction head?" """
     return induction_model(d_vocab, n_ctx, s, strengths=(1.0,) * copies)
 
 
@@ -138,9 +137,8 @@ def negative_head_model(
     On predictable positions the right logit is s - negative, and s once 1.1 is zeroed; all others
     are 0. The probability 1 / (1 + (d_vocab - 1) exp(-logit)) moves from .999138 to .999998 only,
     the logit difference from 10 to 16. Zeroing 1.0 leaves -6. Such heads exist: McDougall et al.
-    2023, "Copy Suppression". Probability hides them: Zhang & Nanda
-    2023, "Towards Best Practices of Activation Patching in Language Models" (arXiv 2309.16042).
-    """
+    2023, "Copy Suppression". Probability hides them: Zhang & Nanda 2023, "Towards Best Practices of
+    Activation Patching in Language Models" (arXiv 2309.16042)."""
     return induction_model(d_vocab, n_ctx, s, strengths=(1.0, -negative / s))
 
 

@@ -234,32 +234,45 @@ DATA = [
 
 # ---- what the solutions promise to refuse
 
-SOLUTIONS = calls(
-    ("forward_with_hooks(weights, tokens, [('stream.3', fails)])", "'stream.3'"),
-    ("chance_loss(5, seen=5)", "not 5"),
-    ("crossing_step([1, 2], [3.0, 3.0])", "at 3.0"),
-    ("icl_score(torch.zeros(5), early=3, late=2)", "early 3, late 2"),
-    ("induction_accuracy(model, tokens, tokens < 0)", "no position is predictable"),
-    ("distinct_tokens(1, 9, 9, generator)", "9 distinct tokens were asked for"),
-    ("partial_repeat_tokens(5, (2, 6), 1, 1, 9, generator)", "not (2, 6)"),
-    ("distractor_tokens('', 1, 1, 9, generator)", "followers is empty"),
-    ("find_heads(Transformer(ModelConfig(n_ctx=3)))", "sequences of 3"),
-    ("LowRank(torch.ones(2, 3), torch.ones(2, 3))", "[2, 3] and [2, 3]"),
-    ("effective_ov(model, [(0, 0), (1, 0)])", "not [(0, 0), (1, 0)]"),
-    ("effective_ov(model, [])", "not []"),
-    ("corrupt_pairs(torch.arange(14)[None], 3, 9, 'letter')", "cannot swap 'letter'"),
-    ("corrupt_pairs(torch.arange(14)[None], 3, 4, 'key')", "A at 3 and C at 4 in 14 tokens"),
-    ("normalised_metric(ones, ones, ones)", "clean and corrupt have the same mean"),
-    ("held_out_accuracy(torch.ones(5, 2, 3), torch.full((5, 2), -1), 4)", "they have 0 and 0"),
-    ("run_circuit(model, tokens, [(2, 0)])", "no head (2, 0)"),
-    (
-        "faithfulness(model, repeats, [], lambda logits, repeats: logits.sum() * 0)",
-        "no better than no heads at all",
+SOLUTIONS = [
+    *calls(
+        ("forward_with_hooks(weights, tokens, [('stream.3', fails)])", "'stream.3'"),
+        ("chance_loss(5, seen=5)", "not 5"),
+        ("crossing_step([1, 2], [3.0, 3.0])", "at 3.0"),
+        ("icl_score(torch.zeros(5), early=3, late=2)", "early 3, late 2"),
+        ("induction_accuracy(model, tokens, tokens < 0)", "no position is predictable"),
+        ("distinct_tokens(1, 9, 9, generator)", "9 distinct tokens were asked for"),
+        ("partial_repeat_tokens(5, (2, 6), 1, 1, 9, generator)", "not (2, 6)"),
+        ("distractor_tokens('', 1, 1, 9, generator)", "followers is empty"),
+        ("find_heads(Transformer(ModelConfig(n_ctx=3)))", "sequences of 3"),
+        ("LowRank(torch.ones(2, 3), torch.ones(2, 3))", "[2, 3] and [2, 3]"),
+        ("effective_ov(model, [(0, 0), (1, 0)])", "not [(0, 0), (1, 0)]"),
+        ("effective_ov(model, [])", "not []"),
+        ("corrupt_pairs(torch.arange(14)[None], 3, 9, 'letter')", "not 'letter'"),
+        (
+            "corrupt_pairs(torch.arange(14)[None], 3, 4, 'key')",
+            "A B at 3 and C D at 4 do not fit ... 14",
+        ),
+        ("normalised_metric(ones, ones, ones)", "clean and corrupt have the same mean"),
+        ("held_out_accuracy(torch.ones(5, 2, 3), torch.full((5, 2), -1), 4)", "they have 0 and 0"),
+        ("run_circuit(model, tokens, [(2, 0)])", "no head (2, 0)"),
+        (
+            "faithfulness(model, repeats, [], lambda logits, repeats: logits.sum() * 0)",
+            "no better than no heads at all",
+        ),
+        (
+            "orthogonal_subspaces(8, {'token': 5, 'position': 4}, generator)",
+            "9 orthogonal directions",
+        ),
+        ("relative_importance(torch.tensor([0.5, -0.5]), two == 0)", "no effect to share"),
+        ("arithmetic_faithfulness(neurons, tokens, [], means, no_score)", "nothing to explain"),
+        ("auroc(torch.tensor([]), torch.tensor([1.0, 2.0]))", "they have 0 and 2"),
+        ("at_equal_results(ones[:2], two, two == 0, two == 1)", "none of the 1"),
+        ("missing_and_weak(0, 1.0, 2, 3.0)", "not (0, 1.0, 2, 3.0)"),
     ),
-    ("orthogonal_subspaces(8, {'token': 5, 'position': 4}, generator)", "9 orthogonal directions"),
-    ("relative_importance(torch.tensor([0.5, -0.5]), two == 0)", "no positive effect"),
-    ("arithmetic_faithfulness(neurons, tokens, [], means, no_score)", "nothing to explain"),
-    ("auroc(torch.tensor([]), torch.tensor([1.0, 2.0]))", "they have 0 and 2"),
-    ("at_equal_results(ones[:2], two, two == 0, two == 1)", "none of the 1"),
-    ("missing_and_weak(0, 1.0, 2, 3.0)", "not (0, 1.0, 2, 3.0)"),
-) + calls(("rotate_head(*[torch.zeros(3, 3)] * 5)", "singular"), error=torch.linalg.LinAlgError)
+    *calls(
+        ("rotate_head(*[torch.zeros(3, 3)] * 5)", "singular"),
+        ("stretch_stream(weights, torch.zeros(8, 8))", "singular"),
+        error=torch.linalg.LinAlgError,
+    ),
+]
