@@ -28,7 +28,7 @@
 import torch
 
 from course.desk import claim, claim_rate, fresh_seeds, in_others, show, the_model, untrained_model
-from course.pictures.ch05 import badges, draw_periods, draw_roles, draw_values, table
+from course.pictures.ch05 import badges, draw_by_period, draw_roles, draw_values, table
 from minitransformer import planted
 from minitransformer.data import random_tokens
 from minitransformer.evaluate import attention, held_out, repeat_scores
@@ -187,7 +187,7 @@ real, fake = best_by_period(model), best_by_period(impostor)
 none = torch.stack([best_by_period(each) for each in untrained]).mean(dim=0)
 curves = {"trained on random periods": real, "impostor: trained on period 10": fake}
 curves["random weights, mean of 3"] = none
-show(draw_periods(every_period, curves, FOUND), "periods")
+show(draw_by_period(every_period, curves, FOUND), "periods")
 claim("the model's lowest score at any period", real.min(), low=0.85, measured=0.959)
 claim("the impostor's mean score at periods 11 to 24", fake[10:].mean(), high=0.2, measured=0.0335)
 claim("random weights at period 1", none[0], low=0.3, measured=0.497)

@@ -16,7 +16,8 @@ def loss_by_position(logits: Tensor, tokens: Tensor) -> Tensor:
 
     logits [batch, pos, vocab], tokens [batch, pos] -> [pos - 1]. Entry i belongs to the token just
     *read*, at position i. Must stay finite for logits of any size. In-context learning is a curve
-    that falls: Olsson et al. 2022."""
+    that falls: Olsson et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895).
+    """
     # YOUR CODE: log-probabilities, pick those of the next tokens, average; roughly 3 lines
     raise NotImplementedError("loss_by_position")
 

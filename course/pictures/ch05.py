@@ -40,7 +40,7 @@ def table(corner: str, columns: list[str], rows: dict[str, Tensor]) -> str:
     return "\n".join(lines)
 
 
-def draw_periods(periods: range, curves: dict[str, Tensor], threshold: float) -> Figure:
+def draw_by_period(periods: range, curves: dict[str, Tensor], threshold: float) -> Figure:
     """The best head's score on sequences of each period, one curve for each model."""
     figure, ax = plt.subplots(figsize=(8, 4.2))
     for (name, curve), colour in zip(curves.items(), (BLUE, RED, "grey")):

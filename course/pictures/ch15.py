@@ -12,7 +12,7 @@ READ = ["a", "op", "b", "="]  # the four positions
 DEPTHS = ["embedding", "after attention 0", "after MLP 0", "after attention 1", "after MLP 1"]
 
 
-def part_of(place: tuple) -> str:
+def bar_part(place: tuple) -> str:
     """A short name of a place: "head 0.2" or "MLP 1"."""
     name, index = place
     layer = name.split(".")[1]
@@ -24,18 +24,18 @@ def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figur
     depth and position.
     """
     figure, axes = plt.subplots(2, len(effects), figsize=(11.5, 7.6), height_ratios=[10, 5])
-    parts = list(dict.fromkeys(part_of(place) for place in places))[::-1]
+    parts = list(dict.fromkeys(bar_part(place) for place in places))[::-1]
     limit = max(values.max().item() for values in (*effects.values(), *streams.values()))
     for (top, bottom), changed in zip(axes.T, effects):
         table = torch.full((len(parts), len(READ)), float("nan"))
         for place, value in zip(places, effects[changed]):
-            table[parts.index(part_of(place)), place[1][0]] = value
+            table[parts.index(bar_part(place)), place[1][0]] = value
         for ax, values in ((top, table), (bottom, streams[changed].flip(0))):
             ax.set_facecolor("lightgrey")
             image = heatmap(ax, values, signed=False, limit=limit)
             ax.set_aspect("auto")
             ax.set_xticks(range(len(READ)), READ)
-            write_values(ax, values, "{:.1f}", white_above=limit / 2)
+            number_cells(ax, values, "{:.1f}", white_above=limit / 2)
         top.set_title(f"another {changed}", fontsize=11)
         bottom.set_xlabel("position")
     axes[0, 0].set_yticks(range(len(parts)), parts)
@@ -49,7 +49,7 @@ def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figur
     return figure
 
 
-def write_values(ax, table: torch.Tensor, form: str, white_above: float) -> None:
+def number_cells(ax, table: torch.Tensor, form: str, white_above: float) -> None:
     """Write every entry worth printing into its square of a heat map."""
     for y, row in enumerate(table.tolist()):
         for x, value in enumerate(row):
@@ -105,7 +105,7 @@ def draw_readable(maps: dict[str, torch.Tensor], title: str) -> Figure:
         percent = 100 * table.flip(0)
         image = heatmap(ax, percent, signed=False, limit=100.0)
         ax.set_aspect("auto")
-        write_values(ax, percent, "{:.0f}", white_above=50)
+        number_cells(ax, percent, "{:.0f}", white_above=50)
         ax.set_title(name, fontsize=11)
         ax.set_xticks(range(len(READ)), READ)
         ax.set_yticks([])
