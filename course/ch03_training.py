@@ -6,7 +6,7 @@
 # covered: which heads do it (chapters 5 to 9).
 #
 # **The question.** Does a model get a little better at induction with every step? Or is there a
-# moment before which it cannot do it? And what would a model look like that fools us?
+# moment before which it cannot? And what would a model look like that fools us?
 #
 # ## The data
 #
@@ -204,7 +204,7 @@ claim("least accuracy at step 181", over_seeds("accuracy", 181).min(), low=0.9)
 # way to the last that has gone nine tenths.
 #
 # How sudden is that? **Exercise `crossing_step`** (15 minutes): when has a curve gone a given share
-# of its way? *Predict:* of 181 steps, how many does the fall take?
+# of its way? *Predict:* how many steps does the fall take?
 
 # %%
 begun, done = fall[:, 0], fall[:, 2]
@@ -220,12 +220,12 @@ for here, there in zip(late, late[1:]):
     change = over_seeds("loss, all periods", here) - over_seeds("loss, all periods", there)
     slopes.append(change / (there - here))
 steeper = torch.stack(slopes).max(dim=0).values / (slow / 27)
-claim("its steepest stretch, times as steep (least of the seeds)", steeper.min(), low=2, high=6)
+claim("its steepest stretch, times as steep (least of the seeds)", steeper.min(), low=1.5, high=6)
 
 # %% [markdown]
 # So "sudden" means: a third of the training or more, before which next to nothing happens on long
-# periods. Over *all* periods no plateau is flat: the loss creeps down, then falls a few times as
-# fast. Nearly half of the tokens are right before the fall.
+# periods. Over *all* periods no plateau is flat: the loss creeps down, then falls
+# faster. Nearly half of the tokens are right before the fall.
 #
 # ## What is the plateau?
 #
@@ -320,8 +320,8 @@ apart = (half["prefix matching"] - half["previous token"]).abs().max()
 claim("half-way these two differ by at most (steps)", apart, high=15)
 
 # %% [markdown]
-# In all three seeds **copying comes first**: its score is half-way at step 12, its accuracy later,
-# but long before the fall. So copying is no sign of induction. Nor is the **ICL score**, a good
+# In all three seeds **copying comes first**: its score is half-way at step 12, its accuracy later
+# but before the fall. So copying is no sign of induction. Nor is the **ICL score**, a good
 # part of which is there on the plateau. Of the rest, **K-composition** is half-way first, then
 # **prefix matching** and **previous token**, together with the loss.
 #

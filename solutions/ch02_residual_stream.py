@@ -12,6 +12,7 @@ from einops import einsum
 from torch import Tensor
 
 from minitransformer import Repeats, Transformer
+from minitransformer.evaluate import head_scores
 
 
 def residual_decomposition(cache: dict[str, Tensor]) -> tuple[list[str], Tensor]:
@@ -76,7 +77,8 @@ def principal_angles(A: Tensor, B: Tensor) -> Tensor:
     the smallest between any vector of one and any vector of the other; the next is the smallest
     among what is orthogonal to those two; and so on. All 0: one contains the other. All 90:
     orthogonal. The cosines are the singular values of P Q^T, where P and Q are orthonormal rows of
-    A and B (`strongest_directions` makes them). Returns float64 in [0, 90]. Björck & Golub 1973.
+    A and B (`strongest_directions` makes them). Returns float64 in [0, 90]. Björck & Golub 1973,
+    "Numerical Methods for Computing Angles Between Linear Subspaces".
     """
     # YOUR CODE: two bases, one product, its singular values, arccos; roughly 3 lines
     cosines = torch.linalg.svdvals(strongest_directions(A) @ strongest_directions(B).T)
@@ -99,9 +101,10 @@ def interference(features: Tensor) -> float:
     different rows, 0 to 1.
 
     features [n, d_model], rows of any length but 0. Read feature i of a vector with the unit row i,
-    and every other feature of that size shows up, by its cosine. n random rows: about
-    1/sqrt(d_model). More rows than dimensions cannot all be orthogonal: at least sqrt((n - d_model)
-    / (d_model (n - 1))) (Welch 1974). Elhage et al. 2022, "Toy Models of Superposition"."""
+    and every other feature of that size shows up, by its cosine (Elhage et al. 2022, "Toy Models of
+    Superposition", arXiv 2209.10652). n random rows: about 1/sqrt(d_model). More rows than
+    dimensions cannot all be orthogonal: at least sqrt((n - d_model) / (d_model (n - 1))) (Welch
+    1974, "Lower Bounds on the Maximum Cross Correlation of Signals")."""
     # YOUR CODE: unit rows, all cosines, without those of a row with itself; roughly 3 lines
     unit = features / features.norm(dim=1, keepdim=True)
     different = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
@@ -161,13 +164,14 @@ def hide_from(model: Transformer, reader: str, what: Tensor) -> list:
     return [(f"blocks.1.attn.hook_{reader}", lambda x, hook: x - unseen)]
 
 
-def right_without(model: Transformer, repeats: Repeats, reader: str, what: Tensor) -> float:
-    """Share of right next tokens, wherever the next token can be known, with `what` hidden from one
-    kind of reader.
+def right_without(model: Transformer, repeats: Repeats, reader: str, what: Tensor) -> Tensor:
+    """[batch]: in each sequence, the share of right next tokens where the next token can be known,
+    with `what` hidden from one kind of reader.
     """
     logits = model.run_with_hooks(repeats.tokens, hide_from(model, reader, what))
-    right = logits[:, :-1].argmax(dim=-1) == repeats.tokens[:, 1:]
-    return right[repeats.predictable[:, :-1]].float().mean().item()
+    known = repeats.predictable[:, :-1]
+    right = (logits[:, :-1].argmax(dim=-1) == repeats.tokens[:, 1:]) & known
+    return right.sum(dim=1) / known.sum(dim=1)
 
 
 def logits_moved(model: Transformer, repeats: Repeats, reader: str) -> list[float]:
@@ -193,20 +197,33 @@ def with_rotated_head(model: Transformer, head: tuple[int, int], M: Tensor) -> T
     return other
 
 
-def stretch_stream(model: Transformer, factor: float = 30.0) -> Transformer:
-    """The same function of the tokens, written in a stream whose 16 random directions are stretched
-    by `factor`.
+def read_tokens(model: Transformer, repeats: Repeats) -> dict[str, tuple[float, float]]:
+    """How well plain dot products read the stream between the layers.
+
+    Directions -> share of current tokens, and of previous tokens, whose direction has the longest
+    shadow. Directions: those of the tokens; the tokens as each layer-0 head would move them, the
+    head that looks one back most first; and as three random heads would.
     """
-    some = strongest_directions(random_rows(1, 16, model.cfg.d_model)).float()
-    projection, identity = some.T @ some, torch.eye(model.cfg.d_model)
-    S, inverse = identity + (factor - 1) * projection, identity + (1 / factor - 1) * projection
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        for name in ("W_E", "W_pos", "W_O"):  # what writes
-            other.get_parameter(name).copy_(getattr(model, name) @ S)
-        for name in ("W_Q", "W_K", "W_V", "W_U"):  # what reads
-            other.get_parameter(name).copy_(inverse @ getattr(model, name))
-    return other
+    previous = head_scores(model, repeats).previous_token[0]
+    tokens = model.W_E[1:]  # BOS left out
+    directions = {"tokens": tokens}
+    for rank, head in enumerate(previous.argsort(descending=True).tolist(), start=1):
+        name = f"tokens moved by head {rank} of layer 0"
+        directions[name] = tokens @ model.W_V[0, head] @ model.W_O[0, head]
+    for seed in range(3):
+        name = f"tokens moved by a random head ({seed})"
+        directions[name] = tokens @ random_rows(seed).T @ random_rows(seed + 9)
+    _, cache = model.run_with_cache(repeats.tokens)
+    middle = cache["blocks.1.hook_resid_pre"][:, 2:]  # where there is a previous token
+    current, last = repeats.tokens[:, 2:], repeats.tokens[:, 1:-1]
+    shares = {}
+    for name, rows in directions.items():
+        read = 1 + (middle @ rows.T).argmax(dim=-1)
+        shares[name] = (
+            (read == current).float().mean().item(),
+            (read == last).float().mean().item(),
+        )
+    return shares
 
 
 def read_back(n: int, active: int, d_model: int = 64, trials: int = 200) -> float:

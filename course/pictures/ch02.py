@@ -30,18 +30,6 @@ def draw_river(labels, lengths, stream, cosines):
     return figure
 
 
-def draw_gauge(queries, logits):
-    """queries, logits: pairs of tensors, as trained and with the head rewritten."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4))
-    axes[0].set(xlabel="length of a query, as trained", title="Its queries: three times as long")
-    axes[1].set(xlabel="logit, as trained", title="The logits: the same")
-    for ax, (before, after) in zip(axes, (queries, logits)):
-        ax.scatter(array(before), array(after), s=9, color=BLUE)
-        ax.axline((0, 0), slope=1, color="grey", linestyle=":")
-        ax.set_ylabel("... head rewritten")
-    return figure
-
-
 def draw_angles(lines, chance):
     """lines: name -> principal angles; chance [pair, angle]: those of random subspaces."""
     figure, ax = plt.subplots(figsize=(8, 4.6))
@@ -101,4 +89,28 @@ def draw_bandwidth(sizes, shares):
     ax.set(xlabel="directions that exist", ylabel="read right (%)", ylim=(0, 105))
     ax.set_title("Many may exist, few be active")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def draw_gauges(queries, logits, angles):
+    """Above what moves, below what does not, under each of the three gauges. queries, angles: pairs
+    as trained and changed; logits: name of the gauge -> [batch, pos, vocab].
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(10.5, 7))
+    trained, rows = logits["as trained"], slice(0, 8)
+    moves = {
+        "rotation": ("length of a query", *queries),
+        "u": ("logit", trained[rows, 20], logits["u"][rows, 20]),
+        "S": ("writer and reader (degrees)", *angles),
+    }
+    for (above, below), (name, (what, before, after)) in zip(axes.T, moves.items()):
+        above.scatter(array(before), array(after), s=9, color=ORANGE)
+        above.set(xlabel=f"{what}, as trained", ylabel=f"{what}, under {name}")
+        above.set_title(f"{name}: moved")
+        before, after = trained[rows, 20].softmax(-1), logits[name][rows, 20].softmax(-1)
+        below.scatter(array(before), array(after), s=9, color=BLUE)
+        below.set(xlabel="probability, as trained", ylabel=f"probability, under {name}")
+        below.set_title("no probability moves")
+        for ax in (above, below):
+            ax.axline((0, 0), slope=1, color="grey", linestyle=":")
     return figure
