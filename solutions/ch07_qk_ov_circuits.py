@@ -2,8 +2,8 @@
 
 Axis words: batch pos query key head d_model d_head vocab. Row vectors: x @ W. A head is a pair
 (layer, head). A circuit is the product of a few weight matrices with the narrow d_head in the
-middle, so it is kept in two thin factors: first you write three operations on such factors; the
-class LowRank then makes them comfortable to use."""
+middle, so it is kept in two thin factors. The class LowRank makes such a pair comfortable to use.
+It calls three functions that you write: for the product, singular values and eigenvalues."""
 
 import math
 
@@ -22,31 +22,6 @@ def low_rank_matmul(A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor,
     # YOUR CODE: first multiply what is small, then keep the narrower middle; roughly 2 lines
     middle = B @ C  # [.., r, s], tiny
     return (A, middle @ D) if A.shape[-1] <= D.shape[-2] else (A @ middle, D)
-
-
-def low_rank_eigenvalues(A: Tensor, B: Tensor) -> Tensor:
-    """The eigenvalues of A B, from a matrix of only r x r.
-
-    A [.., n, r], B [.., r, n] -> complex [.., r], in any order. A B and B A have the same
-    eigenvalues, apart from zeros: if A B v = c v with c not 0, then B A (B v) = c (B v). The other
-    n - r eigenvalues of A B are 0. A d_vocab x d_vocab circuit of a head thus needs a d_head x
-    d_head problem only."""
-    # YOUR CODE: roughly 1 line; torch.linalg has it for square matrices
-    return torch.linalg.eigvals(B @ A)
-
-
-def low_rank_svd(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The singular value decomposition U diag(S) Vh = A B, from a small matrix in the middle.
-
-    A [.., m, r], B [.., r, n] -> U [.., m, t], S [.., t] falling and never negative, Vh [.., t, n],
-    t = min(m, r, n). The columns of U and the *rows* of Vh are orthonormal. With QR decompositions
-    A = Q_A R_A and B^T = Q_B R_B, A B = Q_A (R_A R_B^T) Q_B^T, and orthonormal Q_A, Q_B do not
-    change singular values."""
-    # YOUR CODE: two QR decompositions, one small SVD, two products; roughly 4 lines
-    Q_A, R_A = torch.linalg.qr(A)
-    Q_B, R_B = torch.linalg.qr(B.mT)
-    U, S, Vh = torch.linalg.svd(R_A @ R_B.mT, full_matrices=False)
-    return Q_A @ U, S, Vh @ Q_B.mT
 
 
 class LowRank:
@@ -136,30 +111,29 @@ def ov_matrix(model: Transformer, layer: int, head: int) -> LowRank:
     return LowRank(model.W_V[layer, head], model.W_O[layer, head])
 
 
-def full_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
-    """Which query token wants which key token: W_E W_QK W_E^T.
+def low_rank_svd(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The singular value decomposition U diag(S) Vh = A B, from a small matrix in the middle.
 
-    [vocab of the query, vocab of the key]. Not divided by sqrt(d_head). It speaks of what the
-    embedding put into the stream, nothing else. Elhage et al. 2021."""
-    # YOUR CODE: a LowRank can be multiplied by a matrix from both sides; roughly 1 line
-    return model.W_E @ qk_matrix(model, layer, head) @ model.W_E.T
-
-
-def full_ov_circuit(model: Transformer, layer: int, head: int) -> LowRank:
-    """What attending to a source token adds to every logit: W_E W_V W_O W_U.
-
-    [vocab of the source, vocab of the logit]. Elhage et al. 2021."""
-    # YOUR CODE: roughly 1 line
-    return model.W_E @ ov_matrix(model, layer, head) @ model.W_U
+    A [.., m, r], B [.., r, n] -> U [.., m, t], S [.., t] falling and never negative, Vh [.., t, n],
+    t = min(m, r, n). The columns of U and the *rows* of Vh are orthonormal. With QR decompositions
+    A = Q_A R_A and B^T = Q_B R_B, A B = Q_A (R_A R_B^T) Q_B^T, and orthonormal Q_A, Q_B do not
+    change singular values."""
+    # YOUR CODE: two QR decompositions, one small SVD, two products; roughly 4 lines
+    Q_A, R_A = torch.linalg.qr(A)
+    Q_B, R_B = torch.linalg.qr(B.mT)
+    U, S, Vh = torch.linalg.svd(R_A @ R_B.mT, full_matrices=False)
+    return Q_A @ U, S, Vh @ Q_B.mT
 
 
-def position_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
-    """Which position wants which: W_pos W_QK W_pos^T, [query position, key position].
+def low_rank_eigenvalues(A: Tensor, B: Tensor) -> Tensor:
+    """The eigenvalues of A B, from a matrix of only r x r.
 
-    Not divided by sqrt(d_head). No causal mask: also pairs with a later key have a value, which no
-    head ever uses."""
-    # YOUR CODE: roughly 1 line
-    return model.W_pos @ qk_matrix(model, layer, head) @ model.W_pos.T
+    A [.., n, r], B [.., r, n] -> complex [.., r], in any order. A B and B A have the same
+    eigenvalues, apart from zeros: if A B v = c v with c not 0, then B A (B v) = c (B v). The other
+    n - r eigenvalues of A B are 0. A d_vocab x d_vocab circuit of a head thus needs a d_head x
+    d_head problem only."""
+    # YOUR CODE: roughly 1 line; torch.linalg has it for square matrices
+    return torch.linalg.eigvals(B @ A)
 
 
 def score_from_weights(model: Transformer, layer: int, head: int, stream: Tensor) -> Tensor:
@@ -174,6 +148,23 @@ def score_from_weights(model: Transformer, layer: int, head: int, stream: Tensor
     in_stream = model.cfg.positional_embedding_type == "standard"
     x = stream if in_stream else stream + model.W_pos[: stream.shape[1]]  # batch pos d_model
     return (x @ qk_matrix(model, layer, head) @ x.mT).dense / math.sqrt(model.cfg.d_head)
+
+
+def position_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
+    """Which position wants which: W_pos W_QK W_pos^T, [query position, key position].
+
+    Not divided by sqrt(d_head). No causal mask: also pairs with a later key have a value, which no
+    head ever uses."""
+    # YOUR CODE: roughly 1 line
+    return model.W_pos @ qk_matrix(model, layer, head) @ model.W_pos.T
+
+
+def full_ov_circuit(model: Transformer, layer: int, head: int) -> LowRank:
+    """What attending to a source token adds to every logit: W_E W_V W_O W_U.
+
+    [vocab of the source, vocab of the logit]. Elhage et al. 2021."""
+    # YOUR CODE: roughly 1 line
+    return model.W_E @ ov_matrix(model, layer, head) @ model.W_U
 
 
 def as_matrix(circuit: Tensor | LowRank) -> Tensor:
@@ -196,15 +187,28 @@ def copying_score(circuit: Tensor | LowRank) -> float:
     """Does a circuit map things to themselves? sum of its eigenvalues / sum of their sizes.
 
     circuit: square; a LowRank knows its eigenvalues, for a plain matrix use torch.linalg.eigvals.
-    The size of an eigenvalue is its absolute value, so the score lies between -1 and 1. 1: every
-    direction that it can move is raised (the identity, every copying head). -1: suppressed. About
-    0: neither, as with random weights. The sum is real: complex eigenvalues come in conjugate
-    pairs. Returns a float, nan if every eigenvalue is 0. Elhage et al. 2021."""
+    The size of an eigenvalue is its absolute value, so the score lies between -1 and 1. The sum is
+    real: complex eigenvalues come in conjugate pairs. Returns a float, nan if every eigenvalue is
+    0. 1: all others are positive, and an eigenvector v comes out as itself, v M = c v with c > 0
+    (the identity, copying heads). That is no promise for other vectors: [[1, -10], [0, 1]] scores
+    1, and turns (2, 1) against itself. -1: all are negative. About 0: as with random weights.
+    Elhage et al. 2021."""
     # YOUR CODE: roughly 4 lines
     plain = isinstance(circuit, Tensor)
     values = torch.linalg.eigvals(circuit) if plain else circuit.eigenvalues()
     size = values.abs().sum().item()
     return values.sum().real.item() / size if size else math.nan
+
+
+def centre(circuit: LowRank) -> LowRank:
+    """A full OV circuit as softmax sees it: each row less its mean over the output vocabulary.
+
+    circuit [.., vocab of the source, vocab of the logit], such as full_ov_circuit gives. A vector u
+    added to every column of W_U adds one number to each row; of the centred circuit it changes
+    nothing. Rows still belong to single sources: nothing is averaged over the sources. Works on the
+    thin factors, without making the wide matrix, and leaves the given circuit as it is."""
+    # YOUR CODE: which of the two factors holds the columns of the product? roughly 1 line
+    return LowRank(circuit.A, circuit.B - circuit.B.mean(dim=-1, keepdim=True))
 
 
 def effective_ov(model: Transformer, heads: list[tuple[int, int]]) -> LowRank:
@@ -221,3 +225,12 @@ def effective_ov(model: Transformer, heads: list[tuple[int, int]]) -> LowRank:
     W_V = torch.cat([model.W_V[layer, head] for layer, head in heads], dim=1)
     W_O = torch.cat([model.W_O[layer, head] for layer, head in heads], dim=0)
     return LowRank(W_V, W_O)
+
+
+def full_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
+    """Which query token wants which key token: W_E W_QK W_E^T.
+
+    [vocab of the query, vocab of the key]. Not divided by sqrt(d_head). It speaks of what the
+    embedding put into the stream, nothing else. Elhage et al. 2021."""
+    # YOUR CODE: a LowRank can be multiplied by a matrix from both sides; roughly 1 line
+    return model.W_E @ qk_matrix(model, layer, head) @ model.W_E.T

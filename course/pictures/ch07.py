@@ -33,6 +33,23 @@ def draw_spectrum(circuits: dict[str, LowRank]) -> Figure:
     return figure
 
 
+def draw_gauge(kinds: dict[str, Tensor], n_heads: int) -> Figure:
+    """Copying scores [layer * head] of one model, once for each way to write down its weights."""
+    figure, ax = plt.subplots(figsize=(8, 3.9))
+    looks = [{"marker": "o", "color": BLUE}, {"marker": "v", "color": RED}]
+    looks.append({"marker": "s", "color": "none", "edgecolor": "black", "s": 110})
+    for (name, scores), look in zip(kinds.items(), looks):
+        ax.scatter(range(len(scores)), scores, label=name, **{"s": 55} | look)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xticks(range(2 * n_heads), [f"{i // n_heads}.{i % n_heads}" for i in range(2 * n_heads)])
+    ax.set(xlabel="head", ylabel="copying score", ylim=(-1.1, 1.1))
+    title = "The same model: with u, layer 0 'copies' and layer 1 'suppresses'."
+    more = "\nThe centred score does not move" if len(kinds) > 2 else ""
+    ax.set_title(title + more)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def draw_eigenvalues(
     groups: dict[str, Tensor], scores: dict[str, Tensor], untrained: Tensor
 ) -> Figure:
@@ -71,6 +88,8 @@ def draw_qk(circuit: Tensor, name: str, own: Tensor, rest: Tensor) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
     how = {"title": f"full QK circuit of {name}", "xlabel": "key token", "ylabel": "query token"}
     image = heatmap(left, circuit, signed=True, limit=3, **how)
+    last = len(circuit) + 0.5
+    image.set_extent((0.5, last, last, 0.5))  # without BOS, the first token is 1
     figure.colorbar(image, ax=left, label="score of the pair (nats)", shrink=0.9)
     kinds = {"another token": (rest, "lightgrey"), "its own token": (own, BLUE)}
     for label, (values, colour) in kinds.items():

@@ -10,10 +10,12 @@ from minitransformer import ModelConfig, Transformer
 from minitransformer.planted import induction_model
 from solutions.ch07_qk_ov_circuits import LowRank
 from tests.exercises.checking import expect
+from tests.exercises.oracles.ch05_gauges import in_another_gauge
 from tests.material import seeded, small_model
 
 MODEL = small_model(d_vocab=23, n_ctx=7)
 STANDARD = small_model(d_vocab=23, n_ctx=7, positional_embedding_type="standard")
+OTHER = in_another_gauge(MODEL, seed=1)  # other weights, the same patterns and probabilities
 HEADS = [(0, 2), (1, 0), (1, 1)]
 VOCAB = torch.arange(MODEL.cfg.d_vocab)
 SCALE = math.sqrt(MODEL.cfg.d_head)
@@ -29,6 +31,24 @@ def dense(result) -> Tensor:
     good = hasattr(result, "A") and hasattr(result, "B")
     expect(good, f"expected a LowRank, which keeps two factors apart, got {kind}")
     return result.A @ result.B
+
+
+def as_kind_of(function, circuit: LowRank) -> LowRank:
+    """The same circuit, also an instance of the class LowRank of the file that `function` is in."""
+    theirs = getattr(function.function, "__globals__", {}).get("LowRank", LowRank)
+    kind = LowRank if theirs is LowRank else type("LowRank", (LowRank, theirs), {})
+    return kind(circuit.A, circuit.B)
+
+
+def full_ov(model, layer, head) -> LowRank:
+    """The full OV circuit, from its definition."""
+    A, B = model.W_E @ model.W_V[layer, head], model.W_O[layer, head] @ model.W_U
+    return LowRank(A, B)
+
+
+def centred_rows(matrix):
+    """Each row less its mean, one row at a time."""
+    return torch.stack([row - sum(row.tolist()) / len(row) for row in matrix])
 
 
 def scores_by_loops(x, layer, head, model=MODEL):
@@ -64,9 +84,7 @@ def written_from_first(x, layer, head):
 def planted_circuit(layer):
     """The full OV circuit without BOS of a hand-built model's head: in layer 1 the induction head,
     which copies; in layer 0 the previous-token head, all 0."""
-    model = induction_model(d_vocab=8, n_ctx=12).double()
-    full = model.W_E @ LowRank(model.W_V[layer, 0], model.W_O[layer, 0]) @ model.W_U
-    return full[1:, 1:]
+    return full_ov(induction_model(d_vocab=8, n_ctx=12).double(), layer, 0)[1:, 1:]
 
 
 def random_circuits(n_models=5, n_heads=16):
@@ -74,8 +92,7 @@ def random_circuits(n_models=5, n_heads=16):
     circuits = []
     for seed in range(n_models):
         model = Transformer(ModelConfig(n_layers=1, n_heads=n_heads), seed)
-        for V, out in zip(model.W_V[0], model.W_O[0]):
-            circuits.append(LowRank(model.W_E @ V, out @ model.W_U))
+        circuits += [full_ov(model, 0, head) for head in range(n_heads)]
     return circuits
 
 
@@ -86,10 +103,11 @@ IDENTITY = torch.eye(6, dtype=torch.float64)
 CIRCLE = IDENTITY.roll(1, dims=0)
 # token 3 is raised most, whatever the source: it only looks as if it copied; eigenvalues 7 and 0
 RAISES_3 = torch.ones(6, 6, dtype=torch.float64) + IDENTITY[3]
-# 4 of 6 rows have their largest entry on the diagonal, 5 of 6 columns
+# 3 of 6 rows have their largest entry on the diagonal, 4 of 6 columns
 MIXED = IDENTITY.clone()
 MIXED[[2, 3], 0] = 2.0
-MIXED[4, 5] = -3.0
+MIXED[4, 1] = 2.0
+MIXED[1, 5] = -3.0
 # eigenvalues 1, -3, 1
 TRIANGLE = torch.tensor([[1.0, 9.0, 0.0], [0.0, -3.0, 0.0], [5.0, 0.0, 1.0]], dtype=torch.float64)
 # eigenvalues 1, e^(2 pi i/3), e^(-2 pi i/3), -5

@@ -1,4 +1,4 @@
-"""Wrong answers to the exercises of chapter 7: label -> the function that people write."""
+"""Wrong answers to the exercises of chapter 7 about circuits: label -> what people write."""
 
 import math
 from types import SimpleNamespace
@@ -7,62 +7,6 @@ import torch
 from torch import Tensor
 
 from tests.exercises.oracles.ch07 import MODEL, SCALE, VOCAB, scores_by_loops
-
-# Operations on two thin factors
-
-
-def exchanged_product(A, B, C, D):
-    return (C, D @ A @ B) if C.shape[-1] < B.shape[-2] else (C @ D @ A, B)
-
-
-def wider_product(A, B, C, D):
-    return (A @ B @ C, D) if A.shape[-1] < D.shape[-2] else (A, B @ C @ D)
-
-
-MATMUL = {
-    "the two matrices are exchanged: A B comes first": exchanged_product,
-    "the wider of the two middles was kept": wider_product,
-    "B C, in the middle, was left out": lambda A, B, C, D: (A, D),
-    "A B and C D were returned: where they meet they are wide": lambda A, B, C, D: (A @ B, C @ D),
-}
-
-EIGENVALUES = {
-    "these are the eigenvalues of the wide A B, zeros and all: take those of B A": (
-        lambda A, B: torch.linalg.eigvals(A @ B)
-    ),
-    "singular values are not eigenvalues": lambda A, B: torch.linalg.svdvals(B @ A) + 0j,
-    "eigvalsh is for symmetric matrices only": lambda A, B: torch.linalg.eigvalsh(B @ A) + 0j,
-    "the absolute values were taken": lambda A, B: torch.linalg.eigvals(B @ A).abs() + 0j,
-}
-
-
-def svd_variant(change):
-    """low_rank_svd by way of the dense matrix, its results changed: change(A, B, U, S, Vh)."""
-
-    def svd(A, B):
-        U, S, Vh = torch.linalg.svd(A @ B, full_matrices=False)
-        t = min(A.shape[-2], A.shape[-1], B.shape[-1])
-        return change(A, B, U[..., :t], S[..., :t], Vh[..., :t, :])
-
-    return svd
-
-
-def multiplied(A, B, U, S, Vh):
-    products = torch.linalg.svdvals(A) * torch.linalg.svdvals(B)
-    return U, products[..., : S.shape[-1]], Vh
-
-
-SVD = {
-    "the third result is V; wanted is Vh, its transpose (well-known libraries confused them)": (
-        svd_variant(lambda A, B, U, S, Vh: (U, S, Vh.mT.contiguous()))
-    ),
-    "the singular values were squared": svd_variant(lambda A, B, U, S, Vh: (U, S**2, Vh)),
-    "singular values of a product are not the products of singular values": svd_variant(multiplied),
-    "directions with singular value 0 were kept: there are at most min(m, r, n) others": (
-        lambda A, B: torch.linalg.svd(A @ B, full_matrices=False)
-    ),
-}
-
 
 # Circuits
 
@@ -192,6 +136,9 @@ def diagonal_wins(M, dim=-1):
 
 
 COPYING_ACCURACY = {
+    "the first token was left out, as if it were BOS; all of the circuit given counts": (
+        on_matrix(lambda M: diagonal_wins(M[1:, 1:]))
+    ),
     "the largest entry of each column was taken; a row belongs to one source": (
         on_matrix(lambda M: diagonal_wins(M, 0))
     ),
@@ -238,6 +185,46 @@ COPYING_SCORE = {
         eigenvalue_ratio(lambda c: c.real.sum(), torch.abs, nothing=0.0)
     ),
 }
+
+
+def centred_by(change):
+    """centre with other factors: change(A, B) gives them."""
+    return lambda circuit: Product(*change(circuit.A, circuit.B))
+
+
+def less_mean(x, dim):
+    return x - x.mean(dim=dim, keepdim=True)
+
+
+def one_mean(A, B):
+    M = A @ B
+    return M - M.mean(dim=(-2, -1), keepdim=True), torch.eye(M.shape[-1], dtype=M.dtype)
+
+
+def wide(A, B):
+    M = less_mean(A @ B, -1)
+    return M, torch.eye(M.shape[-1], dtype=M.dtype)
+
+
+CENTRED = {
+    "nothing was subtracted": centred_by(lambda A, B: (A, B)),
+    "the mean over the sources was subtracted, from each column; the rows are meant": (
+        centred_by(lambda A, B: (less_mean(A, -2), B))
+    ),
+    "both means were subtracted; only that over the output vocabulary": (
+        centred_by(lambda A, B: (less_mean(A, -2), less_mean(B, -1)))
+    ),
+    "one mean over everything was subtracted; each row has its own": centred_by(one_mean),
+    "the mean went over the narrow axis of B; its columns are those of the circuit": (
+        centred_by(lambda A, B: (A, less_mean(B, -2)))
+    ),
+}
+WIDE = {"the wide matrix was made; centre one of the thin factors": centred_by(wide)}
+
+
+def centred_in_place(circuit):
+    circuit.B -= circuit.B.mean(dim=-1, keepdim=True)
+    return circuit
 
 
 def merged_ov(merge):
