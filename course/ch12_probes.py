@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12. What can be read from the stream, and does the model read it?
 #
-# 30 minutes to read, 135 with the exercises. Afterwards you can fit a linear probe, say what its
+# 35 minutes to read, 175 with the exercises. Afterwards you can fit a linear probe, say what its
 # accuracy is worth, take a feature out of the stream, and push the model along a direction. Not
 # covered: probes that are not linear, features without labels (sparse autoencoders).
 #
@@ -15,25 +15,29 @@
 # ## A probe is a regression
 #
 # Turn each label into a one-hot vector, fit straight lines by least squares, guess the highest
-# line. This has a closed form: nothing to tune, no random state, the same answer each time.
+# line. This has a closed form: nothing random, the same answer each time.
 #
 # **Exercises `token_back`** (5 minutes), the labels, **`linear_probe`** (20 minutes), and
-# **`held_out_accuracy`** (15 minutes), which tests on *sequences* the probe never saw. Why so
-# strict? Fit a probe to labels that mean nothing:
+# **`held_out_accuracy`** (15 minutes), which tests on *sequences* that the probe never saw. Why?
+# Fit a probe to labels that mean nothing:
 
 # %%
+import copy
+
 import torch
 
-from course.desk import claim, show, the_model
-from course.pictures.ch12 import draw_depths, draw_doses, draw_erasures, draw_memory, draw_places
-from minitransformer import Transformer
+from course.desk import claim, claim_rate, show, the_model, untrained_model
+from course.pictures import ch12 as pictures
 from minitransformer.evaluate import held_out
+from solutions.ch08_composition import stretch_stream, with_weights
 from solutions.ch12_probes import (
+    above_shuffled,
     class_means,
     control_task,
     erase,
     held_out_accuracy,
     linear_probe,
+    logistic_probe,
     probe_by_depth,
     selectivity,
     steer,
@@ -43,16 +47,12 @@ from solutions.ch12_probes import (
 
 torch.set_grad_enabled(False)
 model, generator = the_model(), torch.Generator().manual_seed(12)
-n, d_vocab = model.cfg.n_ctx, model.cfg.d_vocab
+n, d_vocab, d_model = model.cfg.n_ctx, model.cfg.d_vocab, model.cfg.d_model
 repeats = held_out(model, periods=(n // 4, n // 2), batch=512)
 tokens, known = repeats.tokens, repeats.predictable
-DEPTHS = ["blocks.0.hook_resid_pre"] + [
-    f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)
-]
-_, cache = model.run_with_cache(
-    tokens, [*DEPTHS, "blocks.1.hook_attn_out", "blocks.1.attn.hook_pattern"]
-)
-embedding, after_0, after_1 = (cache[name] for name in DEPTHS)  # each batch pos d_model
+DEPTHS = ["blocks.0.hook_resid_pre", "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"]
+_, cache = model.run_with_cache(tokens)
+embedding, after_0, after_1 = cache[DEPTHS[0]], cache[DEPTHS[1]], cache[DEPTHS[2]]
 
 order = torch.randperm(tokens[:, 1:].numel(), generator=generator)
 x, meaningless = after_0[:, 1:].flatten(0, 1), tokens[:, 1:].flatten()[order]
@@ -62,28 +62,20 @@ for size in sizes:
     right = (x.double() @ W + b).argmax(dim=-1) == meaningless
     seen.append(right[:size].double().mean().item())
     unseen.append(right[-8192:].double().mean().item())
-show(
-    draw_memory(
-        sizes,
-        seen,
-        unseen,
-        model.cfg.d_model,
-        "A probe can learn nonsense by heart: test it elsewhere",
-    ),
-    "memory",
-)
+show(pictures.draw_memory(sizes, seen, unseen, d_model), "memory")
 claim("meaningless labels, 64 rows, tested on the same rows", seen[1], low=0.9, measured=1)
 claim("the same probe on other rows", unseen[1], low=0.0, high=0.05, measured=0.01575)
 claim("4096 rows, tested on the same rows", seen[-1], low=0.04, high=0.15, measured=0.08398)
 
 # %% [markdown]
 # With as many rows as dimensions nearly every labelling can be learnt by heart. On other rows,
-# nonsense scores 1/64. And split by sequence: positions of one sequence share tokens, so a probe
-# may recognise the sequence.
+# nonsense scores 1/63, one guess among 63 tokens. And split by sequence: positions of one sequence
+# share tokens, so a probe may recognise the sequence.
 #
 # ## By depth
 #
-# **Exercise `probe_by_depth`** (15 minutes).
+# **Exercise `probe_by_depth`** (15 minutes). The model with random weights of the same shape is the
+# control: what it holds, training did not bring.
 
 # %%
 nowhere = torch.full_like(tokens[:, :1], -1)
@@ -93,82 +85,142 @@ in_block = torch.arange(n) - 1 - repeats.prefix[:, None]
 # which place of the block?
 phase = torch.where(in_block >= 0, in_block % repeats.period[:, None], -1)
 previous = token_back(tokens, 1)
-features = {
-    "current token": token_back(tokens, 0),
-    "previous token": previous,
-    "next token": following,
-}
-curves = {name: probe_by_depth(model, tokens, labels, d_vocab) for name, labels in features.items()}
-guessing = phase[phase >= 0].bincount().max() / (phase >= 0).sum()  # always the commonest place
-place = f"place in the block\n(guessing: {100 * guessing:.0f} %)"
-curves[place] = probe_by_depth(model, tokens, phase, n // 2)
-shuffles = [
-    previous.flatten()[torch.randperm(previous.numel(), generator=generator)].view_as(previous)
-    for _ in range(3)
-]
+shuffles = []
+for _ in range(3):
+    mixed = torch.randperm(previous.numel(), generator=generator)
+    shuffles.append(previous.flatten()[mixed].view_as(previous))
+
+
+def reads(labels, depth, fit=linear_probe):
+    """Accuracy on the stream of a model, as a function of the model."""
+    return lambda each: probe_by_depth(each, tokens, labels, d_vocab, fit)[depth]
+
+
+features = {"current token": tokens, "previous token": previous, "next token": following}
+curves, blank = {}, untrained_model()
+for name, labels in features.items():
+    curves[name] = probe_by_depth(model, tokens, labels, d_vocab)
+curves["place in the block"] = probe_by_depth(model, tokens, phase, n // 2)
+curves["previous token, random weights"] = probe_by_depth(blank, tokens, previous, d_vocab)
 control = torch.stack([probe_by_depth(model, tokens, labels, d_vocab) for labels in shuffles])
-title = "Layer 0 brings in the previous token, layer 1 the answer"
-show(draw_depths(curves, control, title), "depths")
-claim("current token, after layer 0", curves["current token"][1], low=0.95, measured=1)
-claim("previous token, after layer 0", curves["previous token"][1], low=0.9, measured=0.9997)
-claim("next token, after layer 0", curves["next token"][1], high=0.06, measured=0.02149)
-claim("previous token, in the embedding", curves["previous token"][0], high=0.05, measured=0.01879)
-claim("previous token, after layer 1", curves["previous token"][2], low=0.9, measured=0.9959)
-claim("next token, after layer 1", curves["next token"][2], low=0.95, measured=1)
+show(pictures.draw_depths(curves, control), "depths")
+of_current, of_previous, of_next = list(curves.values())[:3]
+claim("current token, after layer 1", of_current[2], low=0.95, measured=0.9979)
+claim("previous token, in the embedding", of_previous[0], high=0.05, measured=0.01879)
+blank_0, blank_1 = reads(previous, 1), reads(previous, 2)
+claim("previous token, after layer 0", of_previous[1], 0.9, 1, 0.9997, untrained=blank_0)
+claim("previous token, after layer 1", of_previous[2], 0.9, 1, 0.9959, untrained=blank_1)
+claim("next token, after layer 1", of_next[2], 0.95, 1, 1, untrained=reads(following, 2))
 claim("shuffled labels, best of all", control.max(), high=0.05, measured=0.02442)
-untrained = probe_by_depth(Transformer(model.cfg, seed=0), tokens, previous, d_vocab)
-claim("previous token after layer 0, random weights", untrained[1], high=0.3, measured=0.08049)
 
 # %% [markdown]
 # The current token is there from the start, the previous one comes with layer 0, the answer with
-# layer 1: the three steps of induction in three lines. Two controls: shuffled labels, the grey
-# band, and random weights, whose heads mix all tokens before.
+# layer 1: the three steps of induction. Random weights mix all tokens before, and the probe finds
+# little in the mixture.
 #
-# But look at the end of the second line. Layer 1 has done its work, and the previous token is still
-# there. Who reads it?
+# But layer 1 has done its work, and the previous token is still there. Who reads it?
+#
+# ## How strong is the probe?
+#
+# "The next token cannot be read after layer 0" is a negative result: perhaps the probe was weak.
+# Ours has a penalty, `ridge`, on the size of W. A weak signal needs a large W, so the penalty is a
+# claim about lengths. Chapter 8's `stretch_stream` changes lengths and no logit. *Predict:* what
+# does the probe read in the same model, its stream stretched?
+#
+# **Exercise `logistic_probe`** (25 minutes): another loss, and a penalty that no stretch changes.
+
+# %%
+means = class_means(after_0, previous, d_vocab)  # label d_model: what the model writes
+_, _, directions = torch.linalg.svd(means.double())
+strongest = directions[: d_model * 5 // 8]
+stretch = torch.eye(d_model).double() - 0.999 * strongest.T @ strongest  # makes them 1000 x shorter
+exact = copy.deepcopy(model).double()
+stretched = with_weights(exact, stretch_stream(dict(exact.named_parameters()), stretch))
+moved = (stretched(tokens) - exact(tokens)).abs().max()
+
+
+def with_ridge(ridge):
+    return lambda x, labels, n_classes: linear_probe(x, labels, n_classes, ridge)
+
+
+ridges = [1e-1, 1e-3, 1e-5, 1e-7, 1e-9]
+probes = [with_ridge(ridge) for ridge in ridges] + [logistic_probe]
+cases = {
+    "previous token": (model, previous),
+    "the same, stretched": (stretched, previous),
+    "previous token, random weights": (blank, previous),
+    "next token": (model, following),
+}
+sweep = {}
+for name, (each, labels) in cases.items():
+    stream = each.run_with_cache(tokens, DEPTHS[1])[1][DEPTHS[1]]
+    sweep[name] = [held_out_accuracy(stream, labels, d_vocab, fit=fit) for fit in probes]
+show(pictures.draw_strength(ridges, sweep), "strength")
+plain, hidden, random_weights, answer = sweep.values()
+claim("largest change of any logit by the stretch", moved, high=1e-9)
+claim("previous token after layer 0, stretched: ridge 1e-3", hidden[1], high=0.06, measured=0.02881)
+strong = reads(previous, 1, logistic_probe)
+claim("the same, strong probe", hidden[-1], 0.95, 1, 1, untrained=strong)
+claim("next token after layer 0, best of six probes", max(answer), high=0.06, measured=0.02262)
+claim(
+    "previous token, random weights, best of six", max(random_weights), high=0.35, measured=0.1416
+)
+
+# %% [markdown]
+# One penalty says "perfectly readable" and "not there" of two models that no output can tell apart.
+# The strong probe does not care. So a negative result names its strongest instrument: neither five
+# ridges nor logistic regression read the *next* token after layer 0.
 #
 # ## What is an accuracy worth?
 #
 # *Predict:* a probe finds with 100 % whether the current token is an even number. Does the model
 # know about even numbers?
 #
-# **Exercises `selectivity`** (10 minutes) and **`control_task`** (10 minutes).
+# Three controls answer three questions. *Shuffled labels*: could it be guessed? A *control task*
+# (Hewitt & Liang 2019, "Designing and Interpreting Probes with Control Tasks"): each token gets a
+# class by lot; could the probe have made the classes up? Their *selectivity* is the accuracy minus
+# that on the control task. *Random weights*: does it come without training?
+#
+# **Exercises `above_shuffled`**, **`control_task`** and **`selectivity`** (10 minutes each).
 
 # %%
 even = torch.where(tokens > 0, tokens % 2, -1)  # BOS left out
-invented = control_task(torch.where(tokens > 0, tokens, -1), d_vocab, 2, generator)
-claim(
-    "is the token even? accuracy on the embedding",
-    held_out_accuracy(embedding, even, 2),
-    low=0.97,
-    measured=1,
-)
-above = selectivity(embedding, even, 2, generator)
-claim("its selectivity against shuffled labels", above, low=0.4, high=0.6, measured=0.5074)
-claim(
-    "accuracy for classes drawn by lot",
-    held_out_accuracy(embedding, invented, 2),
-    low=0.97,
-    measured=1,
-)
-above = selectivity(after_0, previous, d_vocab, generator)
-claim("selectivity: previous token, after layer 0", above, low=0.9, measured=0.9825)
-above = selectivity(after_1, phase, n // 2, generator)
-claim(
-    "selectivity: place in the block, after layer 1", above, low=-0.05, high=0.05, measured=-0.01882
-)
-claim("the commonest place", guessing, low=0.1, high=0.15, measured=0.1162)
-claim("accuracy for the place in the block", curves[place][2], low=0.05, high=0.2, measured=0.1024)
+by_lot = control_task(torch.where(tokens > 0, tokens, -1), d_vocab, 2, generator)
+blank_cache = blank.run_with_cache(tokens, DEPTHS)[1]
+cases = {
+    "is the token even? (embedding)": (DEPTHS[0], even, tokens, 2),
+    "a class drawn by lot (embedding)": (DEPTHS[0], by_lot, tokens, 2),
+    "previous token (after layer 0)": (DEPTHS[1], previous, previous.clamp(min=0), d_vocab),
+    "place in block (after layer 1)": (DEPTHS[2], phase, tokens, n // 2),
+}
+print(f"  {'':32}accuracy  above shuffled  selectivity  random weights")
+table = {}
+for name, (place, labels, words, classes) in cases.items():
+    stream = cache[place]
+    row = [held_out_accuracy(stream, labels, classes)]
+    row.append(above_shuffled(stream, labels, classes, generator))
+    row.append(selectivity(stream, labels, words, d_vocab, classes, generator))
+    row.append(held_out_accuracy(blank_cache[place], labels, classes))
+    print(f"  {name:32}" + "{:8.2f}{:16.2f}{:13.2f}{:16.2f}".format(*row))
+    table[name] = row
+is_even, in_class, was_previous, which_place = table.values()
+claim("is the token even? above shuffled labels", is_even[1], 0.4, 0.6, 0.5074)
+claim("is the token even? selectivity", is_even[2], -0.03, 0.03, 0)
+claim("a class drawn by lot: accuracy", in_class[0], low=0.97, measured=1)
+claim("previous token: above shuffled labels", was_previous[1], low=0.9, measured=0.9759)
+claim("previous token: selectivity", was_previous[2], 0, 0.3, 0.05512)
+claim("place in the block: above shuffled labels", which_place[1], -0.05, 0.05, -0.006428)
 
 # %% [markdown]
-# No. The tokens have no order, their numbers are names. But 64 different vectors in 64 dimensions
-# can be cut in any way you like: classes drawn by lot are read just as well. The *probe* learnt
-# what is even. Shuffled labels do not notice, because shuffling destroys the token too. The control
-# task (Hewitt & Liang 2019) does: a fixed random class per token.
+# No. The tokens have no order, their numbers are names. But 63 vectors in 64 dimensions can be cut
+# in any way: classes drawn by lot are read just as well, so the selectivity is 0. The *probe*
+# learnt what is even. Shuffled labels do not notice, because shuffling destroys the token too. Nor
+# do random weights: every token has its vector there.
 #
-# So "the previous token" passes (the token itself must have been moved there), while "the previous
-# token is even" would be our invention. And the place in the block? A probe that guesses the
-# commonest place gets .12. Its selectivity is 0.
+# For the previous token the selectivity is small as well: the probe could learn *any* table over
+# previous tokens. To do so it must find the previous token, which random weights hardly hold. So
+# "the previous token is there" stands; "the previous token is even" would be our invention. The
+# place in the block is as good as guessed.
 #
 # ## By position, and what a probe misses
 #
@@ -184,47 +236,39 @@ def right_by_position(x, labels, n_classes):
     return ((x[fit:].double() @ W + b).argmax(dim=-1) == labels[fit:]).double().mean(dim=0)
 
 
+def length_written(each):
+    """How much layer 1 of a model writes: one number per place."""
+    name = "blocks.1.hook_attn_out"
+    return each.run_with_cache(tokens, name)[1][name].norm(dim=-1, keepdim=True)
+
+
+def by_length(each):
+    return held_out_accuracy(length_written(each), in_repeat, 2)
+
+
 in_repeat = torch.where(tokens > 0, known.long(), -1)
-# how much layer 1 wrote: one number per place
-written = cache["blocks.1.hook_attn_out"].norm(dim=-1, keepdim=True)
-# batch pos: do its heads look at BOS?
-resting = cache["blocks.1.attn.hook_pattern"][..., 0].mean(dim=1) > 0.5
+written = length_written(model)
 commonest = in_repeat[:, 1:].double().mean(dim=0)
-lines = {"linear probe on the stream": right_by_position(after_1, in_repeat, 2)}
-lines["the length of what layer 1 wrote"] = right_by_position(written, in_repeat, 2)
-lines["no probe: the commonest answer"] = torch.maximum(commonest, 1 - commonest)
-by_depth = torch.stack(
-    [right_by_position(stream, previous, d_vocab) for stream in (embedding, after_0, after_1)]
-)
-title = "What a linear probe misses can be as plain as the length of a vector"
-show(
-    draw_places(torch.nn.functional.pad(by_depth, (1, 0), value=torch.nan), lines, title), "places"
-)
-claim("previous token after layer 0, worst position", by_depth[1].min(), low=0.75, measured=0.9903)
-at_first, at_last = (held_out_accuracy(stream, in_repeat, 2) for stream in (embedding, after_1))
-claim(
-    "is this the repeat? linear probe, after layer 1", at_last, low=0.75, high=0.93, measured=0.8478
-)
-claim(
-    "on the embedding: no better than always 'no'", at_first, low=0.65, high=0.75, measured=0.6909
-)
-claim(
-    "by the length of what layer 1 wrote",
-    held_out_accuracy(written, in_repeat, 2),
-    low=0.98,
-    measured=0.9997,
-)
-claim(
-    "by whether its heads look at BOS",
-    (resting[:, 1:] != known[:, 1:]).double().mean(),
-    low=0.98,
-    measured=0.9999,
-)
+lines = {
+    "linear probe on the stream": right_by_position(after_1, in_repeat, 2),
+    "the length of what layer 1 wrote": right_by_position(written, in_repeat, 2),
+    "no probe: the commonest answer": torch.maximum(commonest, 1 - commonest),
+}
+rows = [right_by_position(x, previous, d_vocab) for x in (embedding, after_0, after_1)]
+by_depth = torch.nn.functional.pad(torch.stack(rows), (1, 0), value=torch.nan)
+show(pictures.draw_places(by_depth, lines), "places")
+hard = (rows[1] < 0.75).sum()
+claim("previous token after layer 0: positions below 75 %, of 31", hard, high=3, measured=0)
+best_line = held_out_accuracy(after_1, in_repeat, 2, fit=logistic_probe)
+at_start = held_out_accuracy(embedding, in_repeat, 2)
+claim("is this the repeat? strong linear probe, after layer 1", best_line, 0.75, 0.95, 0.8628)
+claim("on the embedding: the commonest answer", at_start, 0.65, 0.75, 0.6909)
+claim("by the length of what layer 1 wrote", by_length(model), 0.97, 1, 0.9997, untrained=by_length)
 
 # %% [markdown]
-# The probe does poorly, and the thing is there all the same: layer 1 writes much in the repeat and
-# little before, always in another *direction*, the predicted token's. A length is no linear
-# feature. "The probe fails" means "not like this".
+# Even the strong probe does poorly, and the thing is there all the same: layer 1 writes much in the
+# repeat and little before, but each time in the *direction* of the predicted token. A length is no
+# linear feature. "The probe fails" means "not like this".
 #
 # ## Readable, but unused
 #
@@ -233,99 +277,105 @@ claim(
 #
 # To test use, take the feature out and see what breaks. If all classes have the same mean, least
 # squares finds only flat lines, and names the commonest class everywhere. So subtract from each
-# place the offset of its class.
+# place the offset of its class (Belrose et al. 2023, "LEACE: Perfect linear concept erasure in
+# closed form", call this Oracle LEACE).
 #
 # **Exercises `class_means`** (10 minutes) and **`erase`** (10 minutes).
 
 
 # %%
-def erasing(labels, n_classes, head=None):
-    """A hook function that takes these labels out of the stream, or out of what one head writes."""
-
-    def fn(x, hook):
-        if head is None:
-            return erase(x, labels, n_classes)
-        x[:, :, head] = erase(x[:, :, head], labels, n_classes)
-        return x
-
-    return fn
-
-
 hand = unread_feature_model()
 hand_repeats = held_out(hand, (6, 12), batch=256)
 two_back = token_back(hand_repeats.tokens, 2)
 hand_logits, hand_cache = hand.run_with_cache(hand_repeats.tokens, DEPTHS)
-silenced = [("blocks.0.attn.hook_result", erasing(two_back, hand.cfg.d_vocab, head=1))]
+
+
+def silence_the_note(result, hook):
+    result[:, :, 1] = erase(result[:, :, 1], two_back, hand.cfg.d_vocab)
+    return result
+
+
+silenced = [("blocks.0.attn.hook_result", silence_the_note)]
 logits, gone = hand.run_with_cache(hand_repeats.tokens, DEPTHS, fwd_hooks=silenced)
 found = held_out_accuracy(hand_cache[DEPTHS[1]], two_back, 24)
+left = held_out_accuracy(gone[DEPTHS[1]], two_back, 24)
 claim("planted: two back, accuracy after layer 0", found, low=1.0, high=1.0, measured=1)
-claim(
-    "the same after erasing",
-    held_out_accuracy(gone[DEPTHS[1]], two_back, 24),
-    high=0.15,
-    measured=0.05245,
-)
-claim(
-    "largest change of any logit", (logits - hand_logits).abs().max(), low=0.0, high=0.0, measured=0
-)
+claim("planted: the same after erasing", left, high=0.15, measured=0.05245)
+claim("planted: largest change of any logit", (logits - hand_logits).abs().max(), 0.0, 0.0, 0)
 
 # %% [markdown]
 # Accuracy 1, use 0, exactly. No probe could have told.
 #
 # Now the trained model. The previous token can be read before and after layer 1, nearly perfectly.
 # *Predict:* what happens if we erase it here, or there?
+#
+# To take something long out of the stream hurts whatever it is. So each control takes out a vector
+# of the *same length*: in a random direction, or the same offsets all turned by one rotation, or
+# the offset of another token.
 
 
 # %%
-def right_after(*fwd_hooks):
+def right_with(*fwd_hooks):
+    """[batch] share of right predictions in each sequence's repeat."""
     guesses = model.run_with_hooks(tokens, fwd_hooks)[:, :-1].argmax(dim=-1)
-    return (guesses == tokens[:, 1:])[known[:, :-1]].double().mean().item()
+    hits = (guesses == tokens[:, 1:]) & known[:, :-1]
+    return hits.sum(dim=1).double() / known[:, :-1].sum(dim=1)
+
+
+def offsets_at(x, labels):
+    """batch pos d_model: what `erase` takes off."""
+    return x - erase(x, labels, d_vocab)
+
+
+def same_length(offsets, like):
+    lengths = like.norm(dim=-1, keepdim=True)
+    return offsets / offsets.norm(dim=-1, keepdim=True).clamp(min=1e-9) * lengths
 
 
 before, after = "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post"
-erasures = {
-    "previous\ntoken": previous,
-    "current\ntoken": tokens,
-    "next token\n(the answer)": following,
-}
-erasures["shuffled labels\n(control)"] = shuffles[0]
-broken = {
-    name: tuple(right_after((place, erasing(labels, d_vocab))) for place in (before, after))
-    for name, labels in erasures.items()
-}
-_, emptied = model.run_with_cache(tokens, after, fwd_hooks=[(after, erasing(previous, d_vocab))])
-title = "The previous token: readable before and after layer 1, used only before"
-show(draw_erasures(broken, right_after(), title), "erased")
-claim("right predictions, untouched", right_after(), low=0.99, measured=1)
-claim(
-    "previous token erased before layer 1", broken["previous\ntoken"][0], high=0.1, measured=0.01844
-)
-claim("previous token erased after layer 1", broken["previous\ntoken"][1], low=0.99, measured=1)
-claim(
-    "accuracy of its probe then",
-    held_out_accuracy(emptied[after], previous, d_vocab),
-    high=0.05,
-    measured=0.02975,
-)
-claim(
-    "the answer erased after layer 1",
-    broken["next token\n(the answer)"][1],
-    high=0.2,
-    measured=0.07353,
-)
-claim(
-    "shuffled labels erased before layer 1",
-    broken["shuffled labels\n(control)"][0],
-    low=0.98,
-    measured=1,
-)
+turn = torch.linalg.qr(torch.randn(d_model, d_model, generator=generator)).Q
+neighbour = torch.arange(d_vocab).roll(-1)  # another token for each
+erasures = {}
+for feature, labels in features.items():
+    for place in (before, after):
+        real = offsets_at(cache[place], labels)
+        others = class_means(cache[place], labels, d_vocab)[neighbour[labels]]
+        taken = {"its own offset": real}
+        taken["another token's"] = same_length(others, real)
+        taken["its own, rotated"] = real @ turn
+        taken["random direction"] = same_length(torch.randn(real.shape, generator=generator), real)
+        for what, vectors in taken.items():
+            hook = (place, lambda x, hook, vectors=vectors: x - vectors)
+            erasures[feature, place, what] = right_with(hook)
+show(pictures.draw_erasures(erasures, (before, after)), "erased")
+own, controls = "its own offset", ["another token's", "its own, rotated", "random direction"]
+gone_before = erasures["previous token", before, own]
+gone_after = erasures["previous token", after, own]
+least = min(erasures["previous token", before, what].mean().item() for what in controls)
+emptied = cache[after] - offsets_at(cache[after], previous)
+unreadable = held_out_accuracy(emptied, previous, d_vocab)
+claim_rate("right predictions, untouched", right_with(), 0.99, measured=1)
+claim_rate("right, previous token erased before layer 1", gone_before, 0, 0.1, measured=0.01407)
+claim("right, the worst control of the same length there", least, low=0.3, measured=0.5011)
+claim_rate("right, previous token erased after layer 1", gone_after, 0.99, 1, measured=1)
+claim("accuracy of the previous token's probe then", unreadable, high=0.05, measured=0.02975)
 
 # %% [markdown]
-# Before layer 1 everything hangs on it. After layer 1, where only `W_U` reads, it is litter: the
-# stream keeps what nobody takes away. The same goes for the current token. The two controls on the
-# right: erasing the answer shows that the method can hurt at that place; erasing shuffled labels,
-# that it does not hurt by itself.
-#
+# Before layer 1 everything hangs on it. The controls hurt too, but leave about half of the answers
+# right, or more. After layer 1, where only `W_U` reads, the previous token is litter: the stream
+# keeps what nobody takes away. Erasing the *answer* shows that the method can hurt there.
+
+# %%
+current_before = erasures["current token", before, own]
+current_after = erasures["current token", after, own]
+no_answer = erasures["next token", after, own]
+least = min(erasures["next token", after, what].mean().item() for what in controls)
+claim_rate("right, current token erased before layer 1", current_before, 0, 0.1, measured=0.0143)
+claim_rate("right, current token erased after layer 1", current_after, 0.99, 1, measured=1)
+claim_rate("right, the answer erased after layer 1", no_answer, 0, 0.2, measured=0.0903)
+claim("right, the worst control of the same length after layer 1", least, low=0.8, measured=0.9667)
+
+# %% [markdown]
 # ## Steering
 #
 # The strongest test of "this direction means X" is to write X ourselves. Take sequences without any
@@ -342,78 +392,71 @@ claim(
 # **Exercise `steer`** (10 minutes).
 
 # %%
-means = class_means(after_0, previous, d_vocab)  # label d_model: what the model writes
-# what reads it
-W, _ = linear_probe(after_0[:, 1:].flatten(0, 1), previous[:, 1:].flatten(), d_vocab)
-# all tokens different
-fresh = torch.rand(256, d_vocab - 1, generator=generator).argsort(dim=1)[:, : n - 1] + 1
-fresh = torch.cat([torch.zeros(256, 1, dtype=torch.long), fresh], dim=1)
-marked, last, other = n // 3, fresh[:, -1], fresh[:, n // 2]
+W, _ = linear_probe(after_0[:, 1:].flatten(0, 1), previous[:, 1:].flatten(), d_vocab)  # what reads
+shuffled = torch.rand(256, d_vocab - 1, generator=generator).argsort(dim=1) + 1
+fresh = torch.cat([torch.zeros(256, 1, dtype=torch.long), shuffled[:, : n - 1]], dim=1)
+marked, last, other = n // 3, fresh[:, -1], fresh[:, n // 2]  # all tokens of a sequence differ
 size = means[last].norm(dim=-1, keepdim=True)
-names = ("mean of 'previous = X': what is written", "column X of the probe: what reads")
-directions = dict(zip(names, (means[last], W.T[last].float()))) | {
-    "mean for another token": means[other]
+ways = {
+    "mean of 'previous = X': what is written": means[last],
+    "column X of the probe: what reads": W.T[last].float(),
+    "mean for another token": means[other],
+    "random direction": torch.randn(means[last].shape, generator=generator),
 }
-directions["random direction"] = torch.randn(means[last].shape, generator=generator)
 doses, effects = [0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0], {}
-for name, vectors in directions.items():
+attention = {}  # way, dose -> batch
+for name, vectors in ways.items():
     attended, predicted = [], []
     for dose in doses:
-        logits, pattern = steer(
-            model, fresh, marked, dose * size * vectors / vectors.norm(dim=-1, keepdim=True)
-        )
-        attended.append(pattern[:, :, -1, marked].mean().item())
-        predicted.append(
-            logits[:, -1].softmax(dim=-1).gather(1, fresh[:, marked, None]).mean().item()
-        )
+        added = dose * same_length(vectors, means[last])
+        logits, pattern = steer(model, fresh, marked, added)
+        attention[name, dose] = pattern[:, :, -1, marked].mean(dim=1)
+        attended.append(attention[name, dose].mean().item())
+        probabilities = logits[:, -1].softmax(dim=-1)
+        predicted.append(probabilities.gather(1, fresh[:, marked, None]).mean().item())
     effects[name] = (attended, predicted)
-show(
-    draw_doses(
-        doses, effects, "Write 'my previous token was X' anywhere, and layer 1 comes to read"
-    ),
-    "steering",
-)
-written_mean, reading, wrong_token, noise = effects.values()
-claim("attention to the marked position, nothing added", noise[0][0], high=0.05, measured=0.00974)
-claim("with the written direction, dose 1", written_mean[0][4], low=0.5, measured=0.8834)
-claim("with the probe's direction, dose 1", reading[0][4], low=0.03, high=0.4, measured=0.1217)
-claim("with a random direction, dose 1", noise[0][4], high=0.1, measured=0.03672)
-claim("with the direction of another token, dose 1", wrong_token[0][4], high=0.15, measured=0.04594)
-claim(
-    "probability of the marked token: written direction, dose 2",
-    written_mean[1][6],
-    low=0.95,
-    measured=0.999,
-)
-claim("and with a random direction, dose 2", noise[1][6], high=0.1, measured=0.04902)
-cosine = torch.cosine_similarity(means[1:], W.T[1:].float(), dim=1).mean()
-claim(
-    "cosine between the two directions, mean over tokens",
-    cosine,
-    low=0.05,
-    high=0.4,
-    measured=0.1916,
-)
+show(pictures.draw_doses(doses, effects), "steering")
+write, read, wrong, noise = ways
+claim_rate("attention to the marked position, dose 0", attention[noise, 0.0], 0, 0.05, 0.00869)
+claim_rate("with the written direction, dose 1", attention[write, 1.0], 0.5, 1, 0.8518)
+claim_rate("with the probe's direction, dose 1", attention[read, 1.0], 0.03, 0.4, 0.1548)
+claim_rate("with the direction of another token, dose 1", attention[wrong, 1.0], 0, 0.15, 0.05084)
+claim_rate("with a random direction, dose 1", attention[noise, 1.0], 0, 0.1, 0.03983)
 
 # %% [markdown]
 # A sentence that we wrote into the stream is believed: the model predicts what stands at the marked
-# position. The probe's own direction is a weak lever, though it reads with 99.9 %. It points where
-# X differs *most safely* from everything else in the stream, away from all that disturbs; what X
-# itself writes lies elsewhere (Haufe et al. 2014). Read with `W`, write with means.
-#
-# A caveat. Dose 2 is more than the model ever writes, and even nonsense moves something there. Show
-# the whole curve.
+# position. The probe's own direction is a weak lever, though it reads nearly without error. It
+# points where X differs *most safely* from everything else in the stream, away from all that
+# disturbs; what X itself writes lies elsewhere (Haufe et al. 2014, "On the interpretation of weight
+# vectors of linear models in multivariate neuroimaging"). Read with `W`, write with means.
+
+# %%
+cosine = torch.cosine_similarity(means[1:], W.T[1:].float(), dim=1).mean()
+written_by_0 = cache["blocks.0.hook_attn_out"][:, 1:]
+ahead = means / means.norm(dim=-1, keepdim=True).square()
+along = ((written_by_0 - written_by_0.mean(dim=(0, 1))) * ahead[previous[:, 1:]]).sum(dim=-1)
+ordinary = along.flatten().quantile(0.99)
+probability = {name: predicted[-1] for name, (_, predicted) in effects.items()}
+claim("cosine between the two directions, mean over tokens", cosine, 0.05, 0.4, 0.1916)
+claim("dose that layer 0 itself stays below at 99 of 100 places", ordinary, 1, 1.5, 1.089)
+claim("probability of the marked token, dose 2", probability[write], 0.95, 1, 0.999)
+claim("and with a random direction", probability[noise], high=0.15, measured=0.04941)
+
+# %% [markdown]
+# A caveat: dose 2 is far more than layer 0 ordinarily writes, and even nonsense moves something
+# there. Show the whole curve.
 #
 # ## What you have now
 #
-# - Probes with their three controls: unseen sequences, shuffled labels, a control task.
+# - Probes with their controls: unseen sequences, shuffled labels, a control task, random weights, a
+#   second probe that no stretch can fool.
 # - A timeline: current token, previous token, answer.
 # - Readable is not used: exactly so in the planted model, and for the previous token after layer 1
 #   in ours.
 # - Not readable by a line is not absent: the model knows the repeat by a length.
-# - Erasing and steering, which turn "readable" into a claim about causes.
+# - Erasing and steering, against vectors of equal length: claims about causes.
 #
-# What a wrong story would have looked like: "after layer 1 the previous token is decoded with 99 %,
-# so the output depends on it". The number is right, the "so" is not.
+# What a wrong story would have looked like: "after layer 1 the previous token can be decoded, so
+# the output depends on it". The "so" is wrong.
 #
 # Next: when is an explanation complete? `python -m course 13`.
