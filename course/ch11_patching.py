@@ -61,7 +61,7 @@ def ends(model, pairs, metric):
     return metric(model(pairs.clean)[:, -1]), metric(model(pairs.corrupt)[:, -1])
 
 
-def denoised(model, pairs, logits):
+def share_restored(model, pairs, logits):
     """How far patched logits [..., batch, vocab] come from the corrupt answer to the clean one."""
     gap = answer_gap(pairs.right, pairs.wrong)
     good, bad = ends(model, pairs, gap)
@@ -94,7 +94,7 @@ for swap, pairs in data.items():
 stream = {}
 for swap, pairs in data.items():
     logits = patch_residual(model, pairs.corrupt, pairs.clean)
-    stream[swap] = denoised(model, pairs, logits)  # depth pos
+    stream[swap] = share_restored(model, pairs, logits)  # depth pos
 show(pictures.draw_patched_stream(stream), "stream")
 
 key, value = stream["key"], stream["value"]
@@ -133,7 +133,7 @@ for swap, pairs in data.items():
     parts[swap] = {}
     for what in WHATS:
         logits = patch_heads(model, pairs.corrupt, pairs.clean, what)
-        parts[swap][what] = denoised(model, pairs, logits)
+        parts[swap][what] = share_restored(model, pairs, logits)
 show(pictures.draw_patched_heads(parts), "heads")
 
 wires = {"key": "k", "value": "v", "query": "q"}
@@ -248,9 +248,9 @@ claim_rate("all of them: damage", lost[-1], low=0.95, measured=1.0)
 
 # %%
 denoised = patch_heads(model, pairs.corrupt, pairs.clean, "z", by_position=True)
-denoised = denoised(model, pairs, denoised).flatten(0, 1)  # head pos
+denoised = share_restored(model, pairs, denoised).flatten(0, 1)  # head pos
 noised = patch_heads(model, pairs.clean, pairs.corrupt, "z", by_position=True)
-noised = 1 - denoised(model, pairs, noised).flatten(0, 1)  # what is lost
+noised = 1 - share_restored(model, pairs, noised).flatten(0, 1)  # what is lost
 show(pictures.draw_both_ways(denoised, noised), "both_ways")
 
 at_B = denoised[: len(heads), 4], noised[: len(heads), 4]
@@ -337,14 +337,14 @@ cells.append([("blocks.1.hook_resid_post", (ALL,))])  # the unembedding
 edges = []
 for head in heads:  # one sender at a time, all receivers in one batch
     saved = direct_inputs(model, pairs.corrupt, pairs.clean, (0, head))
-    edges.append(denoised(model, pairs, patch_cells(model, pairs.corrupt, saved, cells)))
+    edges.append(share_restored(model, pairs, patch_cells(model, pairs.corrupt, saved, cells)))
 edges, nodes = torch.stack(edges), parts["key"]["z"][0]  # sender receiver; sender
 columns = [f"1.{head} {what}" for _, head, what in receivers] + ["logits"]
 show(pictures.draw_path_map(edges, columns, nodes), "paths")
 
 best = int(nodes.argmax())
 sender, keys = (0, best), [receiver for receiver in receivers if receiver[2] == "k"]
-together = denoised(model, pairs, path_patch(model, pairs.corrupt, pairs.clean, sender, keys))
+together = share_restored(model, pairs, path_patch(model, pairs.corrupt, pairs.clean, sender, keys))
 claim("best sender: its edges to keys, together", together, low=0.35, high=1.05, measured=0.6767)
 to_keys = slice(len(heads), 2 * len(heads))
 claim("the same edges one by one, added up", edges[best, to_keys].sum(), low=0.35, high=1.05)

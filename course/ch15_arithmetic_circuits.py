@@ -148,7 +148,7 @@ leading = {}
 for name in WORDS:
     at_equals = effects[name][heads_0]
     leading[name] = set(at_equals.topk(2).indices.tolist())
-    shown = [f"{pictures.part_of(places[i])} {effects[name][i]:5.1f}" for i in heads_0]
+    shown = [f"{pictures.bar_part(places[i])} {effects[name][i]:5.1f}" for i in heads_0]
     print(f"    another {name:9}", "   ".join(shown))
 last = effects["a"][mlp_1] / all_of_it["log1p"]
 claim("a, last MLP / everything", last, low=0.85, measured=0.953)
@@ -235,7 +235,7 @@ claim("drawn by lot: median F at that size", median, high=0.4, measured=0.05537)
 correct = curves["accuracy"][by_all][k]
 claim("the same circuit, accuracy", correct, low=0.5, measured=0.8474)
 circuit = orders[0][:k]
-names = [f"{pictures.part_of(place)} at {pictures.READ[place[1][0]]}" for place in circuit]
+names = [f"{pictures.bar_part(place)} at {pictures.READ[place[1][0]]}" for place in circuit]
 print("  the circuit:", ", ".join(names))
 
 # %% [markdown]
@@ -269,7 +269,7 @@ claim("F as published minus ours", published - ours, -0.1, 0.1, measured=0.0028)
 #
 # Counterfactuals that keep the operator never ask who reads it. Their ranking leaves its head out,
 # and is stuck at half until it happens to be added. **A circuit answers the question that its
-# counterfactuals asked.** This model is a lucky find: in 9 of 10 other models the same mistake costs
+# counterfactuals asked.** This model is a lucky find: in 9 of 10 other models the mistake costs
 # little, F stays above .85. But only asking about the operator tells which kind of model one has.
 #
 # ## When can it be read?
