@@ -48,9 +48,13 @@ from minitransformer.evaluate import follows_earlier_copy, held_out
 from minitransformer.planted import induction_model, pointer_model, three_composers
 from solutions.ch02_residual_stream import rotate_head
 from solutions.ch05_finding_heads import find_heads, score_heads
-from solutions.ch06_logit_attribution import direct_logit_attribution, logit_difference_attribution
+from solutions.ch06_logit_attribution import (
+    direct_logit_attribution,
+    logit_difference_attribution,
+    shift_unembedding,
+)
 from solutions.ch07_qk_ov_circuits import (
-    LowRank,
+    centre,
     copying_accuracy,
     copying_score,
     full_ov_circuit,
@@ -284,7 +288,6 @@ def numbers(model):
     own = direct_logit_attribution(cache, model.W_U, right)[label]
     difference = logit_difference_attribution(cache, model.W_U, right, wrong)
     circuit = full_ov_circuit(model, *at)
-    centred = LowRank(circuit.A, circuit.B - circuit.B.mean(dim=-1, keepdim=True))
     pattern = cache["blocks.1.attn.hook_pattern"][:, looker]
     return {
         "attention on the right tokens": (pattern * copies).sum(dim=-1)[known].mean(),
@@ -292,7 +295,7 @@ def numbers(model):
         "logit difference, the head's part": difference[label][inside].mean(),
         "right logit, the head's part": own[inside].mean(),
         "copying accuracy": copying_accuracy(circuit),
-        "copying score, centred": copying_score(centred),
+        "copying score, centred": copying_score(centre(circuit)),
         "copying score, not centred": copying_score(circuit),
         "K in token space": token_space_composition(model, "K")[best, looker],
         "K, published score": composition_table(model, "K")[best, looker],
@@ -310,7 +313,7 @@ rotated = rotate_head(*[weights[name] for name in head_weights], M)
 gauges = {
     "as trained": weights,
     "rotation": weights | dict(zip(head_weights, rotated)),
-    "u": weights | {"W_U": weights["W_U"] + u[:, None]},
+    "u": weights | {"W_U": shift_unembedding(weights["W_U"], u)},
     "S": stretch_stream(weights, S),
 }
 measured = {name: numbers(with_weights(exact, changed)) for name, changed in gauges.items()}
