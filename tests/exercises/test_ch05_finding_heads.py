@@ -151,6 +151,8 @@ def test_planted_heads_are_found(find_heads):
     hand = {"previous_token": [(0, 0)], "induction": [(1, 0)]}
     hand |= {"duplicate_token": [], "current_token": []}
     expect_roles(find_heads, HAND, "the hand-built circuit", **hand)
+    many = planted.induction_model(d_vocab=150, n_ctx=11)  # where few tokens repeat by chance
+    expect_roles(find_heads, many, "the hand-built circuit, 150 tokens, 11 positions", **hand)
     two = hand | {"induction": [(1, 0), (1, 1)]}
     twins, negative = planted.duplicated_heads_model(), planted.negative_head_model()
     expect_roles(find_heads, twins, "two equal induction heads", **two)

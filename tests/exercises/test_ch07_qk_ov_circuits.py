@@ -156,6 +156,21 @@ def test_scores_are_those_of_the_model(score_from_weights):
 # (oracle.RAISES_3)
 
 
+def expect_float(got):
+    expect(type(got) is float, f"expected a float, got {type(got).__name__}")
+
+
+@checks("copying_accuracy", mistakes={mistakes.TENSOR: mistakes.accuracy_as_tensor})
+def test_copying_accuracy_is_a_float(copying_accuracy):
+    expect_float(copying_accuracy(oracle.MIXED))
+
+
+@checks("copying_score", mistakes={mistakes.TENSOR: mistakes.score_as_tensor})
+def test_copying_score_is_a_float(copying_score):
+    for circuit in (oracle.PAIR, 0 * IDENTITY):
+        expect_float(copying_score(circuit))
+
+
 @checks("copying_accuracy", mistakes=mistakes.COPYING_ACCURACY)
 def test_copying_accuracy_of_known_circuits(copying_accuracy):
     noise = LowRank(draw(40, 5), draw(5, 40, seed=2))

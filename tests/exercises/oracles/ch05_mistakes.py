@@ -9,6 +9,7 @@ from tests.exercises.oracles.ch05 import at, bos, by_definition, copies, detecto
 WRONG_AXIS = "the mean went over the wrong axes: batch and positions go, the heads stay"
 TRANSPOSED = "the pattern was read transposed: its last axis is the key, which is looked at"
 BOS_COUNTED = "query 0, BOS, was counted: it can only look at itself"
+PAIRS = "divided by the number of pairs; divide by the number of queries that have a copy"
 LATER = "a later copy was enough to be counted; only what has been read can be found"
 
 # Habits that do not depend on the tokens
@@ -54,9 +55,12 @@ def on_wanted(pattern, wanted, count=None):
     return total / (wanted.any(dim=-1).sum() if count is None else count)
 
 
-def per_pair(pattern, tokens):
-    wanted = same_token(tokens).tril(-1)
-    return on_wanted(pattern, wanted, wanted.sum())
+def per_pair(shift):
+    def score(pattern, tokens):
+        wanted = pad(same_token(tokens).tril(-1), (shift, 0))[:, :, : tokens.shape[1]]
+        return on_wanted(pattern, wanted, wanted.sum())
+
+    return score
 
 
 def wrapped_round(pattern, tokens):
@@ -117,7 +121,7 @@ DUPLICATE = token_mistakes(copies) | {
         by_definition(lambda row, i: copies(row, i)[-1:])
     ),
     "these are the tokens after the copies; that is the prefix-matching score": oracle.MATCHING,
-    "divided by the number of pairs; divide by the number of queries that have a copy": per_pair,
+    PAIRS: per_pair(0),
     LATER: with_later(0),
 }
 MATCHING = token_mistakes(followers) | {
@@ -141,6 +145,7 @@ MATCHING = token_mistakes(followers) | {
         itself_before_the_shift
     ),
     "the queries were shifted; shift the keys": queries_shifted,
+    PAIRS: per_pair(1),
     LATER: with_later(1),
     "one fixed diagonal was read; where the copies stand depends on the tokens": fixed_diagonal,
 }
