@@ -279,7 +279,7 @@ show(draw_stretched(*both, band, (previous, induction)), "gauge")
 
 
 # %%
-def numbers(model):
+def course_numbers(model):
     """What chapters 2 to 8 measure, on one model: one previous-token head, one induction head."""
     at, label = (1, looker), 1 + len(heads) + looker  # its row among the parts of the stream
     _, cache = model.run_with_cache(tokens)
@@ -316,7 +316,7 @@ gauges = {
     "u": weights | {"W_U": shift_unembedding(weights["W_U"], u)},
     "S": stretch_stream(weights, S),
 }
-measured = {name: numbers(with_weights(exact, changed)) for name, changed in gauges.items()}
+measured = {name: course_numbers(with_weights(exact, changed)) for name, changed in gauges.items()}
 FREE = {  # under which gauge a number moves
     "right logit, the head's part": ["u"],
     "copying score, not centred": ["u"],
