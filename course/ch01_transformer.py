@@ -18,7 +18,7 @@
 # %%
 import torch
 
-from course.desk import claim, show, the_model
+from course.desk import claim, claim_rate, show, the_model
 from course.pictures import ch01 as pictures
 from minitransformer.evaluate import held_out, repeat_scores
 from solutions.ch01_transformer import attention_pattern, forward, forward_with_hooks, head_output
@@ -61,7 +61,7 @@ show(pictures.draw_model(), "model")
 
 # %%
 # BOS, then 10 random tokens again and again
-repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)
+repeats = held_out(model, periods=(10, 10), batch=256, prefix=0)
 _, cache = model.run_with_cache(repeats.tokens)
 q, k = cache["blocks.1.attn.hook_q"], cache["blocks.1.attn.hook_k"]
 pattern = attention_pattern(q, k)  # batch head query key
@@ -110,8 +110,14 @@ stream = cache["blocks.1.hook_resid_pre"]
 out = head_output(stream, pattern, weights["W_V"][1], weights["W_O"][1])  # batch pos head d_model
 difference = out - cache["blocks.1.attn.hook_result"]
 claim("largest difference of a head's output", difference.abs().max(), high=1e-4)
-right = repeat_scores(model, repeats)["induction_accuracy"]
-claim("right next tokens in the repeat", right, low=0.99, measured=1.0)
+
+
+def right_next_tokens(model):
+    return repeat_scores(model, repeats)["induction_accuracy"]
+
+
+right, control = right_next_tokens(model), right_next_tokens
+claim("right next tokens in the repeat", right, low=0.99, measured=1.0, untrained=control)
 
 # %% [markdown]
 # Two separately written forward passes agree to rounding. So nothing is hidden in the package's
@@ -151,14 +157,15 @@ def without_layer_0(stream, name):
 
 
 def right_in_repeat(logits):
+    """[prompt]: the share of right next tokens among those that can be known."""
     right = logits[:, :-1].argmax(dim=-1) == repeats.tokens[:, 1:]
-    return right[repeats.predictable[:, :-1]].float().mean()
+    return right[:, 11:].float().mean(dim=1)  # the second copy begins at position 11
 
 
 broken = forward_with_hooks(weights, repeats.tokens, [("stream.1", without_layer_0)])
 again = forward_with_hooks(weights, repeats.tokens, [])
-claim("right next tokens without layer 0", right_in_repeat(broken), high=0.25, measured=0.0172)
-claim("right next tokens in the next run, no hook", right_in_repeat(again), low=0.99, measured=1.0)
+claim_rate("right next tokens without layer 0", right_in_repeat(broken), high=0.25)
+claim_rate("right next tokens in the next run, no hook", right_in_repeat(again), low=0.99)
 claim("bits that the hook changed for good", (again != logits).sum(), low=0, high=0)
 
 # %% [markdown]
@@ -167,36 +174,52 @@ claim("bits that the hook changed for good", (again != logits).sum(), low=0, hig
 # story of chapters 5 to 9.
 #
 # Beware of the easy conclusion, though. "Without X it breaks" shows that X is needed *for
-# something*. It does not show what for. Take the control: put pure noise of the same size in the
-# place of what layer 0 wrote.
+# something*. It does not show what for. Take two controls. Put pure noise in the place of what
+# layer 0 wrote, of the same length at every position. And *add* that noise to what it wrote.
+# *Predict:* which of the two does harm?
 
 
 # %%
-def noise_for_layer_0(stream, name):
-    written = stream - weights["W_E"][repeats.tokens]
+def noise_as_long_as(written):
     noise = torch.randn(written.shape, generator=torch.Generator().manual_seed(0))
-    return weights["W_E"][repeats.tokens] + noise * written.std()
+    return noise * written.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+
+
+def noise_for_layer_0(stream, name):
+    embedded = weights["W_E"][repeats.tokens]
+    return embedded + noise_as_long_as(stream - embedded)
+
+
+def noise_beside_layer_0(stream, name):
+    return stream + noise_as_long_as(stream - weights["W_E"][repeats.tokens])
 
 
 noisy = forward_with_hooks(weights, repeats.tokens, [("stream.1", noise_for_layer_0)])
+beside = forward_with_hooks(weights, repeats.tokens, [("stream.1", noise_beside_layer_0)])
 shares = {
     "as trained": right_in_repeat(logits),
     "without\nlayer 0": right_in_repeat(broken),
     "noise for\nlayer 0": right_in_repeat(noisy),
+    "noise beside\nlayer 0": right_in_repeat(beside),
     "next run,\nno hook": right_in_repeat(again),
 }
-show(pictures.draw_hooks(shares), "hooks")
-noise = shares["noise for\nlayer 0"]
-claim("right next tokens with noise for layer 0", noise, high=0.25, measured=0.0336)
+show(pictures.draw_hooks({name: share.mean() for name, share in shares.items()}), "hooks")
+claim_rate("right next tokens with noise for layer 0", shares["noise for\nlayer 0"], high=0.25)
+claim_rate("right next tokens with noise beside it", shares["noise beside\nlayer 0"], low=0.3)
 
 # %% [markdown]
+# Noise *in the place of* what layer 0 wrote: lost. The same noise *beside* it does harm too, but
+# much less. So it is not the disturbance that breaks the model: something that layer 0 wrote is
+# missing.
+#
 # ## What you have now
 #
 # - A transformer of 43,136 numbers that you wrote yourself, equal to the course's model up to
 #   rounding.
-# - Patterns say where to look, values what is moved; both are linear but for one softmax.
+# - Patterns say where to look, values what is moved. Scores are bilinear in what two positions
+#   hold, each head has one softmax of its own, and what it moves is linear in the stream.
 # - Hooks to look and to interfere, which leave nothing behind.
-# - A habit: for each claim, the control that would have exposed it. Here: a wrong forward pass, and
-#   noise.
+# - A habit: for each claim, the control that would have exposed it. Here: a wrong forward pass, an
+#   untrained model, and noise.
 #
 # Next: if everything is added to one stream, who wrote what? `python -m course 2`.

@@ -196,10 +196,10 @@ for row, what in enumerate(hidden.values()):
     for column, reader in enumerate(readers):
         right[row, column] = right_without(model, mixed, reader, what)
 show(pictures.draw_hidden(right.mean(dim=-1), hidden, readers.values()), "hidden")
-claim_rate("layer 0 hidden from the queries: right", right[2, 0], low=0.99, measured=1)
-claim_rate("layer 0 hidden from the values", right[2, 2], low=0.99, measured=1)
-claim_rate("control, hidden from the queries", right[3, 0], high=0.97, measured=0.867)
-claim_rate("control, hidden from the values", right[3, 2], high=0.97, measured=0.888)
+claim_rate("layer 0 hidden from the queries: right", right[2, 0], low=0.97, measured=1)
+claim_rate("layer 0 hidden from the values", right[2, 2], low=0.97, measured=1)
+claim_rate("control, hidden from the queries", right[3, 0], high=0.96, measured=0.867)
+claim_rate("control, hidden from the values", right[3, 2], high=0.96, measured=0.888)
 
 # %% [markdown]
 # Each row needs the control below it. Layer 0 hidden from queries or values does no harm, although

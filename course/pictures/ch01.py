@@ -1,7 +1,7 @@
 """The pictures of chapter 1: each function draws one and returns the figure."""
 
 from course.desk import plt
-from minitransformer.plots import BLUE, GREEN, ORANGE, RED, heatmap
+from minitransformer.plots import BLUE, GREEN, ORANGE, PINK, RED, heatmap
 
 
 def draw_model():
@@ -24,7 +24,7 @@ def draw_model():
 
 def draw_layer(ax, layer, y):
     q_and_k = "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]"
-    pattern = "pattern = softmax(q k / 4)\n[batch, 4, query, key]"
+    pattern = "pattern = softmax(q k / sqrt(16))\n[batch, 4, query, key]"
     draw_box(ax, 4.0, y + 0.9, 3.4, q_and_k, ORANGE)
     draw_box(ax, 4.0, y + 1.8, 3.4, pattern, ORANGE)
     draw_box(ax, 7.7, y + 0.9, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
@@ -33,6 +33,9 @@ def draw_layer(ax, layer, y):
     reading = {"arrowstyle": "->", "color": "grey"}
     ax.annotate("", (4.0, y + 1.3), (2.1, y + 0.3), arrowprops=reading)
     ax.annotate("", (8.8, y + 0.9), (2.1, y + 0.3), arrowprops=reading)
+    ax.annotate(
+        "", (7.7, y + 2.0), (7.4, y + 2.0), arrowprops={"arrowstyle": "->", "color": ORANGE}
+    )
     adding = {"arrowstyle": "->", "color": GREEN}
     ax.annotate("", (2.1, y + 3.3), (7.7, y + 2.5), arrowprops=adding)
     ax.text(3.1, y + 3.3, "added", fontsize=9, color=GREEN)
@@ -59,7 +62,7 @@ def draw_hooks(shares):
     """shares: what was run -> share of right next tokens in the repeat."""
     figure, ax = plt.subplots(figsize=(7, 3.4))
     percents = [100 * share for share in shares.values()]
-    ax.bar(range(len(shares)), percents, color=[BLUE, ORANGE, RED, BLUE])
+    ax.bar(range(len(shares)), percents, color=[BLUE, ORANGE, RED, PINK, BLUE])
     ax.set_xticks(range(len(shares)), shares)
     ax.set_ylabel("right next token\nin the repeat (%)")
     ax.set_title("A hook changes one run, and only that run")

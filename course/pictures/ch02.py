@@ -101,16 +101,17 @@ def draw_gauges(queries, logits, angles):
     moves = {
         "rotation": ("length of a query", *queries),
         "u": ("logit", trained[rows, 20], logits["u"][rows, 20]),
-        "S": ("writer and reader (degrees)", *angles),
+        "S": ("writer, reader (degrees)", *angles),
     }
     for (above, below), (name, (what, before, after)) in zip(axes.T, moves.items()):
         above.scatter(array(before), array(after), s=9, color=ORANGE)
-        above.set(xlabel=f"{what}, as trained", ylabel=f"{what}, under {name}")
+        above.set(xlabel=f"{what}, as trained", ylabel=f"... under {name}")
         above.set_title(f"{name}: moved")
-        before, after = trained[rows, 20].softmax(-1), logits[name][rows, 20].softmax(-1)
+        before, after = trained[rows, 8].log_softmax(-1), logits[name][rows, 8].log_softmax(-1)
         below.scatter(array(before), array(after), s=9, color=BLUE)
-        below.set(xlabel="probability, as trained", ylabel=f"probability, under {name}")
+        below.set(xlabel="log-probability (nats), as trained", ylabel=f"... under {name}")
         below.set_title("no probability moves")
         for ax in (above, below):
-            ax.axline((0, 0), slope=1, color="grey", linestyle=":")
+            place = ax.get_xlim()[1]
+            ax.axline((place, place), slope=1, color="grey", linestyle=":")
     return figure
