@@ -379,8 +379,8 @@ claim("right, the worst control of the same length after layer 1", least, low=0.
 # ## Steering
 #
 # The strongest test of "this direction means X" is to write X ourselves. Take sequences without any
-# repeat. The last token is X, and occurs nowhere before. At one marked position in the middle we
-# add to the stream: "my previous token was X".
+# repeat. The last token is X. At one marked position in the middle we add to the stream: "my
+# previous token was X".
 #
 # *Predict:* where will layer 1 look from the last position, and what will the model predict?
 #
@@ -451,8 +451,7 @@ claim("and with a random direction", probability[noise], high=0.15, measured=0.0
 # - Probes with their controls: unseen sequences, shuffled labels, a control task, random weights, a
 #   second probe that no stretch can fool.
 # - A timeline: current token, previous token, answer.
-# - Readable is not used: exactly so in the planted model, and for the previous token after layer 1
-#   in ours.
+# - Readable is not used: exactly so in the planted model; in ours, the previous token after layer 1.
 # - Not readable by a line is not absent: the model knows the repeat by a length.
 # - Erasing and steering, against vectors of equal length: claims about causes.
 #
