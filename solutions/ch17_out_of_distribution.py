@@ -21,7 +21,6 @@ from solutions.ch16_neurons_and_heuristics import (
     Heuristics,
     all_heuristics,
     answer_contributions,
-    highest_of,
     name_neurons,
     several_results,
     study_operator,
@@ -52,18 +51,15 @@ def auroc(higher: Tensor, lower: Tensor) -> float:
 
     Over all pairs. 1: every score of `higher` lies above every one of `lower`; 0: the other way
     round; .5: the score says nothing. higher [row], lower [another row]. Raises ValueError if one
-    group is empty. The area under the receiver operating characteristic: Hanley & McNeil 1982."""
-    # YOUR CODE: compare all pairs, or sort one group and use torch.searchsorted twice; one refusal;
-    # roughly 5 lines
+    group is empty. Hanley & McNeil 1982, "The meaning and use of the area under a
+    receiver operating characteristic (ROC) curve"."""
+    # YOUR CODE: compare all pairs (or torch.searchsorted twice); one refusal; roughly 6 lines
     if not len(higher) or not len(lower):
-        raise ValueError(
-            f"both groups need at least one score; they have {len(higher)} and {len(lower)}."
-        )
-    sorted_lower = lower.sort().values
-    below, not_above = (
-        torch.searchsorted(sorted_lower, higher.contiguous(), right=right)
-        for right in (False, True)
-    )
+        sizes = f"{len(higher)} and {len(lower)}"
+        raise ValueError(f"both groups need at least one score; they have {sizes}.")
+    higher, lower = higher.contiguous(), lower.sort().values
+    below = torch.searchsorted(lower, higher)  # how many of `lower` lie below each score
+    not_above = torch.searchsorted(lower, higher, right=True)
     return ((below + not_above).double().mean() / (2 * len(lower))).item()
 
 
@@ -74,8 +70,9 @@ def m2_variants(operator: Tensor, operands: Tensor, values: Tensor, row: int) ->
     [problem, m]: the numbers that have to be found, also those on the way, as floats. A variant has
     the same operator; each operand has as many digits (but one with a single digit, 0 to 9, may
     become anything from 1 to 99); each value has the same sign (-, 0 or +), and is a whole number
-    exactly where the original's is. The problem itself is no variant. After Xie et al. 2024,
-    "LLM-Resistant Math Word Problem Generation via Adversarial Attacks"."""
+    exactly where the original's is. The problem itself is no variant. After M2 of Xie
+    et al. 2024, "Adversarial Math Word Problem Generation" (arXiv 2402.17916), which also looks at
+    the numbers' factors."""
     # YOUR CODE: one condition after the other, each [problem]; roughly 9 lines
     same = operator == operator[row]
     one_digit = operands[row] < 10  # n
@@ -97,8 +94,7 @@ def covers(
     results which the neuron promotes most *there* (`several_results` gives their problems). Every
     other name is looked up among the heuristics of the new problems, and "none" speaks of nothing.
     new_result [new problem]."""
-    # YOUR CODE: three cases; the results of a multi-result neuron are a set of numbers, see
-    # torch.isin; roughly 6 lines
+    # YOUR CODE: three cases; a multi-result neuron has a set of results; roughly 6 lines
     if name == "none":
         return torch.zeros_like(new_result, dtype=torch.bool)
     if name.startswith("multi-result"):
@@ -109,25 +105,26 @@ def covers(
 
 def at_equal_results(
     values: Tensor, result: Tensor, reference: Tensor, wanted: Tensor
-) -> tuple[float, float]:
-    """The mean of `values` over the wanted problems, and what to compare it with: reference
-    problems of the same results.
+) -> tuple[Tensor, Tensor]:
+    """Give each wanted problem a partner to compare it with: reference problems of its result.
 
-    For each wanted problem the fair comparison is the mean over all reference problems that have
-    *its* result; the second number is the mean of these. Wanted problems whose result no reference
-    problem has are left out of both. values and result [problem]; reference and wanted bool
-    [problem]. Raises ValueError if none is left."""
-    # YOUR CODE: a mean per result, the wanted problems that have one, two means; roughly 8 lines
-    means = {
-        r: values[reference & (result == r)].mean() for r in result[reference].unique().tolist()
-    }
-    rows = [i for i in wanted.nonzero()[:, 0].tolist() if result[i].item() in means]
+    A partner is the mean of `values` over all reference problems that have the wanted problem's
+    result. Wanted problems whose result no reference problem has are left out. values and result
+    [problem]; reference and wanted bool [problem] -> rows [pair]: the wanted problems that have a
+    partner, in their order; partners [pair]: float, what to compare values[rows] with. Raises
+    ValueError if there is no pair."""
+    # YOUR CODE: a mean per result, the wanted problems that have one, two lists; roughly 10 lines
+    means = {}
+    for r in result[reference].unique().tolist():
+        means[r] = values[reference & (result == r)].float().mean()
+    rows, partners = [], []
+    for row in wanted.nonzero()[:, 0].tolist():
+        if result[row].item() in means:
+            rows.append(row)
+            partners.append(means[result[row].item()])
     if not rows:
-        raise ValueError(
-            f"none of the {int(wanted.sum())} wanted problems has a result that a reference problem has."
-        )
-    matched = torch.stack([means[result[i].item()] for i in rows])
-    return values[rows].mean().item(), matched.mean().item()
+        raise ValueError("no wanted problem has a result that a reference problem has.")
+    return torch.tensor(rows), torch.stack(partners)
 
 
 def missing_and_weak(
@@ -143,15 +140,13 @@ def missing_and_weak(
     # YOUR CODE: one refusal, two logarithms; roughly 5 lines
     numbers = count, promoted, count_there, promoted_there
     if min(numbers) <= 0:
-        raise ValueError(f"only positive numbers can be taken apart into factors, not {numbers}.")
+        raise ValueError(f"only positive numbers are products of factors, not {numbers}.")
     missing = math.log(count_there / count)
     return missing, math.log(promoted_there / promoted) - missing
 
 
 class Differences(NamedTuple):
-    """What the chapter keeps about all problems a - b, the region included; neurons in one row,
-    layer 0 first.
-    """
+    """All problems a - b, the region included; neurons in one row, layer 0 first."""
 
     tokens: Tensor  # [problem, pos]: whole problems
     result: Tensor  # [problem]
@@ -160,101 +155,48 @@ class Differences(NamedTuple):
     strong: Tensor  # [neuron] bool: among those that were asked for a name
     names: list[str]  # of each neuron, as in chapter 16: "range: 5 <= a < 20", ..., "none"
     cover: Tensor  # [problem, neuron] bool: does the neuron's heuristic speak of the problem?
-    # [problem, neuron]: what the neuron adds directly to the right answer's logit, scale frozen
-    promoted: Tensor
+    promoted: Tensor  # [problem, neuron]: added directly to the right answer's logit, scale frozen
     h: Tensor  # [problem, neuron]: activations at "="
 
 
 def study_differences(model: Transformer, count: int = 256) -> Differences:
-    """Name the `count` strongest neurons on the trained problems only, then look at all problems a
-    - b.
+    """Name the `count` strongest neurons on the trained problems only, then look at all problems
+    a - b.
     """
-    s, every, layers = (
-        study_operator(model, MINUS),
-        problems("arithmetic"),
-        range(model.cfg.n_layers),
-    )
+    s, every = study_operator(model, MINUS), problems("arithmetic")
     rows = (every.operator == MINUS).nonzero()[:, 0]
-    tokens, result = every.tokens[rows], every.a[rows] - every.b[rows]
-    # so that every name is found
-    new = all_heuristics(every.a[rows], every.b[rows], result, most=1.0, least=1)
-    names, cover = ["none"] * s.h.shape[1], torch.zeros(len(rows), s.h.shape[1], dtype=torch.bool)
+    tokens, a, b = every.tokens[rows], every.a[rows], every.b[rows]
+    new = all_heuristics(a, b, a - b, most=1.0, least=1)  # so that every name is found
+    n_neurons = s.h.shape[1]
+    names = ["none"] * n_neurons
+    cover = torch.zeros(len(rows), n_neurons, dtype=torch.bool)
     for n, (name, _) in zip(s.order.tolist(), name_neurons(s, s.order[:count])):
         names[n] = name
-        cover[:, n] = covers(name, s.h[:, n] * s.lens[n, s.answers], s.result, new, result)
+        cover[:, n] = covers(name, s.h[:, n] * s.lens[n, s.answers], s.result, new, a - b)
     _, cache = model.run_with_cache(
         tokens[:, :-1], lambda name: name.endswith(("hook_post", "hook_scale"))
     )
-    promoted = torch.cat(
-        [answer_contributions(model, cache, layer, tokens[:, -1]) for layer in layers], dim=1
-    )
-    h = torch.cat([cache[f"blocks.{layer}.mlp.hook_post"][:, -1] for layer in layers], dim=1)
-    good, strong = (
-        problem_scores(model, every, rows).correct,
-        torch.isin(torch.arange(h.shape[1]), s.order[:count]),
-    )
+    promoted, h = [], []
+    for layer in range(model.cfg.n_layers):
+        promoted.append(answer_contributions(model, cache, layer, tokens[:, -1]))
+        h.append(cache[f"blocks.{layer}.mlp.hook_post"][:, -1])
     return Differences(
-        tokens, result, every.split[rows] == REGION, good, strong, names, cover, promoted, h
+        tokens=tokens,
+        result=a - b,
+        inside=every.split[rows] == REGION,
+        good=problem_scores(model, every, rows).correct,
+        strong=torch.isin(torch.arange(n_neurons), s.order[:count]),
+        names=names,
+        cover=cover,
+        promoted=torch.cat(promoted, dim=1),
+        h=torch.cat(h, dim=1),
     )
 
 
 def of_type(d: Differences, kind: str) -> Tensor:
     """[problem, neuron] bool: the neurons of one type, or of "all", that cover the problem."""
-    return d.cover & torch.tensor(
-        [kind in (name.split(":")[0], "all") and name != "none" for name in d.names]
-    )
-
-
-def amplified(model: Transformer, tokens: Tensor, which: Tensor, factor: float) -> Tensor:
-    """The logits at "=", [batch, vocab], with some activations there multiplied. which [batch,
-    neuron] bool.
-    """
-    by_layer = which.unflatten(1, (model.cfg.n_layers, model.cfg.d_mlp))
-
-    def multiply(h: Tensor, hook) -> Tensor:
-        chosen = by_layer[:, int(hook.name.split(".")[1])]
-        h[:, -1] = torch.where(chosen, factor * h[:, -1], h[:, -1])
-        return h
-
-    return model.run_with_hooks(
-        tokens[:, :-1], [(lambda name: name.endswith("mlp.hook_post"), multiply)]
-    )[:, -1]
-
-
-def louder_repairs(
-    model: Transformer, d: Differences, factors: list[float], generator
-) -> dict[str, list[float]]:
-    """Which neurons are made louder in the region's failures -> the share that comes out right, for
-    each factor.
-
-    In the last row it is not the right answer that counts, but that of the other failure, where it
-    is another one."""
-    bad = (d.inside & ~d.good).nonzero()[:, 0]
-    cover, tokens, draw = (
-        d.cover[bad],
-        d.tokens[bad],
-        torch.rand(len(bad), d.cover.shape[1], generator=generator),
-    )
-    order = torch.randperm(len(bad), generator=generator)
-    differ = d.result[bad] != d.result[bad[order]]
-    by_lot = highest_of(draw, d.strong & ~cover, cover.sum(dim=1))
-    louder = {  # which neurons, in which problems, and what is looked for
-        "neurons that cover the problem": (cover, tokens, tokens),
-        "neurons that cover another failure": (cover[order], tokens, tokens),
-        "as many strong ones, drawn by lot": (by_lot, tokens, tokens),
-        "another failure's, and its answer comes": (
-            cover[order][differ],
-            tokens[differ],
-            tokens[order][differ],
-        ),
-    }
-    return {
-        name: [
-            repair_rate(amplified(model, prompts, which, factor), wanted[:, -1]).item()
-            for factor in factors
-        ]
-        for name, (which, prompts, wanted) in louder.items()
-    }
+    wanted = [name != "none" and kind in ("all", name.split(":")[0]) for name in d.names]
+    return d.cover & torch.tensor(wanted)
 
 
 def first_difference(tokens: Tensor, other: Tensor) -> Tensor:
@@ -263,34 +205,9 @@ def first_difference(tokens: Tensor, other: Tensor) -> Tensor:
 
     tokens, other [batch, pos]. At every position before it, a causal model does the same in both
     runs, bit for bit."""
-    # YOUR CODE: compare, and find the first True of each row; a row without any needs care; roughly
-    # 3 lines
+    # YOUR CODE: the first True of each row; a row without any needs care; roughly 2 lines
     different = tokens != other
     return torch.where(different.any(dim=1), different.int().argmax(dim=1), tokens.shape[1])
-
-
-def matching_donors(
-    wanted: dict[str, Tensor],
-    columns: dict[str, Tensor],
-    same: tuple[str, ...],
-    other: tuple[str, ...],
-    generator,
-) -> tuple[Tensor, Tensor]:
-    """For each wanted row a donor: equal in each column of `same`, different in each column of
-    `other`.
-
-    wanted: name -> [row], columns: name -> [problem], the same names in both; a column that neither
-    `same` nor `other` names is free. Drawn evenly among all problems that qualify, with
-    `generator`. Rows without any are left out. -> the rows that remain, in their order, and a
-    problem for each of them, both [row]."""
-    # each [row, problem]
-    equal = {name: wanted[name][:, None] == columns[name] for name in (*same, *other)}
-    allowed = torch.stack([equal[name] if name in same else ~equal[name] for name in equal]).all(
-        dim=0
-    )
-    possible = allowed.any(dim=1)
-    donors = torch.multinomial(allowed[possible].double(), 1, generator=generator)[:, 0]
-    return possible.nonzero()[:, 0], donors
 
 
 def corrected_run_patch(
@@ -308,13 +225,13 @@ def corrected_run_patch(
     places of `held`, which keep what they hold in the wrong run whatever is patched before them. A
     place that is in a cell and held is held. `patch_cells` of chapter 11 puts everything in. After
     Wang et al. 2022, "Interpretability in the Wild" (freezing what is not asked about)."""
-    # YOUR CODE: drop the answers, two caches, write the held places over the corrected ones,
-    # patch_cells; roughly 7 lines
-    prompts, names = wrong[:, :-1], {name for cell in [*cells, held] for name, _ in cell}
-    saved, own = (dict(model.run_with_cache(run[:, :-1], names)[1]) for run in (corrected, wrong))
+    # YOUR CODE: two caches, write the held places over the corrected ones; roughly 7 lines
+    names = {name for cell in [*cells, held] for name, _ in cell}
+    _, saved = model.run_with_cache(corrected[:, :-1], names)
+    _, own = model.run_with_cache(wrong[:, :-1], names)
     for name, index in held:
         saved[name][(slice(None), *index)] = own[name][(slice(None), *index)]
-    return patch_cells(model, prompts, saved, [[*cell, *held] for cell in cells])
+    return patch_cells(model, wrong[:, :-1], saved, [[*cell, *held] for cell in cells])
 
 
 def with_number(tokens: Tensor, number: Tensor, numbers: int) -> Tensor:
@@ -330,9 +247,7 @@ def with_number(tokens: Tensor, number: Tensor, numbers: int) -> Tensor:
 
 
 class Runs(NamedTuple):
-    """Two-step problems of the region, each twice: with the number that the model wrote, and with
-    the right one.
-    """
+    """Two-step problems, each twice: with the number that the model wrote, and the right one."""
 
     wrong: Tensor  # [problem, pos]
     corrected: Tensor  # [problem, pos]
@@ -349,21 +264,15 @@ def mistaken_runs(model: Transformer, every: Problems, rows: Tensor) -> Runs:
     numbers = sum(word.lstrip("-").isdecimal() for word in every.words)
     mistaken = (own[:, 4] != tokens[:, 4]) & (own[:, 4] < numbers)
     tokens, own = tokens[mistaken], own[mistaken]
-    wrong = with_number(tokens, own[:, 4], numbers)
-    right = [model(run[:, :-1])[:, -1].argmax(dim=-1) == tokens[:, -1] for run in (wrong, tokens)]
-    return Runs(wrong, tokens, own[:, 6] == own[:, 4], *right)
-
-
-def repair_rate(logits: Tensor, answers: Tensor) -> Tensor:
-    """The share of prompts whose most likely token is this one: [..., batch, vocab], [batch] ->
-    [...].
-    """
-    return is_right(logits, answers).mean(dim=-1)
+    wrong, answers = with_number(tokens, own[:, 4], numbers), tokens[:, -1]
+    right_wrong = model(wrong[:, :-1])[:, -1].argmax(dim=-1) == answers
+    right_corrected = model(tokens[:, :-1])[:, -1].argmax(dim=-1) == answers
+    return Runs(wrong, tokens, own[:, 6] == own[:, 4], right_wrong, right_corrected)
 
 
 def smallest_circuit(
     model: Transformer, wrong: Tensor, corrected: Tensor, places: list[tuple], goal: float = 0.95
-) -> list:
+) -> list[tuple]:
     """The first few places, largest effects E first, that together repair `goal` of the runs. All
     of them, if none do.
     """
@@ -372,21 +281,8 @@ def smallest_circuit(
     strength = effect_forms(before, singly, before.argmax(dim=-1), right)["log1p"]
     order = [places[i] for i in strength.argsort(descending=True).tolist()]
     nested = [order[: k + 1] for k in range(len(order))]
-    repaired = repair_rate(corrected_run_patch(model, wrong, corrected, nested), right).tolist()
-    return next((circuit for circuit, share in zip(nested, repaired) if share > goal - 1e-6), order)
-
-
-def repair_by_donors(
-    model, wrong, corrected, pool, circuit, same, other, generator
-) -> tuple[float, float]:
-    """Patch the circuit from matching donors [problem, pos] of the pool: shares of (right answers,
-    the donors' answers).
-    """
-    wanted, columns = (
-        {"c": tokens[:, 4], "d": tokens[:, 8], "e": tokens[:, 10]} for tokens in (corrected, pool)
-    )
-    kept, donors = matching_donors(wanted, columns, same, other, generator)
-    logits = corrected_run_patch(model, wrong[kept], pool[donors], [circuit])
-    return repair_rate(logits, corrected[kept, 10]).item(), repair_rate(
-        logits, pool[donors, 10]
-    ).item()
+    patched = corrected_run_patch(model, wrong, corrected, nested)
+    for circuit, share in zip(nested, is_right(patched, right).mean(dim=-1).tolist()):
+        if share > goal - 1e-6:
+            return circuit
+    return order

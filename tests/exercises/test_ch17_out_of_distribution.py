@@ -9,70 +9,61 @@ import torch
 
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.oracles import ch17 as o
-from tests.exercises.oracles.ch15 import PLACES, SMALL, TOKENS, seeded
+from tests.exercises.oracles.ch15 import PLACES, SMALL, TOKENS
+from tests.exercises.oracles.ch17 import covered, differing, likelihood, matched, repaired, variants
+from tests.material import seeded
 
 # Does it notice?
+
+
+SHIFTED = likelihood(shift=0)
 
 
 @checks(
     "input_log_likelihood",
     mistakes={
-        "the logits at a position speak about the next token; yours were asked about their own": o.likelihood(
-            shift=0
+        "the logits at a position speak about the next token; yours were asked about their own": (
+            SHIFTED
         ),
-        "what stands at `length` was counted too; it is the answer": o.likelihood(extra=1),
-        "the last token of the input is missing": o.likelihood(extra=-1),
-        "the mean over the tokens was taken; the log of a product is a sum": o.likelihood(
-            mean=True
-        ),
-        "the sign is turned round: it is the log-likelihood, below 0": o.likelihood(sign=-1),
-        "probabilities were added up; it is their logs": o.likelihood(log=False),
-        "the logits themselves were added up; log_softmax comes first": o.likelihood(raw=True),
-        "each token was read off its own position, the first one too; the logits there speak about the next": o.likelihood(
-            shift=0, first=0
-        ),
-        "the softmax was taken over the positions; it goes over the vocabulary": o.likelihood(
-            dim=1
-        ),
+        "what stands at `length` was counted too; it is the answer": likelihood(extra=1),
+        "the last token of the input is missing": likelihood(extra=-1),
+        "the mean over the tokens was taken; the log of a product is a sum": likelihood(mean=True),
+        "the sign is turned round: it is the log-likelihood, below 0": likelihood(sign=-1),
+        "probabilities were added up; it is their logs": likelihood(log=False),
+        "the logits themselves were added up; log_softmax comes first": likelihood(raw=True),
+        "each token was read off its own position, the first one too; the logits there speak about "
+        "the next": likelihood(shift=0, first=0),
+        "the softmax was taken over the positions; it goes over the vocabulary": likelihood(dim=1),
     },
 )
 def test_token_by_token(input_log_likelihood):
     for length in (4, 3):
         got = input_log_likelihood(SMALL, TOKENS, length)
-        truth = o.likelihood()(SMALL, TOKENS, length)
-        expect_close(
-            got,
-            truth,
-            "batch",
-            f"length {length}: log P of each token from what stands before it, added up",
-        )
+        truth = likelihood()(SMALL, TOKENS, length)
+        why = f"length {length}: log P of each token from what stands before it, added up"
+        expect_close(got, truth, "batch", why)
 
 
 @checks(
     "input_log_likelihood",
     mistakes={
-        "each token was read off its own position; the logits there speak about the next one": o.likelihood(
-            shift=0
+        "each token was read off its own position; the logits there speak about the next one": (
+            SHIFTED
         )
     },
 )
 def test_all_inputs_together_have_probability_one(input_log_likelihood):
     total = input_log_likelihood(SMALL, o.ALL_INPUTS, 4).double().exp().sum()
-    expect_close(
-        total,
-        1.0,
-        "",
-        "over all 1331 inputs of four tokens that begin alike, the probabilities make 1",
-    )
+    why = "over all 1331 inputs of four tokens that begin alike, the probabilities make 1"
+    expect_close(total, 1.0, "", why)
 
 
+FEW, MANY = torch.randn(9, generator=seeded(6)) + 0.7, torch.randn(14, generator=seeded(7))
 SCORES = {
-    "without ties": (
-        torch.randn(9, generator=seeded(4)) + 0.7,
-        torch.randn(14, generator=seeded(5)),
-    ),
+    "without ties": (FEW, MANY),
     "with ties": (torch.tensor([3, 1, 2, 2, 5]), torch.tensor([2, 2, 0, 3, 1, 1])),
     "far apart": (torch.tensor([4.0, 5.0]), torch.tensor([1.0, -2.0, 3.0])),
+    "the wrong way round, below .5": (MANY - 0.3, FEW),
 }
 
 
@@ -82,18 +73,18 @@ SCORES = {
         "a tie counts half, not nothing": o.pairs(tie=0.0),
         "a tie counts half, not a whole": o.pairs(tie=1.0),
         "the groups are exchanged: the first one should lie higher": o.pairs(turned=True),
+        "an area below .5 was turned over: it says that the score points the wrong way": o.folded,
         "torch.searchsorted was given scores that were not sorted": o.unsorted,
-        "each score was compared with the mean of the other group, not with each of its scores": o.above_the_mean,
+        "each score was compared with the mean of the other group, not with each of its scores": (
+            o.above_the_mean
+        ),
+        "each score was compared with one other only, the one at the same place": o.one_to_one,
     },
 )
 def test_share_of_all_pairs(auroc):
     for name, (higher, lower) in SCORES.items():
-        expect_close(
-            auroc(higher, lower),
-            o.pairs()(higher, lower),
-            "",
-            f"{name}: the share of pairs that are in order",
-        )
+        got, truth = auroc(higher, lower), o.pairs()(higher, lower)
+        expect_close(got, truth, "", f"{name}: the share of pairs that are in order")
     expect_value_error(auroc, (torch.tensor([]), torch.tensor([1.0])), "an empty first group")
     expect_value_error(auroc, (torch.tensor([1.0]), torch.tensor([])), "an empty second group")
 
@@ -104,119 +95,114 @@ def test_share_of_all_pairs(auroc):
 @checks(
     "m2_variants",
     mistakes={
-        "the operator may change; it has to stay": o.variants(operator_counts=False),
-        "the problem itself is no variant of itself": o.variants(itself=True),
-        "an operand of one digit may become one of two": o.variants(longer=False),
-        "no operand may become 0": o.variants(zero=True),
-        "an operand of one digit may become anything from 1 to 99: also one of two digits, but not 0": (
-            o.variants(longer=False, zero=True)
+        "the operator may change; it has to stay": variants(operator_counts=False),
+        "the problem itself is no variant of itself": variants(itself=True),
+        "an operand of one digit may become one of two": variants(longer=False),
+        "no operand may become 0": variants(zero=True),
+        "an operand of one digit may become anything from 1 to 99: also one of two digits, but not "
+        "0": variants(longer=False, zero=True),
+        "10 has two digits": variants(two_digits=11),
+        "the signs of the values were not compared": variants(sign=False),
+        "0 and below were taken as one sign; they are two": variants(sign="above 0"),
+        "a whole number became a fraction, or the other way round": variants(whole=False),
+        "where the original has a fraction, a variant has one too; yours asks for whole numbers": (
+            variants(whole="always")
         ),
-        "10 has two digits": o.variants(two_digits=11),
-        "the signs of the values were not compared": o.variants(sign=False),
-        "0 and below were taken as one sign; they are two": o.variants(sign="above 0"),
-        "a whole number became a fraction, or the other way round": o.variants(whole=False),
-        "where the original has a fraction, a variant has one too; yours asks for whole numbers": o.variants(
-            whole="always"
-        ),
-        "one operand and one value are enough for you; each has to fit": o.variants(every=any),
+        "one operand and one value are enough for you; each has to fit": variants(every=any),
+        "only the first value was compared; each one has to fit": variants(compared=1),
     },
 )
 def test_variants_by_going_through_all(m2_variants):
     for row in range(0, len(o.A), 4):
         got = m2_variants(o.OPERATOR, o.OPERANDS, o.VALUES, row)
-        expect(
-            got.dtype == torch.bool and got.shape == (len(o.A),),
-            "expected [problem], of True and False",
-        )
-        truth = o.variants()(o.OPERATOR, o.OPERANDS, o.VALUES, row)
+        is_mask = got.dtype == torch.bool and got.shape == (len(o.A),)
+        expect(is_mask, "expected [problem], of True and False")
+        truth = variants()(o.OPERATOR, o.OPERANDS, o.VALUES, row)
         if (got != truth).any():
             other = int((got != truth).int().argmax())
-            (a, b), (c, d) = o.OPERANDS[row].tolist(), o.OPERANDS[other].tolist()
-            old, new = ([round(value, 3) for value in o.VALUES[at].tolist()] for at in (row, other))
-            now = f"values {new} and {old}"
             verb = "is" if truth[other] else "is not"
-            expect(
-                False,
-                f"{c}, {d} {verb} a variant of {a}, {b} (operators {o.OPERATOR[[other, row]].tolist()}; {now})",
-            )
+            what = f"{described(other)} {verb} a variant of {described(row)}"
+            expect(False, what)
+
+
+def described(row):
+    a, b = o.OPERANDS[row].tolist()
+    values = ", ".join(f"{value:.3g}" for value in o.VALUES[row].tolist())
+    return f"{a}, {b} (operator {o.OPERATOR[row]}, values {values})"
 
 
 # Missing or weak?
 
 
+def new_results(mask):
+    return sorted(set(o.NEW_RESULT[mask].tolist()))
+
+
 @checks(
     "covers",
     mistakes={
-        "'none' speaks of nothing, not of everything": o.covered(none=True),
-        "the number in the name was ignored: it says how many results": o.covered(count=2),
-        "the problems were taken over, not their results: on other problems the same places mean something else": (
-            o.covered(places=True)
-        ),
-        "the results that the neuron promotes least were taken": o.covered(least=True),
-        "the results of the few most promoted *problems* were taken; it is the mean over all problems of a result": (
-            o.covered(singly=True)
-        ),
-        "`promoted` belongs to the problems where the neuron was studied; you gave it the new results": o.covered(
-            mixed=True
-        ),
+        "'none' speaks of nothing, not of everything": covered(none=True),
+        "the number in the name was ignored: it says how many results": covered(count=2),
+        "the problems were taken over, not their results: on other problems the same places mean "
+        "something else": covered(places=True),
+        "the results that the neuron promotes least were taken": covered(least=True),
+        "the results of the few most promoted *problems* were taken; it is the mean over all "
+        "problems of a result": covered(singly=True),
+        "`promoted` belongs to the problems where the neuron was studied; you gave it the new "
+        "results": covered(mixed=True),
     },
 )
 def test_names_on_other_problems(covers):
+    given = o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT
     for name, speaks in o.SPOKEN_OF.items():
         truth = torch.tensor([speaks(a, b) for a, b in o.THERE.tolist()])
-        got = covers(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
-        expect(
-            torch.equal(got, truth),
-            f"'{name}' speaks of {int(truth.sum())} new problems; yours of {int(got.sum())}",
-        )
-    for name in ("none", *(f"multi-result: {k} values" for k in (2, 4, 3))):
-        got = covers(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
-        truth = o.covered()(name, o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT)
-        expect(
-            got.shape == truth.shape and got.dtype == torch.bool,
-            "expected [new problem], of True and False",
-        )
-        results = (sorted(set(o.NEW_RESULT[mask].tolist())) for mask in (truth, got))
-        expect(
-            torch.equal(got, truth),
-            "'{}': of the new results expected {}, got {}".format(name, *results),
-        )
+        got = covers(name, *given)
+        counts = f"{int(truth.sum())} new problems; yours of {int(got.sum())}"
+        expect(torch.equal(got, truth), f"'{name}' speaks of {counts}")
+    for k in (0, 2, 4, 3):
+        name = f"multi-result: {k} values" if k else "none"
+        got, truth = covers(name, *given), covered()(name, *given)
+        is_mask = got.shape == truth.shape and got.dtype == torch.bool
+        expect(is_mask, "expected [new problem], of True and False")
+        why = f"expected {new_results(truth)}, got {new_results(got)}"
+        expect(torch.equal(got, truth), f"'{name}': of the new results {why}")
 
 
 @checks(
     "at_equal_results",
     mistakes={
-        "the plain mean over the reference: results were not matched": o.matched(plain=True),
-        "each result was counted once; it counts as often as it is wanted": o.matched(once=True),
-        "each result was counted once, in both means; it counts as often as it is wanted": o.matched(
-            once="both"
+        "the plain mean over the reference: results were not matched": matched(plain=True),
+        "each result was given once; a problem for each wanted one": matched(once=True),
+        "one reference problem was taken as the partner, not the mean of all": matched(
+            first_only=True
         ),
-        "the reference problems were averaged all at once, so common results weigh most there: first a mean per result": (
-            o.matched(pooled=True)
+        "wanted problems without a partner were not left out": matched(keep_all=True),
+        "the wanted problems were compared with all problems of their results": matched(
+            among=o.everyone
         ),
-        "wanted problems without a partner were left out of the second mean only": o.matched(
-            keep_all=True
+        "the wanted problems were compared with themselves": matched(
+            among=lambda reference, wanted: wanted
         ),
-        "the wanted problems were compared with all problems of their results": o.matched(
-            among=lambda reference, wanted: torch.ones_like(reference)
+        "the two results are exchanged: rows first, then partners": matched(swapped=True),
+        "the values of the wanted problems were returned, not which problems they are": matched(
+            own=True
         ),
-        "the two means are exchanged": o.matched(swapped=True),
     },
 )
 def test_each_wanted_problem_has_its_own_partner(at_equal_results):
-    for values in (o.MEASURED, o.MEASURED.float() ** 2):
+    for values in (o.MEASURED, o.MEASURED.float() ** 2, o.RESULTS * 3 + o.REFERENCE):
         got = at_equal_results(values, o.RESULTS, o.REFERENCE, o.WANTED)
-        expect(
-            isinstance(got, tuple) and len(got) == 2,
-            "return two numbers: of the wanted, and what to compare it with",
-        )
-        truth = o.matched()(values, o.RESULTS, o.REFERENCE, o.WANTED)
-        for mine, right, which in zip(
-            got, truth, ("mean of the wanted problems", "mean of their partners")
-        ):
-            expect_close(float(mine), right, "", which)
+        is_pair = isinstance(got, tuple) and len(got) == 2
+        expect(is_pair, "return two tensors: rows, and what to compare each of them with")
+        rows, partners = matched()(values, o.RESULTS, o.REFERENCE, o.WANTED)
+        why = f"the wanted problems with a partner are {rows.tolist()}, got {got[0].tolist()}"
+        expect(torch.equal(got[0], rows), why)
+        expect_close(got[1].double(), partners.double(), "pair", "mean over the same result")
     arguments = o.MEASURED, o.RESULTS, o.REFERENCE, o.RESULTS == 4
     expect_value_error(at_equal_results, arguments, "no wanted problem has a partner")
+
+
+FOUR_NUMBERS = ((5, 10, 10, 20), (10, 10, 10, 20), (17.2, 3.9, 22.5, 7.8), (8, 9, 4, 3))
 
 
 @checks(
@@ -234,27 +220,14 @@ def test_each_wanted_problem_has_its_own_partner(at_equal_results):
     },
 )
 def test_two_shares_of_one_ratio(missing_and_weak):
-    for count, promoted, count_there, promoted_there in (
-        (5, 10, 10, 20),
-        (10, 10, 10, 20),
-        (17.2, 3.9, 22.5, 7.8),
-        (8, 9, 4, 3),
-    ):
+    for count, promoted, count_there, promoted_there in FOUR_NUMBERS:
         got = missing_and_weak(count, promoted, count_there, promoted_there)
         expect(isinstance(got, tuple) and len(got) == 2, "return two numbers: missing, weak")
-        expect_close(
-            float(got[0]),
-            math.log(count_there / count),
-            "",
-            "missing: half as many neurons make log 2",
-        )
+        missing = math.log(count_there / count)
+        expect_close(float(got[0]), missing, "", "missing: half as many neurons make log 2")
         each, each_there = promoted / count, promoted_there / count_there
-        expect_close(
-            float(got[1]),
-            math.log(each_there / each),
-            "",
-            "weak: half as much per neuron makes log 2",
-        )
+        weak = math.log(each_there / each)
+        expect_close(float(got[1]), weak, "", "weak: half as much per neuron makes log 2")
     for wrong in ((0, 1, 1, 1), (1, -1, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0)):
         expect_value_error(missing_and_weak, wrong, f"numbers {wrong}: one of them is not positive")
 
@@ -265,16 +238,14 @@ def test_two_shares_of_one_ratio(missing_and_weak):
 @checks(
     "first_difference",
     mistakes={
-        "where nothing differs the answer is the number of positions, not 0": o.differing(
-            nothing=0
-        ),
-        "where nothing differs the answer is the number of positions, not -1": o.differing(
+        "where nothing differs the answer is the number of positions, not 0": differing(nothing=0),
+        "where nothing differs the answer is the number of positions, not -1": differing(
             nothing=-1
         ),
-        "the last difference was given, not the first": o.differing(last=True),
-        "positions count from 0": o.differing(base=1),
-        "the first position that is equal was given": o.differing(equal=True),
-        "equal positions were counted, also those behind the first difference": o.differing(
+        "the last difference was given, not the first": differing(last=True),
+        "positions count from 0": differing(base=1),
+        "the first position that is equal was given": differing(equal=True),
+        "equal positions were counted, also those behind the first difference": differing(
             counted=True
         ),
     },
@@ -283,41 +254,33 @@ def test_first_difference_by_reading(first_difference):
     other = TOKENS.clone()
     for row, places in enumerate(([0, 3], [2], [], [1, 2, 4], [4])):
         other[row, places] = (other[row, places] + 1) % 11
-    got = first_difference(TOKENS, other)
-    expect(
-        isinstance(got, torch.Tensor) and got.shape == (6,),
-        "expected one position per row, [batch]",
-    )
-    truth = o.differing()(TOKENS, other)
-    expect(
-        torch.equal(got.long(), truth), f"first differences at {truth.tolist()}, got {got.tolist()}"
-    )
+    got, truth = first_difference(TOKENS, other), differing()(TOKENS, other)
+    is_vector = isinstance(got, torch.Tensor) and got.shape == (6,)
+    expect(is_vector, "expected one position per row, [batch]")
+    why = f"first differences at {truth.tolist()}, got {got.tolist()}"
+    expect(torch.equal(got.long(), truth), why)
+    why = "before the first difference a causal model gives the same logits, bit for bit"
+    logits, others = SMALL(TOKENS), SMALL(other)
     for row, at in enumerate(got.tolist()):
-        same = torch.equal(
-            SMALL(TOKENS[row : row + 1])[0, :at], SMALL(other[row : row + 1])[0, :at]
-        )
-        expect(
-            same, "before the first difference a causal model gives the same logits, bit for bit"
-        )
+        expect(torch.equal(logits[row, :at], others[row, :at]), why)
+
+
+EXCHANGED = repaired(roles=lambda wrong, corrected: (corrected, wrong))
 
 
 @checks(
     "corrected_run_patch",
     mistakes={
-        "the model read the answers; leave the last token away": o.repaired(end=None),
-        "the roles are exchanged: the wrong run runs, the corrected one gives": o.repaired(
-            roles=lambda wrong, corrected: (corrected, wrong)
-        ),
-        "the activations came from the wrong run itself": o.repaired(
+        "the model read the answers; leave the last token away": repaired(end=None),
+        "the roles are exchanged: the wrong run runs, the corrected one gives": EXCHANGED,
+        "the activations came from the wrong run itself": repaired(
             roles=lambda wrong, corrected: (wrong, wrong)
         ),
-        "the held places were not held": o.repaired(hold=False),
-        "the held places got what they hold in the corrected run": o.repaired(
-            held_from="corrected"
-        ),
-        "a place that is in a cell and held is held": o.repaired(held_wins=False),
-        "the whole activation was held, at all positions; a place is only one index of it": o.repaired(
-            whole=True
+        "the held places were not held": repaired(hold=False),
+        "the held places got what they hold in the corrected run": repaired(held_from="corrected"),
+        "a place that is in a cell and held is held": repaired(held_wins=False),
+        "the whole activation was held, at all positions; a place is only one index of it": (
+            repaired(whole=True)
         ),
     },
 )
@@ -325,39 +288,24 @@ def test_place_by_place(corrected_run_patch):
     for held in ([], o.HELD):
         for cells in (o.CELLS, [[*o.CELLS[1], PLACES[-1]], [PLACES[0]]]):
             got = corrected_run_patch(SMALL, TOKENS, o.CORRECTED, cells, held)
-            truth = o.repaired()(SMALL, TOKENS, o.CORRECTED, cells, held)
-            what = (
-                "every cell patched, nothing held"
-                if not held
-                else "every cell patched, three places held"
-            )
+            truth = repaired()(SMALL, TOKENS, o.CORRECTED, cells, held)
+            what = f"every cell patched, {len(held)} places held"
             expect_close(got, truth, "cell batch vocab", what)
 
 
 @checks(
     "corrected_run_patch",
-    mistakes={
-        "the roles are exchanged: nothing patched must give the wrong run": o.repaired(
-            roles=lambda wrong, corrected: (corrected, wrong)
-        )
-    },
+    mistakes={"the roles are exchanged: nothing patched must give the wrong run": EXCHANGED},
 )
 def test_the_ends_of_the_scale(corrected_run_patch):
-    wrong, corrected = (SMALL(run[:, :-1])[:, -1] for run in (TOKENS, o.CORRECTED))
+    wrong, corrected = SMALL(TOKENS[:, :-1])[:, -1], SMALL(o.CORRECTED[:, :-1])[:, -1]
     whole, early = [("hook_embed", (o.EVERY,))], [place for place in PLACES if place[1][0] < 2]
     patch = partial(corrected_run_patch, SMALL, TOKENS, o.CORRECTED)
     expect_close(patch([[]])[0], wrong, "batch vocab", "nothing patched: the wrong run")
-    expect_close(
-        patch([whole])[0], corrected, "batch vocab", "everything patched: the corrected run"
-    )
-    expect(
-        torch.equal(patch([early])[0], wrong),
-        "places before the first difference: nothing changes, not even a bit",
-    )
+    why = "everything patched: the corrected run"
+    expect_close(patch([whole])[0], corrected, "batch vocab", why)
+    why = "places before the first difference: nothing changes, not even a bit"
+    expect(torch.equal(patch([early])[0], wrong), why)
     last = [("blocks.1.hook_resid_post", (3,))]
-    expect_close(
-        patch([whole], last)[0],
-        wrong,
-        "batch vocab",
-        "the last stream held: the wrong run, whatever is patched",
-    )
+    why = "the last stream held: the wrong run, whatever is patched"
+    expect_close(patch([whole], last)[0], wrong, "batch vocab", why)

@@ -8,7 +8,8 @@ import math
 import torch
 
 from solutions.ch16_neurons_and_heuristics import all_heuristics
-from tests.exercises.oracles.ch15 import DONORS, EVERY, PLACES, SMALL, TOKENS, last_logits, seeded
+from tests.exercises.oracles.ch15 import DONORS, EVERY, PLACES, SMALL, TOKENS, last_logits
+from tests.material import seeded
 
 # the first two tokens are those of TOKENS, the wrong run
 CORRECTED = torch.cat([TOKENS[:, :2], DONORS[:, 2:]], dim=1)
@@ -24,16 +25,18 @@ HELD = [PLACES[-1], ("blocks.0.hook_resid_post", (2,)), ("blocks.0.hook_mlp_out"
 
 
 def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=False, dim=-1):
-    """input_log_likelihood, one token at a time, each from a run on what stands before it. dim: -1
-    vocab, 1 pos.
+    """input_log_likelihood, one token at a time, each from a run on what stands before it.
+
+    dim: -1 vocab, 1 pos.
     """
 
     def total(model, tokens, length):
         each, row = [], torch.arange(len(tokens))
         for at in range(first, length + extra):
             logits = model(tokens[:, : at if shift else at + 1])  # batch pos vocab
-            p = logits.softmax(dim=dim)[row, -1, tokens[:, at]]
-            each.append(logits[row, -1, tokens[:, at]] if raw else p.log() if log else p)
+            scores = logits if raw else logits.softmax(dim=dim)
+            asked = scores[row, -1, tokens[:, at]]
+            each.append(asked.log() if log and not raw else asked)
         return sign * sum(each) / (len(each) if mean else 1)
 
     return total
@@ -43,35 +46,52 @@ def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=Fals
 ALL_INPUTS = torch.tensor([(3, *rest, 0) for rest in itertools.product(range(11), repeat=3)])
 
 
-def pairs(tie=0.5, turned=False, wins=lambda x, y: x > y):
+def pairs(tie=0.5, turned=False):
+    """auroc, by going through all pairs."""
+
     def area(higher, lower):
-        total = [
-            1.0 if wins(x, y) else tie * (x == y) for x in higher.tolist() for y in lower.tolist()
-        ]
-        share = sum(total) / len(total)
+        total = 0.0
+        for x, y in itertools.product(higher.tolist(), lower.tolist()):
+            total += 1.0 if x > y else tie * (x == y)
+        share = total / (len(higher) * len(lower))
         return 1 - share if turned else share
 
     return area
 
 
+def folded(higher, lower):
+    area = pairs()(higher, lower)
+    return max(area, 1 - area)
+
+
 def unsorted(higher, lower):
     """torch.searchsorted on scores in whatever order they came."""
-    below, upto = (torch.searchsorted(lower, higher, right=right) for right in (False, True))
-    return (below + upto).double().mean().item() / 2 / len(lower)
+    below = torch.searchsorted(lower, higher)
+    not_above = torch.searchsorted(lower, higher, right=True)
+    return (below + not_above).double().mean().item() / 2 / len(lower)
 
 
 def above_the_mean(higher, lower):
     return (higher > lower.double().mean()).double().mean().item()
 
 
+def one_to_one(higher, lower):
+    """Each score against the one at the same place only."""
+    wins = [x > y for x, y in zip(higher.tolist(), lower.tolist())]
+    return sum(wins) / len(wins)
+
+
 # Problems of which some have negative, zero and broken values: a - b, a / b and (a - b) / 2
 
-A, B = (
-    torch.tensor(list(itertools.product((0, 1, 4, 8, 9, 10, 12, 24, 99), repeat=2))).repeat(2, 1).T
-)
+SIZES = (0, 1, 4, 8, 9, 10, 12, 24, 99)
+OPERANDS = torch.tensor(list(itertools.product(SIZES, repeat=2))).repeat(2, 1)
+A, B = OPERANDS.unbind(dim=1)
 OPERATOR = torch.arange(len(A)) // (len(A) // 2)
-OPERANDS = torch.stack([A, B], dim=1)
 VALUES = torch.stack([(A - B).double(), A / (B + 2.0), (A - B) / 2.0], dim=1)
+
+
+def sign_of(value):
+    return (value > 0) - (value < 0)
 
 
 def variants(
@@ -83,26 +103,35 @@ def variants(
     sign=True,
     whole=True,
     every=all,
+    compared=3,
 ):
+    """m2_variants, problem by problem. sign: True, False or "above 0"; whole: True, False or
+    "always"; compared: how many of the three values.
+    """
+
+    def digits_fit(old, new):
+        if old >= 10:
+            return new >= two_digits
+        return (new >= 1 or zero) and (longer or new < 10)
+
+    def alike(old, new):
+        if sign == "above 0":
+            same_sign = (old > 0) == (new > 0)
+        else:
+            same_sign = sign_of(old) == sign_of(new) or not sign
+        if whole == "always":
+            return same_sign and new == round(new)
+        return same_sign and ((old == round(old)) == (new == round(new)) or not whole)
+
     def allowed(operator, operands, values, row):
-        def digits_fit(old, new):
-            if old >= 10:
-                return new >= two_digits
-            return (new >= 1 or zero) and (longer or new < 10)
-
-        def alike(old, new):
-            same_sign = (old > 0) == (new > 0) and ((old < 0) == (new < 0) or sign == "above 0")
-            same_kind = (old == round(old) or whole == "always") == (new == round(new))
-            return (same_sign or not sign) and (same_kind or not whole)
-
         found = []
         for other in range(len(operator)):
             fits = operator[other] == operator[row] or not operator_counts
             fits &= itself or other != row
-            fits &= every(
-                digits_fit(x, y) for x, y in zip(operands[row].tolist(), operands[other].tolist())
-            )
-            fits &= every(alike(x, y) for x, y in zip(values[row].tolist(), values[other].tolist()))
+            numbers = zip(operands[row].tolist(), operands[other].tolist())
+            fits &= every(digits_fit(old, new) for old, new in numbers)
+            numbers = zip(values[row, :compared].tolist(), values[other, :compared].tolist())
+            fits &= every(alike(old, new) for old, new in numbers)
             found.append(bool(fits))
         return torch.tensor(found)
 
@@ -132,15 +161,20 @@ def best_results(promoted, result, count):
 
 
 def covered(none=False, count=None, places=False, least=False, singly=False, mixed=False):
+    """covers, problem by problem."""
+
     def mask(name, promoted, result, new, new_result):
         if name == "none":
             return torch.full((len(new_result),), none)
         if not name.startswith("multi-result"):
             return new.masks[new.names.index(name)]
         k, belongs_to = count or int(name.split()[1]), new_result if mixed else result
-        wanted = best_results(-promoted if least else promoted, belongs_to, k)
-        wanted = set(result[promoted.argsort(descending=True)[:k]].tolist()) if singly else wanted
-        return torch.tensor([int(r) in wanted for r in (result if places else new_result)])
+        if singly:
+            wanted = set(result[promoted.argsort(descending=True)[:k]].tolist())
+        else:
+            wanted = best_results(-promoted if least else promoted, belongs_to, k)
+        asked = result if places else new_result
+        return torch.tensor([r in wanted for r in asked.tolist()])
 
     return mask
 
@@ -153,44 +187,40 @@ WANTED = torch.tensor([0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], dtype=torch.bo
 MEASURED = torch.rand(14, generator=seeded(3)).double() + RESULTS
 
 
+def mean_of(numbers):
+    return sum(numbers) / len(numbers)
+
+
+def everyone(reference, wanted):
+    return torch.ones_like(reference)
+
+
 def matched(
     keep_all=False,
     once=False,
-    pooled=False,
+    first_only=False,
     plain=False,
     among=lambda reference, wanted: reference,
     swapped=False,
+    own=False,
 ):
+    """at_equal_results, problem by problem."""
+
     def both(values, result, reference, wanted):
-        means, pool = {}, among(reference, wanted)
-        for r in set(result[pool].tolist()):
-            mine = [
-                v
-                for v, other, ok in zip(values.tolist(), result.tolist(), pool.tolist())
-                if ok and other == r
-            ]
-            means[r] = sum(mine) / len(mine)
-        rows = [
-            i for i in range(len(result)) if wanted[i] and (keep_all or int(result[i]) in means)
-        ]
-        mine = {
-            int(result[i]): float(values[wanted & (result == result[i])].double().mean())
-            for i in rows
-        }.values()
-        mine = mine if once == "both" else [float(values[i]) for i in rows]
-        own = sum(mine) / len(mine)
-        results, partners = (
-            {int(result[i]) for i in rows},
-            [means[int(result[i])] for i in rows if int(result[i]) in means],
-        )
-        partners = [means[r] for r in results] if once else partners
-        partners = (
-            [v for v, r in zip(values[pool].tolist(), result[pool].tolist()) if r in results]
-            if pooled
-            else partners
-        )
-        other = float(values[reference].mean()) if plain else sum(partners) / len(partners)
-        return (other, own) if swapped else (own, other)
+        pool, rows, partners, seen = among(reference, wanted), [], [], set()
+        for row in wanted.nonzero()[:, 0].tolist():
+            mine = pool if plain else pool & (result == result[row])
+            numbers = values[mine].tolist()
+            has_partner = (reference & (result == result[row])).any()
+            skip = once and result[row].item() in seen
+            if skip or not (has_partner or keep_all):
+                continue
+            seen.add(result[row].item())
+            rows.append(row)
+            partners.append(mean_of(numbers[:1] if first_only else numbers) if numbers else 0.0)
+        rows, partners = torch.tensor(rows), torch.tensor(partners)
+        first = values[rows] if own else rows
+        return (partners, first) if swapped else (first, partners)
 
     return both
 
@@ -205,14 +235,18 @@ def factors(sign=1, log=math.log, whole=False, swapped=False):
 
 
 def differing(nothing=None, last=False, base=0, equal=False, counted=False):
+    """first_difference, row by row."""
+
     def position(tokens, other):
         found = []
         for x, y in zip(tokens.tolist(), other.tolist()):
-            at = [i for i, (u, v) in enumerate(zip(x, y)) if (u == v) == equal]
-            none = len(x) if nothing is None else nothing
-            found.append(
-                len(x) - len(at) if counted else (at[-1 if last else 0] + base) if at else none
-            )
+            places = [i for i, (u, v) in enumerate(zip(x, y)) if (u == v) == equal]
+            if counted:
+                found.append(len(x) - len(places))
+            elif places:
+                found.append(places[-1 if last else 0] + base)
+            else:
+                found.append(len(x) if nothing is None else nothing)
         return torch.tensor(found)
 
     return position
@@ -229,17 +263,19 @@ def repaired(
     """corrected_run_patch, one run for each cell."""
 
     def logits(model, wrong, corrected, cells, held=()):
-        prompts, others = (run[:, :end] for run in roles(wrong, corrected))
-        (_, own), (_, saved) = SMALL.run_with_cache(prompts), SMALL.run_with_cache(others)
+        runs, donors = roles(wrong, corrected)
+        prompts = runs[:, :end]
+        _, own = SMALL.run_with_cache(prompts)
+        _, saved = SMALL.run_with_cache(donors[:, :end])
         kept, out = own if held_from == "own" else saved, []
-        saved = {**saved, **{name: kept[name] for name, _ in held}} if whole else saved
+        if whole:
+            saved = {**saved, **{name: kept[name] for name, _ in held}}
+        keep = [((name, index), kept[name][(EVERY, *index)]) for name, index in held]
         for cell in cells:
             put = [((name, index), saved[name][(EVERY, *index)]) for name, index in cell]
-            keep = [
-                ((name, index), kept[name][(EVERY, *index)])
-                for name, index in (held if hold else ())
-            ]
-            out.append(last_logits(prompts, [*put, *keep] if held_wins else [*keep, *put]))
+            if hold:
+                put = [*put, *keep] if held_wins else [*keep, *put]
+            out.append(last_logits(prompts, put))
         return torch.stack(out)
 
     return logits
