@@ -451,7 +451,7 @@ claim("and with a random direction", probability[noise], high=0.15, measured=0.0
 # - Probes with their controls: unseen sequences, shuffled labels, a control task, random weights, a
 #   second probe that no stretch can fool.
 # - A timeline: current token, previous token, answer.
-# - Readable is not used: exactly so in the planted model; in ours, the previous token after layer 1.
+# - Readable is not used: two back in the planted model; in ours, the previous token after layer 1.
 # - Not readable by a line is not absent: the model knows the repeat by a length.
 # - Erasing and steering, against vectors of equal length: claims about causes.
 #
