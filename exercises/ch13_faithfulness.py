@@ -110,6 +110,60 @@ def faithfulness(
     raise NotImplementedError("faithfulness")
 
 
+def greedy_path(
+    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
+) -> list[list[Head]]:
+    """Circuits of every size: all heads, then each time without the head that is missed least.
+
+    "Misses least": the head after whose removal faithfulness is highest; of equal ones the first.
+    Everything is measured anew after each removal, since a head may matter only once its backup is
+    gone. The heads of a circuit stay in the order of heads_of. This is backward elimination. ACDC
+    removes edges, in one pass: Conmy et al. 2023, "Towards Automated Circuit Discovery for
+    Mechanistic Interpretability" (arXiv 2304.14997)."""
+    # YOUR CODE: all heads; try each removal, keep the best, until none is left; roughly 6 lines
+    raise NotImplementedError("greedy_path")
+
+
+def ablated_outputs(model: Transformer, cache: dict, ablation: str) -> dict[str, Tensor]:
+    """What every head puts out when it is ablated: hook name -> z [batch, pos, head, d_head].
+
+    cache: of an undisturbed run, with hook_z of all layers."""
+    hooks = ablation_hooks(heads_of(model), ablation, cache)
+    return {name: ablate(cache[name], None) for name, ablate in hooks}
+
+
+def head_attribution(
+    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
+) -> Tensor:
+    """How far the metric falls when each head is ablated alone: a guess by one gradient.
+
+    [layer, head]: for each head the sum over batch, pos and d_head of (z - z_ablated) * d metric /
+    d z, with z and the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In
+    the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
+    straight-line guess elsewhere. It must work under torch.no_grad() too. For heads: Nanda 2023,
+    "Attribution Patching: Activation Patching At Industrial Scale"; for edges: Syed et al. 2023,
+    "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348)."""
+    # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
+    raise NotImplementedError("head_attribution")
+
+
+def find_circuit(
+    model: Transformer,
+    repeats: Repeats,
+    method: str,
+    metric: Metric,
+    ablation: str = "mean",
+    share: float = 0.95,
+) -> list[Head]:
+    """The smallest circuit on the path of a method with a faithfulness of at least `share`.
+
+    Its heads come in order. method "greedy": the circuits of greedy_path. "attribution": rank all
+    heads by head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All
+    sizes are tried, from none up: faithfulness need not grow with size."""
+    # YOUR CODE: the path, its faithfulness, the smallest that is good enough; roughly 8 lines
+    raise NotImplementedError("find_circuit")
+
+
 def completeness(
     model: Transformer,
     repeats: Repeats,
@@ -143,59 +197,3 @@ def minimality(
     one has 0 in both. Tries all 2^n parts. Wang et al. 2022, "Interpretability in the Wild"."""
     # YOUR CODE: F of all subsets_of(circuit) in a dict, then two numbers per head; roughly 7 lines
     raise NotImplementedError("minimality")
-
-
-def greedy_path(
-    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
-) -> list[list[Head]]:
-    """Circuits of every size: all heads, then each time without the head that is missed least.
-
-    "Misses least": the head after whose removal faithfulness is highest; of equal ones the first.
-    Everything is measured anew after each removal, since a head may matter only once its backup is
-    gone. The heads of a circuit stay in the order of heads_of. This is
-    backward elimination. ACDC removes edges, in one pass: Conmy et al. 2023, "Towards Automated
-    Circuit Discovery for Mechanistic Interpretability" (arXiv 2304.14997).
-    """
-    # YOUR CODE: all heads; try each removal, keep the best, until none is left; roughly 6 lines
-    raise NotImplementedError("greedy_path")
-
-
-def ablated_outputs(model: Transformer, cache: dict, ablation: str) -> dict[str, Tensor]:
-    """What every head puts out when it is ablated: hook name -> z [batch, pos, head, d_head].
-
-    cache: of an undisturbed run, with hook_z of all layers."""
-    hooks = ablation_hooks(heads_of(model), ablation, cache)
-    return {name: ablate(cache[name], None) for name, ablate in hooks}
-
-
-def head_attribution(
-    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
-) -> Tensor:
-    """How far the metric falls when each head is ablated alone: a guess by one gradient.
-
-    [layer, head]: for each head the sum over batch, pos and d_head of (z - z_ablated) * d metric /
-    d z, with z and the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In
-    the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
-    straight-line guess elsewhere. It must work under torch.no_grad() too. For heads:
-    Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale"; for edges: Syed et
-    al. 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348).
-    """
-    # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
-    raise NotImplementedError("head_attribution")
-
-
-def find_circuit(
-    model: Transformer,
-    repeats: Repeats,
-    method: str,
-    metric: Metric,
-    ablation: str = "mean",
-    share: float = 0.95,
-) -> list[Head]:
-    """The smallest circuit on the path of a method with a faithfulness of at least `share`.
-
-    Its heads come in order. method "greedy": the circuits of greedy_path. "attribution": rank all
-    heads by head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All
-    sizes are tried, from none up: faithfulness need not grow with size."""
-    # YOUR CODE: the path, its faithfulness, the smallest that is good enough; roughly 8 lines
-    raise NotImplementedError("find_circuit")

@@ -131,6 +131,82 @@ def faithfulness(
     return ((torch.stack(scores[1:]) - empty) / (whole - empty)).detach()
 
 
+def greedy_path(
+    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
+) -> list[list[Head]]:
+    """Circuits of every size: all heads, then each time without the head that is missed least.
+
+    "Misses least": the head after whose removal faithfulness is highest; of equal ones the first.
+    Everything is measured anew after each removal, since a head may matter only once its backup is
+    gone. The heads of a circuit stay in the order of heads_of. This is backward elimination. ACDC
+    removes edges, in one pass: Conmy et al. 2023, "Towards Automated Circuit Discovery for
+    Mechanistic Interpretability" (arXiv 2304.14997)."""
+    # YOUR CODE: all heads; try each removal, keep the best, until none is left; roughly 6 lines
+    path = [heads_of(model)]
+    while path[-1]:
+        smaller = [[head for head in path[-1] if head != lost] for lost in path[-1]]
+        scores = faithfulness(model, repeats, smaller, metric, ablation)
+        path.append(smaller[scores.argmax().item()])
+    return path
+
+
+def ablated_outputs(model: Transformer, cache: dict, ablation: str) -> dict[str, Tensor]:
+    """What every head puts out when it is ablated: hook name -> z [batch, pos, head, d_head].
+
+    cache: of an undisturbed run, with hook_z of all layers."""
+    hooks = ablation_hooks(heads_of(model), ablation, cache)
+    return {name: ablate(cache[name], None) for name, ablate in hooks}
+
+
+def head_attribution(
+    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
+) -> Tensor:
+    """How far the metric falls when each head is ablated alone: a guess by one gradient.
+
+    [layer, head]: for each head the sum over batch, pos and d_head of (z - z_ablated) * d metric /
+    d z, with z and the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In
+    the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
+    straight-line guess elsewhere. It must work under torch.no_grad() too. For heads: Nanda 2023,
+    "Attribution Patching: Activation Patching At Industrial Scale"; for edges: Syed et al. 2023,
+    "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348)."""
+    # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
+    _, cache = model.run_with_cache(repeats.tokens, is_z)
+    ablated = ablated_outputs(model, cache, ablation)
+    zeros = {name: torch.zeros_like(z, requires_grad=True) for name, z in cache.items()}
+    add_zeros = [(is_z, lambda z, hook: z + zeros[hook.name])]
+    with torch.enable_grad():
+        logits = model.run_with_hooks(repeats.tokens, add_zeros)
+        slopes = torch.autograd.grad(metric(logits, repeats), list(zeros.values()))
+    layers = []
+    for name, slope in zip(zeros, slopes):
+        layers.append(((cache[name] - ablated[name]) * slope).sum(dim=(0, 1, 3)))
+    return torch.stack(layers)
+
+
+def find_circuit(
+    model: Transformer,
+    repeats: Repeats,
+    method: str,
+    metric: Metric,
+    ablation: str = "mean",
+    share: float = 0.95,
+) -> list[Head]:
+    """The smallest circuit on the path of a method with a faithfulness of at least `share`.
+
+    Its heads come in order. method "greedy": the circuits of greedy_path. "attribution": rank all
+    heads by head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All
+    sizes are tried, from none up: faithfulness need not grow with size."""
+    # YOUR CODE: the path, its faithfulness, the smallest that is good enough; roughly 8 lines
+    if method == "greedy":
+        path = greedy_path(model, repeats, metric, ablation)[::-1]
+    else:
+        drops = head_attribution(model, repeats, metric, ablation)
+        ranked = sorted(heads_of(model), key=lambda head: drops[head].item(), reverse=True)
+        path = [ranked[:n] for n in range(len(ranked) + 1)]
+    scores = faithfulness(model, repeats, path, metric, ablation)
+    return next(sorted(circuit) for circuit, score in zip(path, scores) if score >= share)
+
+
 def completeness(
     model: Transformer,
     repeats: Repeats,
@@ -174,81 +250,3 @@ def minimality(
         gains = {part: scores[part] - scores[part - {v}] for part in scores if v in part}
         worth[v] = (gains[frozenset(circuit)], max(gains.values(), key=abs))
     return worth
-
-
-def greedy_path(
-    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
-) -> list[list[Head]]:
-    """Circuits of every size: all heads, then each time without the head that is missed least.
-
-    "Misses least": the head after whose removal faithfulness is highest; of equal ones the first.
-    Everything is measured anew after each removal, since a head may matter only once its backup is
-    gone. The heads of a circuit stay in the order of heads_of. This is
-    backward elimination. ACDC removes edges, in one pass: Conmy et al. 2023, "Towards Automated
-    Circuit Discovery for Mechanistic Interpretability" (arXiv 2304.14997).
-    """
-    # YOUR CODE: all heads; try each removal, keep the best, until none is left; roughly 6 lines
-    path = [heads_of(model)]
-    while path[-1]:
-        smaller = [[head for head in path[-1] if head != lost] for lost in path[-1]]
-        scores = faithfulness(model, repeats, smaller, metric, ablation)
-        path.append(smaller[scores.argmax().item()])
-    return path
-
-
-def ablated_outputs(model: Transformer, cache: dict, ablation: str) -> dict[str, Tensor]:
-    """What every head puts out when it is ablated: hook name -> z [batch, pos, head, d_head].
-
-    cache: of an undisturbed run, with hook_z of all layers."""
-    hooks = ablation_hooks(heads_of(model), ablation, cache)
-    return {name: ablate(cache[name], None) for name, ablate in hooks}
-
-
-def head_attribution(
-    model: Transformer, repeats: Repeats, metric: Metric, ablation: str = "mean"
-) -> Tensor:
-    """How far the metric falls when each head is ablated alone: a guess by one gradient.
-
-    [layer, head]: for each head the sum over batch, pos and d_head of (z - z_ablated) * d metric /
-    d z, with z and the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In
-    the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
-    straight-line guess elsewhere. It must work under torch.no_grad() too. For heads:
-    Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale"; for edges: Syed et
-    al. 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348).
-    """
-    # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
-    _, cache = model.run_with_cache(repeats.tokens, is_z)
-    ablated = ablated_outputs(model, cache, ablation)
-    zeros = {name: torch.zeros_like(z, requires_grad=True) for name, z in cache.items()}
-    add_zeros = [(is_z, lambda z, hook: z + zeros[hook.name])]
-    with torch.enable_grad():
-        logits = model.run_with_hooks(repeats.tokens, add_zeros)
-        slopes = torch.autograd.grad(metric(logits, repeats), list(zeros.values()))
-    layers = []
-    for name, slope in zip(zeros, slopes):
-        layers.append(((cache[name] - ablated[name]) * slope).sum(dim=(0, 1, 3)))
-    return torch.stack(layers)
-
-
-def find_circuit(
-    model: Transformer,
-    repeats: Repeats,
-    method: str,
-    metric: Metric,
-    ablation: str = "mean",
-    share: float = 0.95,
-) -> list[Head]:
-    """The smallest circuit on the path of a method with a faithfulness of at least `share`.
-
-    Its heads come in order. method "greedy": the circuits of greedy_path. "attribution": rank all
-    heads by head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All
-    sizes are tried, from none up: faithfulness need not grow with size."""
-    # YOUR CODE: the path, its faithfulness, the smallest that is good enough; roughly 8 lines
-    if method == "greedy":
-        path = greedy_path(model, repeats, metric, ablation)[::-1]
-    else:
-        drops = head_attribution(model, repeats, metric, ablation)
-        ranked = sorted(heads_of(model), key=lambda head: drops[head].item(), reverse=True)
-        path = [ranked[:n] for n in range(len(ranked) + 1)]
-    scores = faithfulness(model, repeats, path, metric, ablation)
-    return next(sorted(circuit) for circuit, score in zip(path, scores) if score >= share)

@@ -116,6 +116,62 @@ def test_faithfulness_of_planted_heads(faithfulness):
     expect_close(got, exact(1.6, -0.6), "circuit", "16 and -6 of a total of 10")
 
 
+# Searching
+
+
+@checks("greedy_path", mistakes=PATH)
+def test_the_path_leaves_out_what_is_missed_least(greedy_path):
+    for metric, kind in ((o.SURPRISE, "mean"), (o.SURPRISE, "resample"), (o.surprise(0), "mean")):
+        got = greedy_path(SMALL, REPEATS, metric, kind)
+        truth = removed_one_by_one(SMALL, REPEATS, metric, kind)
+        expect(list(map(list, got)) == truth, f'"{kind}": expected the path {truth}, got {got}')
+
+
+@checks("head_attribution", mistakes=SLOPES)
+def test_attribution_is_the_slope_towards_ablation(head_attribution):
+    for kind in ("mean", "resample"):
+        with torch.no_grad():
+            got = head_attribution(SMALL, REPEATS, o.SURPRISE, kind)
+        truth = o.slopes_by_steps(SMALL, REPEATS, o.SURPRISE, kind)
+        why = f'"{kind}": a small step towards ablation and back'
+        expect_close(got, truth, "layer head", why, tolerance=1e-5)
+
+
+@checks("head_attribution", mistakes={"the sign is wrong": sign_wrong_on_twins})
+def test_attribution_of_planted_heads(head_attribution):
+    """Exact for the heads that write the answer, blind to the previous-token head: the softmax
+    after it is saturated."""
+    got = head_attribution(TWINS, PLANTED, o.right_by_loops, "zero")
+    truth = exact(0, 0, 9.5, 9.5).view(2, 2)
+    expect_close(got, truth, "layer head", "each twin 9.5 nats, exactly; 0.0 nothing")
+
+
+@checks("find_circuit", mistakes=FOUND)
+def test_the_smallest_circuit_that_is_good_enough(find_circuit):
+    for metric in (o.surprise(0), o.surprise(5), o.SURPRISE):
+        for method in ("greedy", "attribution"):
+            for share in (0.6, 0.95, 0.2):
+                got = find_circuit(SMALL, REPEATS, method, metric, "mean", share)
+                truth = found(SMALL, REPEATS, method, metric, "mean", share)
+                expected = f"{method}, share {share}: expected the circuit {truth}"
+                expect(list(got) == truth, f"{expected}, got {got}")
+
+
+@checks("find_circuit", mistakes={"one twin is enough by logit, too": one_twin})
+def test_finding_planted_circuits(find_circuit):
+    """By loss one twin will do, by logit both are needed. AND needs both inputs, OR one."""
+    by_loss, by_logit = ("loss", o.minus_planted_loss, 2), ("logit", o.right_by_loops, 3)
+    for name, metric, size in (by_loss, by_logit):
+        got = find_circuit(TWINS, PLANTED, "greedy", metric, "zero")
+        good = len(got) == size and PREVIOUS in got and (0, 1) not in got
+        expected = f"twins, {name}: expected 0.0 and {size - 1} of 1.0, 1.1"
+        expect(good, f"{expected}, got {got}")
+    for kind, size in (("and", 2), ("or", 1)):
+        model, repeats, metric = o.gate(kind)
+        got = find_circuit(model, repeats, "greedy", metric, "zero")
+        expect(len(got) == size, f"{kind} gate: expected {size} of its two heads, got {got}")
+
+
 # Completeness
 
 
@@ -173,59 +229,3 @@ def test_redundant_is_not_superfluous(minimality):
     for head in circuit:
         pair, why = exact(*got[head]), f"twins by loss, head {head}"
         expect_close(pair, exact(*truth[head]), "alone/at_most", why, tolerance=1e-7)
-
-
-# Searching
-
-
-@checks("greedy_path", mistakes=PATH)
-def test_the_path_leaves_out_what_is_missed_least(greedy_path):
-    for metric, kind in ((o.SURPRISE, "mean"), (o.SURPRISE, "resample"), (o.surprise(0), "mean")):
-        got = greedy_path(SMALL, REPEATS, metric, kind)
-        truth = removed_one_by_one(SMALL, REPEATS, metric, kind)
-        expect(list(map(list, got)) == truth, f'"{kind}": expected the path {truth}, got {got}')
-
-
-@checks("head_attribution", mistakes=SLOPES)
-def test_attribution_is_the_slope_towards_ablation(head_attribution):
-    for kind in ("mean", "resample"):
-        with torch.no_grad():
-            got = head_attribution(SMALL, REPEATS, o.SURPRISE, kind)
-        truth = o.slopes_by_steps(SMALL, REPEATS, o.SURPRISE, kind)
-        why = f'"{kind}": a small step towards ablation and back'
-        expect_close(got, truth, "layer head", why, tolerance=1e-5)
-
-
-@checks("head_attribution", mistakes={"the sign is wrong": sign_wrong_on_twins})
-def test_attribution_of_planted_heads(head_attribution):
-    """Exact for the heads that write the answer, blind to the previous-token head: the softmax
-    after it is saturated."""
-    got = head_attribution(TWINS, PLANTED, o.right_by_loops, "zero")
-    truth = exact(0, 0, 9.5, 9.5).view(2, 2)
-    expect_close(got, truth, "layer head", "each twin 9.5 nats, exactly; 0.0 nothing")
-
-
-@checks("find_circuit", mistakes=FOUND)
-def test_the_smallest_circuit_that_is_good_enough(find_circuit):
-    for metric in (o.surprise(0), o.surprise(5), o.SURPRISE):
-        for method in ("greedy", "attribution"):
-            for share in (0.6, 0.95, 0.2):
-                got = find_circuit(SMALL, REPEATS, method, metric, "mean", share)
-                truth = found(SMALL, REPEATS, method, metric, "mean", share)
-                expected = f"{method}, share {share}: expected the circuit {truth}"
-                expect(list(got) == truth, f"{expected}, got {got}")
-
-
-@checks("find_circuit", mistakes={"one twin is enough by logit, too": one_twin})
-def test_finding_planted_circuits(find_circuit):
-    """By loss one twin will do, by logit both are needed. AND needs both inputs, OR one."""
-    by_loss, by_logit = ("loss", o.minus_planted_loss, 2), ("logit", o.right_by_loops, 3)
-    for name, metric, size in (by_loss, by_logit):
-        got = find_circuit(TWINS, PLANTED, "greedy", metric, "zero")
-        good = len(got) == size and PREVIOUS in got and (0, 1) not in got
-        expected = f"twins, {name}: expected 0.0 and {size - 1} of 1.0, 1.1"
-        expect(good, f"{expected}, got {got}")
-    for kind, size in (("and", 2), ("or", 1)):
-        model, repeats, metric = o.gate(kind)
-        got = find_circuit(model, repeats, "greedy", metric, "zero")
-        expect(len(got) == size, f"{kind} gate: expected {size} of its two heads, got {got}")
