@@ -61,7 +61,7 @@ right_heads = found["previous_token"] == [(0, 0)] and found["induction"] == [(1,
 claim("chapter 5 finds 0.0 and 1.0, and no others", right_heads, low=1)
 
 # %% [markdown]
-# It works at once, at every period, without training. And the detectors of chapter 5 find its heads.
+# It works at once, at every period, without training. The detectors of chapter 5 find its heads.
 #
 # *Predict:* 0.0 writes notes, 1.0 reads them as keys. What are the three composition scores of
 # chapter 8?
@@ -88,6 +88,7 @@ claim("copying score of head 1.0", copying, low=0.999, measured=1.0)
 # queries read "token", keys read "previous". Nobody hands you that basis for a trained model.
 #
 # So the story *can* be true: such a model exists. That does not make it true of the trained one.
+# Chapter 5 knew a second algorithm with the same behaviour.
 #
 # ## A story says what does not matter
 #
