@@ -7,14 +7,15 @@ from tests.exercises.checking import checks, expect, expect_close, expect_value_
 from tests.exercises.oracles import ch13 as o
 from tests.exercises.oracles.ch13 import HEADS, PLANTED, REPEATS, SMALL, TOKENS, TWINS
 from tests.exercises.oracles.ch13_mistakes import (
+    ACCEPTED,
     BOTH,
     CIRCUIT,
+    IGNORED,
     RIGHT,
     SETS,
     SHARES,
     WORTH,
     both,
-    circuit_run,
     clipped,
     model_whole,
     only_the_whole,
@@ -25,7 +26,10 @@ from tests.exercises.oracles.ch13_searches import (
     FOUND,
     PATH,
     SLOPES,
+    by_absolute_value,
     found,
+    last_of_equals,
+    more_than,
     one_twin,
     removed_one_by_one,
     sign_wrong_on_twins,
@@ -54,16 +58,19 @@ def test_a_circuit_is_the_model_without_the_others(run_circuit):
     expect_close(got, truth, axes, "only 0.1 kept")
 
 
-@checks("run_circuit", mistakes={"heads that do not exist were accepted": circuit_run})
-def test_unknown_heads_are_refused_and_a_given_cache_is_used(run_circuit):
+@checks("run_circuit", mistakes=ACCEPTED)
+def test_unknown_heads_are_refused(run_circuit):
     for keep in ([(0, 7)], [(1, 0), (2, 0)]):
         why = f"keep={keep}, but the model has no such head"
         expect_value_error(run_circuit, (SMALL, TOKENS, keep), why)
+
+
+@checks("run_circuit", mistakes=IGNORED)
+def test_a_given_cache_is_used(run_circuit):
     _, cache = SMALL.run_with_cache(TOKENS.flip(0))
     got = run_circuit(SMALL, TOKENS, KEEP, "resample", cache)
-    _, other = SMALL.run_with_cache(TOKENS)
-    same = run_circuit(SMALL, TOKENS, KEEP, "resample", other)
-    expect(not torch.allclose(got, same), "the cache that was given was not used")
+    truth, why = o.run_with_cache_of(cache, KEEP), "what is put in comes from the given cache"
+    expect_close(got, truth, "batch pos vocab", why)
 
 
 # Metrics
@@ -127,6 +134,15 @@ def test_the_path_leaves_out_what_is_missed_least(greedy_path):
         expect(list(map(list, got)) == truth, f'"{kind}": expected the path {truth}, got {got}')
 
 
+@checks("greedy_path", mistakes={"of equal heads the last was left out": last_of_equals})
+def test_of_equal_heads_the_first_is_left_out(greedy_path):
+    """OR gate: either input may go, nothing is missed."""
+    model, repeats, metric = o.gate("or")
+    got = [list(circuit) for circuit in greedy_path(model, repeats, metric, "zero")]
+    truth = [[(0, 0), (0, 1)], [(0, 1)], []]
+    expect(got == truth, f"OR gate: expected the path {truth}, got {got}")
+
+
 @checks("head_attribution", mistakes=SLOPES)
 def test_attribution_is_the_slope_towards_ablation(head_attribution):
     for kind in ("mean", "resample"):
@@ -155,6 +171,24 @@ def test_the_smallest_circuit_that_is_good_enough(find_circuit):
                 truth = found(SMALL, REPEATS, method, metric, "mean", share)
                 expected = f"{method}, share {share}: expected the circuit {truth}"
                 expect(list(got) == truth, f"{expected}, got {got}")
+
+
+ABSOLUTE = {"ranked by absolute value; a head that harms comes last": by_absolute_value}
+
+
+@checks("find_circuit", mistakes=ABSOLUTE)
+def test_a_head_that_harms_ranks_last(find_circuit):
+    got = find_circuit(o.AGAINST, PLANTED, "attribution", o.right_by_loops, "zero")
+    good = PREVIOUS in got and FIRST in got and SECOND not in got
+    expect(good, f"1.1 works against the answer: expected 0.0 and 1.0 without it, got {got}")
+
+
+@checks("find_circuit", mistakes={"`share` itself is enough, it need not be more": more_than})
+def test_a_circuit_that_just_reaches_the_share(find_circuit):
+    for kind, size in (("and", 2), ("or", 1)):
+        model, repeats, metric = o.gate(kind)
+        got = find_circuit(model, repeats, "greedy", metric, "zero", 1.0)
+        expect(len(got) == size, f"{kind} gate, share 1: expected {size} head(s), got {got}")
 
 
 @checks("find_circuit", mistakes={"one twin is enough by logit, too": one_twin})

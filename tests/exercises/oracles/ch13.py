@@ -53,6 +53,22 @@ def always_zero(logits, repeats):
     return 0 * logits.sum()
 
 
+def run_with_cache_of(cache, keep):
+    """SMALL with only the heads in `keep`; the others put out what `cache` holds of the sequence
+    before."""
+    hooks = []
+    for layer in range(2):
+        lost = [head for head in range(2) if (layer, head) not in keep]
+
+        def resample(z, hook, lost=lost):
+            others = torch.stack([cache[hook.name][b - 1] for b in range(len(z))])
+            z[:, :, lost] = others[:, :, lost]
+            return z
+
+        hooks.append((f"blocks.{layer}.attn.hook_z", resample))
+    return SMALL.run_with_hooks(TOKENS, hooks)
+
+
 def score(kept, metric=SURPRISE, kind="mean"):
     return metric(logits_of(frozenset(kept), kind), REPEATS)
 
@@ -103,9 +119,12 @@ def gate(kind):
 
 
 @functools.cache
-def slopes_by_steps(model, repeats, metric, kind="mean", step=1e-4, ablate=True):
+def slopes_by_steps(
+    model, repeats, metric, kind="mean", step=1e-4, ablate=True, where="blocks.{}.attn.hook_z"
+):
     """head_attribution by going a little way towards ablation and a little way back: [layer,
-    head]. ablate False: every number of z moves by the same amount, a mistake."""
+    head]. ablate False: every number of z moves by the same amount, a mistake; where: another
+    place feels it, after W_O, another."""
     table = torch.zeros(model.cfg.n_layers, model.cfg.n_heads, dtype=torch.float64)
     _, cache = model.run_with_cache(repeats.tokens)
     for layer, head in product(range(model.cfg.n_layers), range(model.cfg.n_heads)):
@@ -113,12 +132,16 @@ def slopes_by_steps(model, repeats, metric, kind="mean", step=1e-4, ablate=True)
         z = cache[name][:, :, head]
         change = z - instead(z, kind) if ablate else torch.ones_like(z)
 
-        def value(by, name=name, head=head, change=change):
-            def nudge(x, hook):
-                x[:, :, head] += by * change
-                return x
+        moved = torch.zeros_like(cache[name])
+        moved[:, :, head] = change
+        if not where.endswith("hook_z"):
+            moved = change @ model.W_O[layer, head]
 
-            return metric(model.run_with_hooks(repeats.tokens, [(name, nudge)]), repeats).item()
+        place = where.format(layer)
+
+        def value(by, place=place, moved=moved):
+            nudged = [(place, lambda x, hook: x + by * moved)]
+            return metric(model.run_with_hooks(repeats.tokens, nudged), repeats).item()
 
         table[layer, head] = (value(step) - value(-step)) / (2 * step)
     return table

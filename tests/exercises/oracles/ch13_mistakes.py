@@ -62,6 +62,9 @@ CIRCUIT = {
     ),
 }
 
+ACCEPTED = {"heads that do not exist were accepted": circuit_run}
+IGNORED = {"the cache that was given was ignored": circuit_run}
+
 # The metric
 
 
@@ -74,6 +77,29 @@ def probabilities(logits):
     return logits.softmax(dim=-1)
 
 
+def unshifted(logits, repeats):
+    """The token just read is compared with the logits there, at all predictable positions."""
+    known = repeats.predictable
+    chosen, tokens = logits[known], repeats.tokens[known]
+    return (chosen.gather(1, tokens[:, None])[:, 0] - chosen.mean(dim=-1)).mean()
+
+
+def gaps_of(logits, repeats):
+    """[batch] lists of right logit minus mean logit, at the predictable positions of each row."""
+    known, following = repeats.predictable[:, :-1], repeats.tokens[:, 1:]
+    right = logits[:, :-1].gather(-1, following[..., None])[..., 0]
+    gaps = right - logits[:, :-1].mean(dim=-1)
+    return [row[here] for row, here in zip(gaps, known)]
+
+
+def by_row(logits, repeats):
+    return torch.stack([row.mean() for row in gaps_of(logits, repeats)]).mean()
+
+
+def added_up(logits, repeats):
+    return torch.cat(gaps_of(logits, repeats)).sum()
+
+
 def detached(logits, repeats):
     return o.right_by_loops(logits, repeats).detach()
 
@@ -83,7 +109,11 @@ RIGHT = {
     "the best other logit was subtracted; the mean": right(baseline="best"),
     "the mean left out the right token; it goes over all tokens": right(baseline="others"),
     "the token just read was taken for the right one; it is the next": right(next_token=0),
+    "the logits were not shifted against the tokens: position p predicts p + 1": unshifted,
     "every position counted; only predictable ones do": right(everywhere=True),
+    "the mean was taken by sequence first; all positions count alike": by_row,
+    "the positions were added up; take their mean": added_up,
+    "this is the log-probability; use the logit less the mean logit": o.minus_planted_loss,
     "probabilities were compared; use the logits": right(scale=probabilities),
     "the numbers were detached; gradients must flow": detached,
 }

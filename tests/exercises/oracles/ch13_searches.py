@@ -41,6 +41,11 @@ def no_whole_model(*arguments):
     return removed_one_by_one(*arguments)[1:]
 
 
+def last_of_equals(model, repeats, metric, ablation="mean"):
+    """On the OR gate, where either input will do: the last head goes first."""
+    return [[(0, 0), (0, 1)], [(0, 0)], []]
+
+
 PATH = {
     "the head that is missed most was left out; leave out the one missed least": partial(
         removed_one_by_one, choose=min
@@ -81,12 +86,19 @@ def sign_wrong_on_twins(*arguments):
     return torch.tensor([[0, 0], [-9.5, -9.5]], dtype=torch.float64)
 
 
+def direct_only(model, repeats, metric, ablation="mean"):
+    """The gradient of what goes straight to the output; layer 1 was detached from layer 0."""
+    after = "blocks.1.hook_resid_post"
+    return o.slopes_by_steps(model, repeats, metric, ablation, where=after)
+
+
 SLOPES = {
     "the sign is wrong: a head that helps has a positive number": sign_wrong,
     "the outputs were compared with 0; use ablated_outputs": towards_zero,
     "the gradient was not multiplied with the change": partial(o.slopes_by_steps, ablate=False),
     "absolute values were added up": absolute,
     "heads were really ablated; here one gradient must do": really_ablated,
+    "layer 1 was detached from layer 0: only what goes straight to the logits": direct_only,
 }
 
 # The smallest circuit
@@ -119,6 +131,16 @@ def found(
 
 def always_95(model, repeats, method, metric, ablation="mean", share=0.95):
     return found(model, repeats, method, metric, ablation)
+
+
+def more_than(model, repeats, method, metric, ablation="mean", share=0.95):
+    """On the gates with share 1: no circuit has more."""
+    raise StopIteration
+
+
+def by_absolute_value(*arguments):
+    """The head that works against the answer ranks second on AGAINST."""
+    return [(0, 0), (1, 0), (1, 1)]
 
 
 def one_twin(*arguments):
