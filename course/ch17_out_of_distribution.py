@@ -250,13 +250,12 @@ def with_interval(sums_of: torch.Tensor, which: int) -> str:
     return f"   {gaps(sums_of)[which]:5.2f} ({low:5.2f} to {high:5.2f})"
 
 
-print(
-    "  per problem                 neurons  there   logits  there    missing            weak (95 %)"
-)
+header = "number  there  logits  there    missing (95 %)      weak (95 %)"
+print(f"  {'neurons':12} {'answered':8} {header}")
 for (kind, group), sums_of in sums.items():
     total = sums_of.sum(dim=0)
     n, p, n_there, p_there = (total[:4] / total[4]).tolist()
-    line = f"  {kind:12} {group:12} {n:8.1f} {n_there:6.1f} {p:8.2f} {p_there:6.2f}"
+    line = f"  {kind:12} {group:8} {n:6.1f} {n_there:6.1f} {p:7.2f} {p_there:6.2f}"
     if kind in ("all", "met"):  # the others add too few logits for ratios
         line += with_interval(sums_of, 0) + with_interval(sums_of, 1)
     print(line)
