@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 10. By which way does a head matter?
+# # 10. Which way does a head's effect take?
 #
 # 25 minutes to read, 90 with the exercises. Afterwards you can split what is lost without a head
 # into what it wrote itself, where it made others look, and what it gave them to move, and show that

@@ -19,7 +19,7 @@ import torch
 
 from course.desk import claim, claim_rate, in_others, interval, show, the_model
 from course.pictures import ch17 as pictures
-from minitransformer.arithmetic import MINUS, PAIRS, REGION, SPLITS, TRAIN, answer_to, problems
+from minitransformer.arithmetic import MINUS, PAIRS, REGION, TRAIN, answer_to, problems
 from minitransformer.evaluate import problem_scores, wrong_answers
 from solutions.ch11_patching import patch_cells
 from solutions.ch15_arithmetic_circuits import answer_places, is_right, mean_cache
@@ -44,7 +44,7 @@ torch.set_grad_enabled(False)
 generator = torch.Generator().manual_seed(17)
 digits, every = the_model("digits"), problems("digits")
 right = problem_scores(digits, every, torch.arange(len(every.tokens))).correct
-train, pairs, region = [every.rows(split) for split in range(len(SPLITS))]
+train, pairs, region = every.rows(TRAIN), every.rows(PAIRS), every.rows(REGION)
 claim_rate("digits: right answers, held-out pairs", right[pairs], low=0.95, measured=1.0)
 claim_rate("digits: right answers, region", right[region], high=0.6, measured=0.299)
 

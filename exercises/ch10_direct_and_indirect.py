@@ -1,4 +1,4 @@
-"""Chapter 10. By which way does a head matter: by what it writes, or by what it makes others do?
+"""Chapter 10. Which way does a head take effect: by what it writes, or through other heads?
 
 Axis words: batch pos head d_head d_model vocab query key. A head is a pair (layer, head). A
 *metric* is a function of the logits [batch, pos, vocab] that returns one number (a tensor without
