@@ -90,7 +90,7 @@ def logistic_probe(
     torch.optim.LBFGS (line search "strong_wolfe", at most `steps` steps, from 0); W = T V.
     Directions in which x varies by less than 1e-6 of the largest spread are left out. It must work
     under torch.no_grad() too. As a probe: Alain & Bengio 2016, see linear_probe."""
-    # YOUR CODE: T from torch.linalg.eigh of the covariance, LBFGS, back to x; roughly 18 lines
+    # YOUR CODE: T from torch.linalg.eigh of the covariance, LBFGS, back to x; roughly 17 lines
     raise NotImplementedError("logistic_probe")
 
 

@@ -111,7 +111,7 @@ def logistic_probe(
     torch.optim.LBFGS (line search "strong_wolfe", at most `steps` steps, from 0); W = T V.
     Directions in which x varies by less than 1e-6 of the largest spread are left out. It must work
     under torch.no_grad() too. As a probe: Alain & Bengio 2016, see linear_probe."""
-    # YOUR CODE: T from torch.linalg.eigh of the covariance, LBFGS, back to x; roughly 18 lines
+    # YOUR CODE: T from torch.linalg.eigh of the covariance, LBFGS, back to x; roughly 17 lines
     x, mean = x.double(), x.double().mean(dim=0)
     variances, directions = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     kept = variances > 1e-12 * variances.max()
@@ -127,8 +127,7 @@ def logistic_probe(
         loss.backward()
         return loss
 
-    with torch.enable_grad():
-        optimizer.step(closure)
+    optimizer.step(closure)  # with gradients, even under torch.no_grad()
     W = T @ V.detach()
     return W, b.detach() - mean @ W
 

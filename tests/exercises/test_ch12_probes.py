@@ -21,6 +21,7 @@ from tests.exercises.oracles.ch12 import (
     probe_by_equations,
 )
 from tests.exercises.oracles.ch12_controls import (
+    ACROSS,
     ERASED,
     EVERYWHERE,
     MEANS,
@@ -31,6 +32,25 @@ from tests.exercises.oracles.ch12_controls import (
     UNUSED,
     anywhere,
     compared,
+)
+from tests.exercises.oracles.ch12_data import (
+    AS_PARITY,
+    AS_WORDS,
+    LABELS,
+    LINE,
+    NOISY,
+    ROTATION,
+    ROW_LABELS,
+    ROWS,
+    SHORT,
+    SHORT_LABELS,
+    SPOKEN,
+    UNEVEN,
+    UNEVEN_X,
+    WORDS,
+    X,
+    draw,
+    whole,
 )
 from tests.exercises.oracles.ch12_mistakes import (
     BACK,
@@ -46,17 +66,6 @@ from tests.exercises.oracles.ch12_mistakes import (
 )
 from tests.material import seeded, small_model
 
-GENERATOR = seeded(12)
-
-
-def draw(*shape):
-    return torch.randn(*shape, generator=GENERATOR).double()
-
-
-def whole(n, *shape):
-    return torch.randint(n, shape, generator=GENERATOR)
-
-
 # Labels
 
 TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
@@ -70,9 +79,6 @@ def test_labels_come_from_the_right_place(token_back):
 
 
 # One probe
-
-X, LABELS = draw(30, 4) + torch.tensor([3.0, -2.0, 0.0, 5.0]).double(), whole(3, 30)
-ROTATION = torch.linalg.qr(draw(4, 4))[0]
 
 
 @checks("linear_probe", mistakes=PROBE)
@@ -106,10 +112,6 @@ def test_a_planted_feature_is_found(linear_probe):
 
 
 # On sequences it has not seen
-
-LINE = whole(3, 40, 5)
-LINE[whole(2, 40, 5) * whole(2, 40, 5) == 1] = -1
-NOISY = planted_rows(LINE, 3, d_model=8, noise=1.6)
 
 
 @checks("held_out_accuracy", mistakes=SPLIT)
@@ -154,8 +156,6 @@ def test_nothing_to_test_is_an_error(held_out_accuracy):
 
 THREE_LAYERS = ModelConfig(n_layers=3, n_heads=2, d_model=8, d_head=4, d_vocab=5, n_ctx=6)
 SMALL = Transformer(THREE_LAYERS, seed=1)
-SHORT = whole(5, 40, 6)
-SHORT_LABELS = back_by_loops(SHORT, 1)
 
 
 @checks("probe_by_depth", mistakes=DEPTHS)
@@ -205,7 +205,7 @@ def test_strong_probe_is_the_minimum(logistic_probe):
         expect_close(got_b, b, "label", "b, less its mean: " + why, tolerance=3e-3)
 
 
-WEIGHTS = {"the penalty is |W|^2": regressed(penalty="weights")}
+WEIGHTS = {"the penalty is |W|^2": regressed(whiten=False)}
 
 
 @checks("logistic_probe", mistakes=WEIGHTS)
@@ -231,10 +231,6 @@ def test_directions_without_spread_are_left_out(logistic_probe):
 
 
 # What the probe would get anyway
-
-# one label per sequence, 25 % ones
-UNEVEN = (torch.rand(120, 1, generator=GENERATOR) < 0.25).long().expand(-1, 4)
-UNEVEN_X = planted_rows(UNEVEN, 2)
 
 
 @checks("above_shuffled", mistakes=SHUFFLED)
@@ -278,6 +274,17 @@ def test_places_without_a_label_stay_where_they_are(above_shuffled):
         expect(got in (-1, 0, 1), f"{case}: expected -1, 0 or 1, got {got:.3f}")
 
 
+@checks("above_shuffled", mistakes=ACROSS)
+def test_labels_change_places_across_both_parts(above_shuffled):
+    """Nearly all sequences that fit the probe are 0, all that test it are 1."""
+    labels = (torch.arange(100)[:, None] % 10 == 0).long().repeat(1, 3)
+    labels[80:] = 1
+    got = above_shuffled(planted_rows(labels, 2), labels, 2, seeded())
+    share = labels.double().mean().item()
+    expected = f"accuracy 1, and {share:.2f} of all labels are 1: expected about {share:.2f}"
+    expect(abs(got - share) < 0.12, f"{expected}, got {got:.2f}")
+
+
 @checks("above_shuffled")
 def test_the_shuffling_comes_from_the_generator(above_shuffled):
     expect_from_generator(lambda generator: above_shuffled(NOISY, LINE, 3, generator))
@@ -303,12 +310,6 @@ def test_a_control_task_is_a_random_table(control_task):
     expect(abs(agree - 0.25) < 0.05, f"{expected}, they agree on {100 * agree:.0f} %")
 
 
-WORDS = whole(13, 120, 5)
-SPOKEN = torch.where(whole(6, 120, 5) == 0, -1, WORDS % 2)  # even or odd, not known everywhere
-AS_WORDS = torch.eye(13).double()[WORDS] + 0.1 * draw(120, 5, 13)  # tells all words apart
-AS_PARITY = planted_rows(WORDS % 2, 2, d_model=3)  # tells even from odd and nothing else
-
-
 @checks("selectivity", mistakes=SELECTIVE)
 def test_selectivity_is_accuracy_beyond_a_control_task(selectivity):
     """Where all words can be told apart, any two classes can. Where only even and odd can, a table
@@ -321,6 +322,9 @@ def test_selectivity_is_accuracy_beyond_a_control_task(selectivity):
         expect(
             abs(got) < 0.02, f"x tells all words apart: expected 0 for any classes, got {got:.2f}"
         )
+    lottery = whole(2, 120, 5)
+    got = selectivity(AS_WORDS, lottery, WORDS, 13, 2, seeded())
+    expect(got < -0.3, f"labels at random, x tells the words: expected about -.5, got {got:.2f}")
     least, mean = min(known), sum(known) / len(known)
     expect(0.12 < least and mean < 0.48, f"x tells parity alone: expected about .4, got {mean:.2f}")
 
@@ -344,9 +348,6 @@ def test_the_table_comes_from_the_generator(selectivity):
 
 
 # Taking it out
-
-ROWS, ROW_LABELS = draw(6, 5, 4) + 2.0, whole(3, 6, 5)
-ROW_LABELS[0, :3] = -1
 
 
 @checks("class_means", mistakes=MEANS)

@@ -152,6 +152,7 @@ def back_by_loops(tokens, back, shift=0, fill=-1):
 def expect_pair(result, d_model, n_classes):
     expect(isinstance(result, tuple) and len(result) == 2, "expected a pair (W, b)")
     W, b = list(result[0].shape), list(result[1].shape)
+    expect(result[0].dtype == result[1].dtype == torch.float64, "W and b must be float64")
     expected = f"expected W [d_model, label] = {[d_model, n_classes]} and b [label] = {[n_classes]}"
     expect(W == [d_model, n_classes] and b == [n_classes], f"{expected}, got {W} and {b}")
     return result

@@ -33,6 +33,15 @@ def unshuffled(labels, generator):
     return labels
 
 
+def not_across(labels, generator):
+    """Only the labels that fit the probe are shuffled; those that test it are the true ones."""
+    other = labels.clone()
+    fitting = other[: int(0.8 * len(labels))]  # a view: the labels change in `other`
+    found = fitting[fitting >= 0]
+    fitting[fitting >= 0] = found[torch.randperm(len(found), generator=generator)]
+    return other
+
+
 def anywhere(labels, generator):
     return labels.flatten()[torch.randperm(labels.numel(), generator=generator)].view_as(labels)
 
@@ -59,6 +68,10 @@ SHUFFLED = {
     "1 / n_classes was taken off, not the control's accuracy": compared(anywhere, one_in_n),
     "nothing was taken off: this is the accuracy": compared(anywhere, nothing),
     "the sign is wrong: accuracy minus control": compared(anywhere, sign=-1),
+}
+
+ACROSS = {
+    "the labels did not change places across the parts that fit and test": compared(not_across)
 }
 
 # The control task
@@ -139,6 +152,10 @@ def own_generator(labels, words, d_vocab, n_classes, generator):
     return by_word(labels, words, d_vocab, n_classes, seeded(4))
 
 
+def absolute(*arguments):
+    return abs(against(by_word)(*arguments))
+
+
 SELECTIVE = {
     "the labels were shuffled; that is above_shuffled": against(shuffled_labels),
     "every place drew a class of its own; a word keeps its class": against(of_each_place),
@@ -146,6 +163,7 @@ SELECTIVE = {
     "1 / n_classes was taken off, not the control's accuracy": against(by_word, one_in_n),
     "nothing was taken off: this is the accuracy": against(by_word, nothing),
     "the sign is wrong: accuracy minus control": against(by_word, sign=-1),
+    "the absolute value was returned; it may be negative": absolute,
 }
 EVERYWHERE = {"the control has labels at more places than the task": against(everywhere)}
 UNUSED = {"the generator was not used": against(own_generator)}

@@ -2,6 +2,7 @@
 instead."""
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from tests.exercises.oracles.ch12 import (
     accuracy_by_rows,
@@ -66,11 +67,40 @@ PROBE = {
 }
 
 
-def regressed(**options):
-    """logistic_probe with one thing changed."""
+def regressed(
+    whiten=True, penalty=1.0, bias=True, total=False, steps_left=None, back="both", unbiased=False
+):
+    """logistic_probe as its docstring tells, with one thing changed. penalty: its factor, or a
+    function of V and b; back: what is brought back to the coordinates of x."""
 
     def probe(x, labels, n_classes, weight_decay=1e-4, steps=100):
-        return logistic_by_newton(x, labels, n_classes, weight_decay, **options)
+        x, mean = x.double(), x.double().mean(dim=0)
+        T = torch.eye(x.shape[1]).double()
+        if whiten:
+            scatter = (x - mean).T @ (x - mean)
+            variances, directions = torch.linalg.eigh(scatter / (len(x) - unbiased))
+            kept = variances > 1e-12 * variances.max()
+            T = directions[:, kept] / variances[kept].sqrt()
+        z = (x - mean) @ T
+        V = torch.zeros(z.shape[1], n_classes, dtype=x.dtype, requires_grad=True)
+        b = torch.zeros(n_classes, dtype=x.dtype, requires_grad=bias)
+        numbers = [V, b] if bias else [V]
+        optimizer = torch.optim.LBFGS(
+            numbers, max_iter=steps_left or steps, line_search_fn="strong_wolfe"
+        )
+
+        def closure():
+            optimizer.zero_grad()
+            size = penalty(V, b) if callable(penalty) else penalty * V.square().sum()
+            reduction = "sum" if total else "mean"
+            loss = cross_entropy(z @ V + b, labels, reduction=reduction) + weight_decay * size
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        V, b = V.detach(), b.detach()
+        W = V if back == "bias" else T @ V
+        return W, b if back == "W" else b - mean @ (T @ V)
 
     return probe
 
@@ -89,28 +119,28 @@ def one_against_the_rest(x, labels, n_classes, weight_decay=1e-4, steps=100):
     return torch.stack(columns, dim=1), torch.stack(biases)
 
 
-def in_z(x, labels, n_classes, weight_decay=1e-4, steps=100):
-    """V and the bias for z, as if they were W and b for x."""
-    W, b = logistic_by_newton(x, labels, n_classes, weight_decay)
-    x = x.double() - x.double().mean(dim=0)
-    variances, directions = torch.linalg.eigh(x.T @ x / len(x))
-    return (directions * variances.sqrt()).T @ W, b
+def with_the_bias(V, b):
+    return V.square().sum() + b.square().sum()
 
 
-def mean_kept(x, labels, n_classes, weight_decay=1e-4, steps=100):
-    W, b = logistic_by_newton(x, labels, n_classes, weight_decay)
-    return W, b + x.double().mean(dim=0) @ W
+def mean_square(V, b):
+    return V.square().mean()
 
 
 LOGISTIC = {
-    "the penalty is |W|^2, which a stretch of the stream changes": regressed(penalty="weights"),
-    "there is no penalty": regressed(penalty="none"),
-    "the bias is penalised too": regressed(free_bias=False),
+    "the penalty is |W|^2, which a stretch of the stream changes": regressed(whiten=False),
+    "there is no penalty": regressed(penalty=0.0),
+    "the penalty is half of what it should be": regressed(penalty=0.5),
+    "the penalty is a mean over V; it is a sum": regressed(penalty=mean_square),
+    "the bias is penalised too": regressed(penalty=with_the_bias),
+    "there is no bias to fit": regressed(bias=False),
     "the losses were added up; take their mean": regressed(total=True),
+    "the variance was divided by rows - 1; divide by rows": regressed(unbiased=True),
+    "only a few steps were taken": regressed(steps_left=3),
     "this is least squares, not logistic regression": least_squares,
     "each label got a yes-or-no regression of its own; use one softmax": one_against_the_rest,
-    "W is for z, not for x: it must be T V": in_z,
-    "b is for the centred x: take off (mean of x) W": mean_kept,
+    "W is for z, not for x: it must be T V": regressed(back="bias"),
+    "b is for the centred x: take off (mean of x) W": regressed(back="W"),
 }
 
 # Held-out accuracy
