@@ -377,8 +377,8 @@ claim("impostor at period 1", right_at(impostor, 1), low=0.3, high=0.8, measured
 # so there it is right from position 11 on. **A fixed period teaches a fixed distance.**
 #
 # **Exercise `diagnose`** (20 minutes): a verdict that no such habit can pass. It predicts a
-# thousand tokens at *every* period, since at the longest one a sequence holds a single predictable
-# token, and it says between which bounds the accuracy lies where the model does worst. Two models
+# thousand tokens at *every* period, though at the longest one a sequence holds a single predictable
+# token, and says between which bounds the accuracy lies where the model does worst. Two models
 # are new: the **lag matcher** looks where the *previous* token stood before, a wrong key, which is
 # right except where a repeat has just begun; and one cannot *say* 6 of its 20 tokens.
 

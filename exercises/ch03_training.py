@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minitransformer import BOS, Transformer
-from minitransformer.data import repeated_tokens
+from minitransformer.data import Repeats, repeated_tokens
 from minitransformer.evaluate import predict
 
 
@@ -104,12 +104,25 @@ def accuracy_interval(right: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def last_copy(repeats: Repeats) -> Tensor:
+    """Given. [batch, pos - 1] bool: the predictable positions at which each token of the block is
+    read for the last time.
+
+    So each token counts once per sequence. What a model does with the same token at the copies
+    before says little that is new, and would make an interval too narrow.
+    """
+    n = repeats.tokens.shape[1]
+    begins = n - 1 - repeats.period  # the last `period` positions that have a next token
+    in_time = torch.arange(n - 1) >= begins[:, None]
+    return in_time & repeats.predictable[:, :-1]
+
+
 @torch.no_grad()
 def diagnose(model: Transformer, n_tokens: int = 1000) -> Diagnosis:
     """Does a model do induction? Judged by its predictions, period by period.
 
-    At each period that fits, predict `n_tokens` predictable tokens, not fewer where periods are
-    long and each sequence has only one; `accuracy_interval` says what their accuracy may be.
+    At each period that fits, predict `n_tokens` tokens of the `last_copy`, not fewer where periods
+    are long and each sequence has only one; `accuracy_interval` says what the accuracy may be.
     - "induction": at *every* period the lower end is at least .9;
     - "in part": not that, but at some period the lower end is above .5. Many faults look like this:
       a fixed distance (right at periods that divide it), a wrong key (wrong where a repeat has just

@@ -230,6 +230,18 @@ def test_it_shows_where_the_model_does_worst(diagnose):
     """Look 6 back: right at periods 1, 2, 3 and 6 (but for the start), never at the others."""
     got = expect_diagnosis(diagnose, "6 back", habits.looks_back(6), "in part")
     expect(got.high < 0.1, f"6 back: at period 4 nothing is right; you show {got.high:.3f}")
+    got = expect_diagnosis(diagnose, "never the token just read", habits.no_echo(), "in part")
+    expect(got.period == 1, f"a model that never says the token just read: 1, not {got.period}")
+
+
+@checks("diagnose")
+def test_every_period_that_fits_is_tried(diagnose):
+    for n_ctx, d_vocab in ((10, 13), (13, 10)):
+        model = habits.Remembering(ModelConfig(n_heads=1, d_model=8, d_vocab=d_vocab, n_ctx=n_ctx))
+        diagnose(model)
+        tried = sorted({period_and_prefix(row)[0] for row in model.rows})
+        where = f"n_ctx {n_ctx}, d_vocab {d_vocab}"
+        expect(tried == list(range(1, 8)), f"{where}: periods 1 to 7 fit; you tried {tried}")
 
 
 @checks("diagnose", mistakes=habits.ONE_PERIOD)
