@@ -99,8 +99,9 @@ claim("AUROC, region against held-out pairs", apart, low=0.98, measured=1.0, **c
 # further down). Mirror images were held out together, so the interval resamples pairs of them.
 
 # %%
-coded = 100 * every.operator + torch.stack([every.a, every.b])  # [2, problem]
-often_a, often_b = [codes[train].bincount(minlength=200)[codes] for codes in coded]
+code_a, code_b = 100 * every.operator + every.a, 100 * every.operator + every.b  # [problem]
+often_a = code_a[train].bincount(minlength=200)[code_a]
+often_b = code_b[train].bincount(minlength=200)[code_b]
 equal_counts = 1000 * often_a + often_b
 is_train, is_held_out = every.split == TRAIN, every.split == PAIRS
 rows, partners = at_equal_results(surprise, equal_counts, is_train, is_held_out)

@@ -267,7 +267,7 @@ SOLUTIONS = [
         ("relative_importance(torch.tensor([0.5, -0.5]), two == 0)", "no effect to share"),
         ("arithmetic_faithfulness(neurons, tokens, [], means, no_score)", "nothing to explain"),
         ("auroc(torch.tensor([]), torch.tensor([1.0, 2.0]))", "they have 0 and 2"),
-        ("at_equal_results(ones[:2], two, two == 0, two == 1)", "none of the 1"),
+        ("at_equal_results(ones[:2], two, two == 0, two == 1)", "no wanted problem has a result"),
         ("missing_and_weak(0, 1.0, 2, 3.0)", "not (0, 1.0, 2, 3.0)"),
     ),
     *calls(
