@@ -321,17 +321,16 @@ claim("half-way these two differ by at most (steps)", apart, high=15)
 
 # %% [markdown]
 # In all three seeds **copying comes first**: its score is half-way at step 12, its accuracy later
-# but before the fall. So copying is no sign of induction. Nor is the **ICL score**, a good
-# part of which is there on the plateau. Of the rest, **K-composition** is half-way first, then
-# **prefix matching** and **previous token**, together with the loss.
+# but before the fall. So copying is no sign of induction. Nor is the **ICL score**, a good part of
+# which is there on the plateau. The rest comes within the fall: **K-composition** leads **prefix
+# matching** and **previous token** by less than the gap between two snapshots.
 #
 # The textbook story is "first the previous-token head, then the induction head"; Reddy 2023, "The
 # mechanistic basis of data dependence and abrupt learning in an in-context classification task"
 # (arXiv 2312.03002) finds such a sequence. Here the previous-token score does *begin* first, but on
 # the plateau: one back is a fixed distance too, right at period 2. Then the parts grow together.
-# Snapshots are 12 % apart, so small differences mean nothing; and a score is not a cause. For
-# causes one must interfere with training: Singh et al. 2024, "What needs to go right for an
-# induction head?" (arXiv 2404.07129).
+# And a score is not a cause. For causes one must interfere with training: Singh et al. 2024, "What
+# needs to go right for an induction head?" (arXiv 2404.07129).
 #
 # ## The period trap
 #
