@@ -364,7 +364,7 @@ for name, (which, prompts, wanted) in louder.items():
     hits = [is_right(amplified(prompts, which, factor), wanted) for factor in FACTORS]
     repaired[name] = [share.mean().item() for share in hits]
 show(pictures.draw_louder(FACTORS, repaired, "Named neurons repair a quarter"), "louder")
-own, highest, another, by_lot, active, imposed = [max(curve) for curve in repaired.values()]
+own, highest, another, by_lot, active, imposed = torch.tensor(list(repaired.values())).amax(dim=1)
 claim("repaired by amplifying, at best", own, low=0.1, high=0.6, measured=0.271)
 claim("the same, highest contribution", highest, low=0.3, measured=0.782)
 claim("the same, neurons of another failure", another, high=0.2, measured=0.0784)
