@@ -89,7 +89,7 @@ groups |= {"induction\nheads": induction, "all heads": layer_0 + layer_1}
 costs = {}
 for name, heads in groups.items():
     costs[name] = [joint_ablation(model, repeats, heads, kind) for kind in KINDS]
-zero, mean, per_position, resample = [clean + cost for cost in costs["all heads"]]
+zero, mean, per_position, resample = clean + torch.tensor(costs["all heads"])
 claim("all heads ablated, zero: loss", zero, low=3.7, high=4.7, measured=4.187)
 claim("all heads ablated, mean: loss", mean, low=3.7, high=4.7, measured=4.176)
 claim("all heads ablated, mean per position: loss", per_position, low=3.7, high=4.7, measured=4.139)
