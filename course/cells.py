@@ -36,7 +36,7 @@ def cells(chapter: str) -> list[Cell]:
 def run(path: Path) -> None:
     """Print the text of a chapter and run its code, cell by cell, in one fresh namespace."""
     namespace = {"__name__": "__main__", "__file__": str(path)}
-    for cell in cells(path.read_text()):
+    for cell in cells(path.read_text(encoding="utf-8")):
         if cell.kind == "markdown":
             print("\n" + cell.text.strip() + "\n")
         else:  # the empty lines in front keep the line numbers of error messages true
@@ -55,13 +55,14 @@ def write_notebook(path: Path, folder: Path) -> Path:
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     content = {
         "cells": [
-            notebook_cell(number, cell) for number, cell in enumerate(cells(path.read_text()))
+            notebook_cell(number, cell)
+            for number, cell in enumerate(cells(path.read_text(encoding="utf-8")))
         ],
         "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return target
 
 

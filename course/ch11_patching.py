@@ -343,7 +343,8 @@ columns = [f"1.{head} {what}" for _, head, what in receivers] + ["logits"]
 show(pictures.draw_path_map(edges, columns, nodes), "paths")
 
 best = int(nodes.argmax())
-sender, keys = (0, best), [receiver for receiver in receivers if receiver[2] == "k"]
+sender = (0, best)
+keys = [(layer, head, part) for layer, head, part in receivers if part == "k"]
 together = share_restored(model, pairs, path_patch(model, pairs.corrupt, pairs.clean, sender, keys))
 claim("best sender: its edges to keys, together", together, low=0.35, high=1.05, measured=0.6767)
 to_keys = slice(len(heads), 2 * len(heads))

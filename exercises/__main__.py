@@ -130,12 +130,12 @@ def reset(name: str) -> int:
             f"a whole chapter is reset, not one function: python -m exercises reset {number}"
         )
     path = stubs.exercise_path(chapter)
-    fresh = stubs.stub_text(stubs.solution_path(chapter).read_text())
+    fresh = stubs.stub_text(stubs.solution_path(chapter).read_text(encoding="utf-8"))
     if path.exists():
         number = next(n for n in range(1, 10_000) if not kept(path, n).exists())
         path.rename(kept(path, number))
         print(f"your file is kept as exercises/{kept(path, number).name}")
-    path.write_text(fresh)
+    path.write_text(fresh, encoding="utf-8")
     print(f"fresh: exercises/{path.name}")
     return 0
 

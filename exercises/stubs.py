@@ -22,12 +22,12 @@ def chapters() -> list[str]:
 @functools.cache
 def hints() -> dict:
     """What hints.toml says of each chapter and exercise: minutes, difficulty (1 to 3), hints."""
-    return tomllib.loads((ROOT / "exercises" / "hints.toml").read_text())
+    return tomllib.loads((ROOT / "exercises" / "hints.toml").read_text(encoding="utf-8"))
 
 
 def title(chapter: str) -> str:
     """A chapter's title: what its first line says after the number."""
-    first = (ROOT / "course" / f"{chapter}.py").read_text().splitlines()[1]
+    first = (ROOT / "course" / f"{chapter}.py").read_text(encoding="utf-8").splitlines()[1]
     return first.partition(". ")[2]
 
 
@@ -50,7 +50,7 @@ def functions(text: str, name: str = "<unknown>") -> dict[str, ast.FunctionDef]:
 
 def exercise_names(chapter: str) -> list[str]:
     """The functions that the learner of this chapter is asked to write, in order."""
-    text = solution_path(chapter).read_text()
+    text = solution_path(chapter).read_text(encoding="utf-8")
     return [name for name, node in functions(text).items() if MARK.search(source_of(text, node))]
 
 
@@ -94,7 +94,7 @@ def written(chapter: str) -> dict[str, ast.FunctionDef]:
     path = exercise_path(chapter)
     name = f"exercises/{path.name}"
     try:
-        return functions(path.read_text(), name) if path.exists() else {}
+        return functions(path.read_text(encoding="utf-8"), name) if path.exists() else {}
     except (OSError, UnicodeDecodeError) as error:  # a folder of that name; another encoding
         reason = (
             error.strerror
@@ -121,7 +121,9 @@ def write_all() -> None:
         advice = "Use: python -m exercises reset CHAPTER"
         sys.exit(f"these hold answers, nothing was written: {', '.join(tried)}. {advice}")
     for chapter in chapters():
-        exercise_path(chapter).write_text(stub_text(solution_path(chapter).read_text()))
+        exercise_path(chapter).write_text(
+            stub_text(solution_path(chapter).read_text(encoding="utf-8")), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

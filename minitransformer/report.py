@@ -33,7 +33,7 @@ def provenance_of(where: str | Path, model: Transformer) -> dict | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         check_record(record, model)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are such
         fault, reason = "is not the record of this model's training", str(error).rstrip(".")

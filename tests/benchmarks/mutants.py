@@ -91,7 +91,7 @@ def places(function: ast.FunctionDef, first_line: int) -> list[Place]:
 
 def mutants(chapter: str, name: str) -> Iterator[tuple[str, object]]:
     """All mutants of an exercise's reference answer: (description, function)."""
-    text = stubs.solution_path(chapter).read_text()
+    text = stubs.solution_path(chapter).read_text(encoding="utf-8")
     original = stubs.functions(text)[name]
     lines = list(enumerate(text.splitlines(), start=1))[original.lineno : original.end_lineno]
     mark = next(number for number, line in lines if stubs.MARK.match(line))

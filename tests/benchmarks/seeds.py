@@ -51,7 +51,10 @@ def previous_token_by_position(model: Transformer, periods: tuple[int, int]) -> 
 
 def row_of(preset: str, folder: Path) -> dict[str, float]:
     """What is said of one run."""
-    record, config = json.loads((folder / "model.json").read_text()), PRESETS[preset].train
+    record, config = (
+        json.loads((folder / "model.json").read_text(encoding="utf-8")),
+        PRESETS[preset].train,
+    )
     row = {"seconds": record["seconds"], "steps": record["steps"]}
     if config.task != "repeats":
         names = {"training": "train", "held out": "held_out", "region": "region"}

@@ -140,7 +140,7 @@ def message(name: str, chapter: str, wrong: Wrong, likely: str | None) -> str:
     lines = [first if len(first) <= LONGEST else first[:LONGEST] + " ..."]
     lines += [line for line in others if line.startswith("  where:")]
     if wrong.line:
-        text = stubs.exercise_path(chapter).read_text().splitlines()
+        text = stubs.exercise_path(chapter).read_text(encoding="utf-8").splitlines()
         lines.append(f"  your line: {text[wrong.line - 1].strip()}")
     if likely:
         lines.append(f"  likely:    {likely}")

@@ -24,7 +24,7 @@ return (scores / math.sqrt(q.shape[-1])).masked_fill(later, -math.inf).softmax(d
 def attempt(tmp_path, monkeypatch):
     """Replace attention_pattern's stub in a copy of chapter 1's exercise file by `body`."""
     (tmp_path / f"{CHAPTER}.py").write_text(
-        stubs.stub_text(stubs.solution_path(CHAPTER).read_text())
+        stubs.stub_text(stubs.solution_path(CHAPTER).read_text(encoding="utf-8")), encoding="utf-8"
     )
     monkeypatch.setattr(stubs, "exercise_path", lambda chapter: tmp_path / f"{chapter}.py")
     monkeypatch.setattr(stubs, "chapters", lambda: [CHAPTER])
@@ -33,7 +33,10 @@ def attempt(tmp_path, monkeypatch):
     def write(body: str, name: str = "attention_pattern"):
         path = stubs.exercise_path(CHAPTER)
         stub = f'    raise NotImplementedError("{name}")'
-        path.write_text(path.read_text().replace(stub, textwrap.indent(body, "    ")))
+        path.write_text(
+            path.read_text(encoding="utf-8").replace(stub, textwrap.indent(body, "    ")),
+            encoding="utf-8",
+        )
 
     return write
 
@@ -158,7 +161,9 @@ def test_two_checks_that_say_the_same_say_it_once(attempt, capsys):
 @pytest.mark.parametrize("gone", ["file", "name"])
 def test_a_missing_function_is_said_to_be_missing(attempt, capsys, gone):
     path = stubs.exercise_path(CHAPTER)
-    path.write_text(path.read_text().replace("def forward(", "def forwards("))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("def forward(", "def forwards("), encoding="utf-8"
+    )
     if gone == "file":
         path.unlink()
     assert desk.main(["check", "forward"]) == 0
@@ -168,7 +173,7 @@ def test_a_missing_function_is_said_to_be_missing(attempt, capsys, gone):
 def test_lines_of_the_chapter_s_own_classes_are_not_blamed(tmp_path):
     path = tmp_path / "file.py"
     given = "class Given:\n    def __init__(self):\n        raise ValueError\n"
-    path.write_text(given + "\n\ndef mine():\n    return Given()\n")
+    path.write_text(given + "\n\ndef mine():\n    return Given()\n", encoding="utf-8")
     with pytest.raises(attempts.Wrong) as caught:
         attempts.Guarded(attempts.load_file(path).mine, path)()
     assert caught.value.line == 7
@@ -213,12 +218,12 @@ def test_bad_words_get_a_sentence(words, capsys):
 def test_reset_keeps_the_old_file(attempt, capsys):
     attempt(RIGHT)
     path = stubs.exercise_path(CHAPTER)
-    mine = path.read_text()
+    mine = path.read_text(encoding="utf-8")
     for number in (1, 2):
-        path.write_text(mine)
+        path.write_text(mine, encoding="utf-8")
         assert desk.main(["reset", "1"]) == 0
         assert (
-            path.with_name(f"{CHAPTER}.{number}.old").read_text() == mine
+            path.with_name(f"{CHAPTER}.{number}.old").read_text(encoding="utf-8") == mine
             and stubs.attempted(CHAPTER) == []
         )
 

@@ -70,7 +70,7 @@ def answered(stub: bytes, body: str) -> bytes:
 
 def write_attempts(folder: Path) -> None:
     """A folder for each attempt, named after it, that holds chapter 1's exercise file."""
-    stub = stubs.stub_text(stubs.solution_path(CHAPTER).read_text()).encode()
+    stub = stubs.stub_text(stubs.solution_path(CHAPTER).read_text(encoding="utf-8")).encode()
     for name in [*BODIES, *FILES]:
         content = FILES[name](stub) if name in FILES else answered(stub, BODIES[name])
         (folder / name).mkdir(parents=True)
@@ -142,7 +142,7 @@ def config_with(**change) -> dict[str, str]:
 
 def write_records(folder: Path) -> None:
     """Runs with a model.json that is none, or that belongs to another model."""
-    record = json.loads((folder / "run/model.json").read_text())
+    record = json.loads((folder / "run/model.json").read_text(encoding="utf-8"))
     changes = {
         "other-task": {"train": record["train"] | {"task": "sorting"}},
         "other-model": {"model": record["model"] | {"n_ctx": 7}},
@@ -192,10 +192,10 @@ def write_folder(folder: Path) -> None:
     write_attempts(folder / "attempts")
     shutil.copytree(folder / "run/snapshots", folder / "leftovers/snapshots")
     (folder / "nothing-in-it").mkdir()
-    (folder / "a-file").write_text("in the way")
+    (folder / "a-file").write_text("in the way", encoding="utf-8")
     (folder / "in-the-way").mkdir()
-    (folder / "in-the-way/figures").write_text("not a folder")
-    (folder / "in-the-way" / f"{CHAPTER}.ipynb").write_text("my notes")
+    (folder / "in-the-way/figures").write_text("not a folder", encoding="utf-8")
+    (folder / "in-the-way" / f"{CHAPTER}.ipynb").write_text("my notes", encoding="utf-8")
 
 
 # ---- expressions

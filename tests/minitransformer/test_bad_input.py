@@ -56,7 +56,7 @@ def test_no_case_is_there_twice():
 def test_every_error_that_a_solution_promises_is_tried():
     promised = set()
     for chapter in stubs.chapters():
-        nodes = stubs.functions(stubs.solution_path(chapter).read_text())
+        nodes = stubs.functions(stubs.solution_path(chapter).read_text(encoding="utf-8"))
         for name, node in nodes.items():
             if "Raises" in (ast.get_docstring(node) or ""):
                 promised.add(name)

@@ -46,7 +46,7 @@ def test_train_says_what_it_does_what_it_reached_and_what_to_expect(trained):
     assert isinstance(load(folder), Transformer)
     assert len(train.load_snapshots(folder)) == 12  # 0 to 11
     assert is_picture(folder / "figures", PICTURES)
-    record = json.loads((folder / "model.json").read_text())
+    record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert record["train"]["seed"] == 3 and record["steps"] == 12
 
 

@@ -131,10 +131,10 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "training_step", lambda run: pytest.fail("a step was taken"))
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(CheckpointError, match="cannot write .* Choose another folder with --out"):
         train.train(SMALL, SHORT, folder=tmp_path / "file")
-    assert (tmp_path / "file").read_text() == "in the way"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "in the way"
 
 
 # ---- what is kept

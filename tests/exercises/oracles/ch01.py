@@ -92,7 +92,8 @@ def head_by_loops(x, pattern, W_V, W_O):
         for h in range(len(W_V)):
             for i in range(n):
                 for j in range(n):
-                    out[b, i, h] += pattern[b, h, i, j] * (x[b, j] @ W_V[h] @ W_O[h])
+                    moved = x[b, j] @ W_V[h] @ W_O[h]
+                    out[b, i, h] += pattern[b, h, i, j] * moved
     return out
 
 

@@ -36,7 +36,8 @@ def logistic_by_newton(
     centred = padded - padded.mean(dim=0)
     size = padded.shape[1]
     kinds = {"variance": centred.T @ centred / len(x), "none": torch.zeros(size, size).double()}
-    kinds["weights"] = torch.diag(torch.tensor([1.0] * (size - 1) + [0.0]).double())
+    kinds["weights"] = torch.eye(size).double()
+    kinds["weights"][-1, -1] = 0.0  # the bias is free
     form = kinds[penalty].clone()
     form[-1, -1] = 0.0 if free_bias else 1.0
     per_row, one = 1 if total else 1 / len(x), torch.eye(n_classes).double()
@@ -120,7 +121,8 @@ def planted_rows(labels, n_classes, d_model=12, noise=0.1, seed=0):
     noise. Where the label is -1 there is noise alone."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(n_classes, d_model, generator=generator).double()
-    held = directions[labels] * (labels >= 0)[..., None]
+    held = directions[labels]
+    held[labels < 0] = 0.0
     return held + 3.0 + noise * torch.randn(held.shape, generator=generator).double()
 
 
