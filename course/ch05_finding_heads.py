@@ -27,8 +27,17 @@
 # %%
 import torch
 
-from course.desk import claim, claim_rate, fresh_seeds, in_others, show, the_model, untrained_model
-from course.pictures.ch05 import badges, draw_by_period, draw_roles, draw_values, table
+from course.desk import (
+    claim,
+    claim_rate,
+    fresh_seeds,
+    in_others,
+    print_table,
+    show,
+    the_model,
+    untrained_model,
+)
+from course.pictures.ch05 import badges, draw_by_period, draw_roles, draw_values
 from minitransformer import planted
 from minitransformer.data import random_tokens
 from minitransformer.evaluate import attention, held_out, repeat_scores
@@ -70,7 +79,7 @@ rows = {}
 for score in (previous_token_score, current_token_score, first_token_score):
     rows[score.__name__] = torch.cat([habit(score, model, layer) for layer in (0, 1)])
 heads = [f"{layer}.{head}" for layer in (0, 1) for head in range(model.cfg.n_heads)]
-print(table("score", heads, rows))
+print_table("score", list(rows), heads, [row.tolist() for row in rows.values()])
 
 even = torch.ones(n, n).tril() / torch.arange(1, n + 1)[:, None]  # a head that knows nothing
 even = even.expand(len(tokens), 1, n, n)
@@ -245,7 +254,7 @@ for name, each in cast.items():
     by_blocks = [matching_at(each, 10, 10).max(), matching_at(each, n // 4, n // 2).max()]
     right = right_on_alone(each).float().mean()
     rows[name] = torch.stack([*by_blocks, alone_in(each), right])
-print(table("best head of", names, rows))
+print_table("best head of", list(rows), names, [row.tolist() for row in rows.values()])
 blocks, alone = rows["lag matcher"][1], rows["lag matcher"][2]
 claim("lag matcher, random periods", blocks, low=0.8, measured=0.8845)
 claim("lag matcher, independent tokens", alone, high=0.15, measured=0.0768)

@@ -12,9 +12,8 @@
 # %%
 import torch
 
-from course.desk import claim, fresh_seeds, in_others, show, the_model, untrained_model
+from course.desk import claim, fresh_seeds, in_others, print_table, show, the_model, untrained_model
 from course.pictures import ch07 as pictures
-from course.pictures.ch05 import table
 from minitransformer import ModelConfig, Transformer
 from minitransformer.evaluate import held_out
 from solutions.ch02_residual_stream import rotate_head
@@ -339,7 +338,9 @@ for each in same_model.values():
     rows["centred score"].append(copying_score(centre(circuit)))
     rows["tokens copied"].append(copying_accuracy(circuit))
 rows = {name: torch.tensor(values) for name, values in rows.items()}
-print(table("an induction head", list(same_model), rows))
+print_table(
+    "an induction head", list(rows), list(same_model), [row.tolist() for row in rows.values()]
+)
 centred = scores_of(map(centre, every_circuit(model, model.W_U)))
 centred_after = scores_of(map(centre, every_circuit(model, W_shifted)))
 kinds = {"as trained": before, "with u": after, "centred, with or without u": centred_after}

@@ -31,7 +31,7 @@
 # %%
 import torch
 
-from course.desk import claim, in_others, show, the_model, untrained_model
+from course.desk import claim, in_others, print_table, show, the_model, untrained_model
 from course.pictures.ch08 import (
     draw_chance,
     draw_circuits,
@@ -42,7 +42,6 @@ from course.pictures.ch08 import (
     draw_story,
     draw_stretched,
     draw_terms,
-    print_table,
 )
 from minitransformer.evaluate import follows_earlier_copy, held_out
 from minitransformer.planted import induction_model, pointer_model, three_composers

@@ -31,8 +31,7 @@ import math
 
 import torch
 
-from course.desk import claim, claim_rate, in_others, show, the_model
-from course.pictures.ch08 import print_table
+from course.desk import claim, claim_rate, in_others, print_table, show, the_model
 from course.pictures.ch09 import (
     draw_argument,
     draw_groups,

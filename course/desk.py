@@ -31,6 +31,7 @@ __all__ = [
     "fresh_seeds",
     "in_others",
     "plt",
+    "print_table",
     "run_folder",
     "show",
     "the_model",
@@ -185,6 +186,18 @@ def in_others(text: str, says: str, low: float = -math.inf, high: float = math.i
     print(f"  {text}, other models: {count} {band(low, high)}")
     if Session.strict and count != says:
         raise AssertionError(f"{text}: the text says {says} other models, evidence.json {count}")
+
+
+def print_table(title: str, rows: list[str], columns: list[str], values, form="{:.2f}") -> None:
+    """A table with names: values [row][column], numbers (written in `form`) or words."""
+    cells = []
+    for row in values:
+        cells.append([each if isinstance(each, str) else form.format(each) for each in row])
+    first = max(len(name) for name in [title, *rows])
+    width = max(len(text) for row in [columns, *cells] for text in row) + 2
+    print(title.ljust(first) + "".join(name.rjust(width) for name in columns))
+    for name, row in zip(rows, cells):
+        print(name.ljust(first) + "".join(text.rjust(width) for text in row))
 
 
 def fault_of(made: Claim, measured: float | None) -> str:

@@ -81,6 +81,16 @@ def test_statements_are_plain():
                 assert not isinstance(node.exc, ast.BoolOp | ast.IfExp), f"{place}: raise a or b"
 
 
+def test_text_files_name_their_encoding():
+    """Without one, Windows would take them for cp1252."""
+    for path in PYTHON:
+        for node in ast.walk(ast.parse(text_of(path))):
+            method = getattr(getattr(node, "func", None), "attr", "")
+            if isinstance(node, ast.Call) and method in ("read_text", "write_text"):
+                named = any(keyword.arg == "encoding" for keyword in node.keywords)
+                assert named, f"{short(path)}, line {node.lineno}: no encoding"
+
+
 def test_no_function_in_two_places():
     """A name means one thing. Exercise files repeat solutions; programs have a `main` each."""
     homes = {}

@@ -28,18 +28,6 @@ def badges(scores: dict[str, Tensor], threshold: float) -> list[list[str]]:
     return [[badge(layer, head) for head in range(n_heads)] for layer in range(n_layers)]
 
 
-def table(corner: str, columns: list[str], rows: dict[str, Tensor]) -> str:
-    """Numbers as lines of text: one line for each row, with its name, under the columns' names."""
-    widths = [max(7, len(name) + 2) for name in columns]
-    names = [f"{name:>{width}}" for name, width in zip(columns, widths)]
-    first = max(len(name) for name in [corner, *rows])
-    lines = [f"{corner:{first}}" + "".join(names)]
-    for name, values in rows.items():
-        numbers = [f"{value:{width}.2f}" for value, width in zip(values.tolist(), widths)]
-        lines.append(f"{name:{first}}" + "".join(numbers))
-    return "\n".join(lines)
-
-
 def draw_by_period(periods: range, curves: dict[str, Tensor], threshold: float) -> Figure:
     """The best head's score on sequences of each period, one curve for each model."""
     figure, ax = plt.subplots(figsize=(8, 4.2))

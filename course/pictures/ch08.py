@@ -20,18 +20,6 @@ from minitransformer.plots import (
 TICKS = (1, 10, 20, 30, 40, 50, 60)  # tokens that are named on the axes of a map without BOS
 
 
-def print_table(title: str, rows: list[str], columns: list[str], values, form="{:.2f}") -> None:
-    """A table with names: values [row][column], numbers (written in `form`) or words."""
-    cells = [
-        [each if isinstance(each, str) else form.format(each) for each in row] for row in values
-    ]
-    first = max(len(name) for name in [title, *rows])
-    width = max(len(text) for row in [columns, *cells] for text in row) + 2
-    print(title.ljust(first) + "".join(name.rjust(width) for name in columns))
-    for name, row in zip(rows, cells):
-        print(name.ljust(first) + "".join(text.rjust(width) for text in row))
-
-
 def draw_chance(samples: dict[str, Tensor], d_model: int) -> Figure:
     """The scores of random pairs of heads, for heads of different sizes."""
     figure, ax = plt.subplots(figsize=(8, 3.2))
