@@ -324,7 +324,8 @@ in_others("keys know BOS and position, times that loss", "17 of 20", high=30)
 # %%
 def accidents(table):
     """[draw, 3]: of the worst hundredth of a draw's predictions the share of all its loss, the mean
-    loss in that draw, and the mean loss of the same predictions in the other draws."""
+    loss in that draw, and the mean loss of the same predictions in the other draws.
+    """
     rows = []
     for draw, losses in enumerate(table):
         worst = losses.topk(len(losses) // 100).indices

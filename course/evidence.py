@@ -5,7 +5,8 @@ written.
 
 The file is made by `python -m tests.benchmarks.claims`, which runs every chapter on models of new
 seeds. Each claim has the shipped model's value, the values of the other trained models in the order
-of their seeds, and, where the claim has an untrained control, the values of untrained models."""
+of their seeds, and, where the claim has an untrained control, the values of untrained models.
+"""
 
 import functools
 import json

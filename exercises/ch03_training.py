@@ -2,7 +2,8 @@
 
 Axis words: batch pos vocab. tokens [batch, pos] begin with BOS, token 0. The prediction made at
 position i is about the token at i + 1. Losses in nats. "Predictable": the next token follows from
-what was read, if one notices the repeat."""
+what was read, if one notices the repeat.
+"""
 
 import math
 from collections.abc import Sequence
@@ -30,8 +31,9 @@ def make_repeated_tokens(
     - the length of the prefix: each of 0 ... length - 3 - period (so that, of the second copy, at
       least one token is read and one more can be predicted), equally likely;
     - the tokens of prefix and block: all different, from 1 ... d_vocab - 1, each equally likely.
-      BOS comes first only."""
-    # YOUR CODE: for each row: period, prefix, tokens; then which drawn token stands in which
+      BOS comes first only.
+    """
+    # YOUR CODE: for each row period, prefix, tokens, and which stands where; roughly 9 lines
     raise NotImplementedError("make_repeated_tokens")
 
 
@@ -41,7 +43,8 @@ def predictable_mask(tokens: Tensor) -> Tensor:
     tokens [batch, pos] -> bool [batch, pos]: True at i if some j < i has tokens[j] == tokens[i]. In
     the rows of make_repeated_tokens a token comes twice only because the block came round, so its
     follower is known; the mask looks at nothing later than i. (The last position is judged like any
-    other, although its next token lies outside the row.)"""
+    other, although its next token lies outside the row.)
+    """
     # YOUR CODE: compare each position with each earlier one; roughly 2 lines
     raise NotImplementedError("predictable_mask")
 
@@ -56,7 +59,8 @@ def chance_loss(n: int, seen: int = 0, margin: float = 0.0) -> float:
     - chance_loss(n, seen=k - 1): the best guess at the k-th token that is drawn without
       replacement.
     - chance_loss(n, margin=s): a model that knows, as firmly as s says; the hand-built models of
-      minitransformer.planted. Raises ValueError unless 0 <= seen < n."""
+      minitransformer.planted. Raises ValueError unless 0 <= seen < n.
+    """
     # YOUR CODE: how many are left, their softmax, its logarithm; roughly 4 lines
     raise NotImplementedError("chance_loss")
 
@@ -69,7 +73,8 @@ def training_step_by_hand(
     tokens [batch, pos]; the last one is not read, only predicted (pos may be n_ctx + 1). The loss
     is a weighted mean of all -log p: weight 1 where predictable_mask says that the next token is
     known, weight `elsewhere` where it is not (weighted mean: divide by the sum of the weights).
-    Gradients left over from earlier must not count."""
+    Gradients left over from earlier must not count.
+    """
     # YOUR CODE: predict, compare, weigh; then clear, backward, step; roughly 8 lines
     raise NotImplementedError("training_step_by_hand")
 
@@ -80,8 +85,9 @@ def crossing_step(steps: Sequence[int], values: Sequence[float], share: float = 
 
     steps rise; values, one for each, may rise or fall. Between two measurements the curve is a
     straight line. Returns a step, usually between two of `steps`. Raises ValueError if the last
-    value equals the first: it went nowhere."""
-    # YOUR CODE: each value as a share of the way; the first that is there; interpolate; roughly 7
+    value equals the first: it went nowhere.
+    """
+    # YOUR CODE: values as shares of the way; the first that is there; interpolate; roughly 7 lines
     raise NotImplementedError("crossing_step")
 
 
@@ -132,6 +138,7 @@ def diagnose(model: Transformer, n_tokens: int = 1000) -> Diagnosis:
     The interval that is returned is that of the period with the fewest right tokens, the shortest
     such period. The longest sequence that fits has n tokens, n the smaller of n_ctx and d_vocab (a
     row's tokens are distinct); periods then run from 1 to n - 3. Use a seeded generator, so that a
-    model gets the same verdict every time."""
-    # YOUR CODE: for each period draw (repeated_tokens) and predict until there are enough tokens,
+    model gets the same verdict every time.
+    """
+    # YOUR CODE: for each period draw, predict, until there is enough; then judge; roughly 15 lines
     raise NotImplementedError("diagnose")

@@ -3,7 +3,8 @@
 Row vectors: x @ W. W_OV = W_V W_O is what a head moves, W_QK = W_Q W_K^T is what it looks for; both
 [d_model, d_model]. A pair of heads is (head of layer 0, head of layer 1). All models here are
 attention only, without LayerNorm. Source of the ideas: Elhage et al. 2021, "A Mathematical
-Framework for Transformer Circuits"."""
+Framework for Transformer Circuits".
+"""
 
 import copy
 import math
@@ -25,7 +26,8 @@ def composition_score(A, B) -> float:
     A [m, d_model] is what the earlier head writes into the stream, B [d_model, n] what the later
     one reads from it, both for row vectors: x A B. Tensors or LowRank; `as_matrix` (chapter 7)
     makes a tensor of either. Between 0 and 1; two random matrices give about 1/sqrt(d_model), not
-    0. nan if A or B is zero. Elhage et al. 2021."""
+    0. nan if A or B is zero. Elhage et al. 2021.
+    """
     # YOUR CODE: one product, three norms; roughly 2 lines
     raise NotImplementedError("composition_score")
 
@@ -35,7 +37,8 @@ def composition_table(model, kind: str) -> Tensor:
 
     kind: "Q", "K" or "V". What the layer-0 head writes, W_OV, is followed by the matrix of the
     layer-1 head that reads it: as its query W_QK (from the left: x_i W_QK x_j^T), as its key
-    W_QK^T, as its value W_OV. Elhage et al. 2021."""
+    W_QK^T, as its value W_OV. Elhage et al. 2021.
+    """
     # YOUR CODE: W_OV of layer 0, what layer 1 reads, a score for each pair; roughly 6 lines
     raise NotImplementedError("composition_table")
 
@@ -47,7 +50,8 @@ def random_baseline(d_model: int, d_head: int, samples: int, generator: torch.Ge
     A head's matrix is a product of two factors, [d_model, d_head] and [d_head, d_model]; draw all
     four factors of a pair afresh from the standard normal distribution with `generator`, and score
     the pair. d_head does not move the mean (the expected |A B|^2 is |A|^2 |B|^2 / d_model), but it
-    sets the spread, and the spread is what a finding has to beat."""
+    sets the spread, and the spread is what a finding has to beat.
+    """
     # YOUR CODE: draw two heads, score them, again and again; roughly 6 lines
     raise NotImplementedError("random_baseline")
 
@@ -59,7 +63,8 @@ def composition_ceiling(A, B) -> float:
     a_i and b_i are the singular values of A and B, each list sorted from the largest down:
     strongest output meets strongest input. A and B as in composition_score. Two flat maps of rank r
     give 1/sqrt(r), so a score of 1 is out of reach for a head with more than one direction. von
-    Neumann 1937, "Some matrix inequalities and metrization of matrix space"."""
+    Neumann 1937, "Some matrix inequalities and metrization of matrix space".
+    """
     # YOUR CODE: torch.linalg.svdvals returns them sorted; roughly 3 lines
     raise NotImplementedError("composition_ceiling")
 
@@ -70,7 +75,8 @@ def normalised_composition(A, B) -> float:
 
     The baseline is 1/sqrt(d_model), d_model being the number of columns of A; the ceiling is
     composition_ceiling(A, B). 1: aligned as well as these two spectra allow. 0: like random
-    matrices. Below 0: B avoids what A writes."""
+    matrices. Below 0: B avoids what A writes.
+    """
     # YOUR CODE: roughly 3 lines
     raise NotImplementedError("normalised_composition")
 
@@ -84,7 +90,8 @@ def stretch_stream(weights: dict[str, Tensor], S: Tensor) -> dict[str, Tensor]:
     S; what reads from it must undo S first. Returns a new dict with the same keys. Every attention
     pattern and every logit stays as it was; lengths, angles and norms in the stream do not. Not
     for models with LayerNorm, which looks at lengths. Raises torch.linalg.LinAlgError if S has no
-    inverse. Elhage et al. 2021 say why: the stream has no privileged basis."""
+    inverse. Elhage et al. 2021 say why: the stream has no privileged basis.
+    """
     # YOUR CODE: who writes, who reads, and in which order row vectors meet S; roughly 4 lines
     raise NotImplementedError("stretch_stream")
 
@@ -108,7 +115,8 @@ def token_space_composition(model: Transformer, kind: str) -> Tensor:
     - "Q": (x W_OV W_Q) . (y W_K) / sqrt(d_head), x was moved into the query;
     - "V": x W_OV W_OV' W_U, less its mean over the output tokens, which no probability can see.
     K and Q are in units of the score, nats before the softmax; V is in logits. Unlike a norm in the
-    stream, this cannot change while all logits and patterns stay as they are."""
+    stream, this cannot change while all logits and patterns stay as they are.
+    """
     # YOUR CODE: all x; then for each pair what is moved, and where it ends; roughly 14 lines
     raise NotImplementedError("token_space_composition")
 
@@ -121,7 +129,8 @@ def decompose_qk_inputs(cache: dict[str, Tensor]) -> tuple[list[str], Tensor]:
     parts add up to what W_Q and W_K of layer 1 are applied to. cache: of a run with all
     activations; useful are "hook_embed", "hook_pos_embed" [batch, pos, d_model] and
     "blocks.0.attn.hook_result" [batch, pos, head, d_model]. It must be right whether positions are
-    in the stream ("standard") or reach only q and k ("shortformer"): each part is there once."""
+    in the stream ("standard") or reach only q and k ("shortformer"): each part is there once.
+    """
     # YOUR CODE: roughly 3 lines
     raise NotImplementedError("decompose_qk_inputs")
 
@@ -133,7 +142,8 @@ def decompose_scores(parts: Tensor, W_Q: Tensor, W_K: Tensor) -> Tensor:
     parts [part, batch, pos, d_model], W_Q and W_K [d_model, d_head] -> [query_part, key_part,
     batch, query, key]. Term (a, b) is (parts_a W_Q) . (parts_b W_K) / sqrt(d_head). Summed over
     both parts: the scores before the mask, exactly, because a product of two sums is the sum of all
-    products. Elhage et al. 2021."""
+    products. Elhage et al. 2021.
+    """
     # YOUR CODE: project each part, multiply every pair (a, b), scale; roughly 3 lines
     raise NotImplementedError("decompose_scores")
 
@@ -153,7 +163,8 @@ def k_composition_circuit(model, previous: tuple[int, int], induction: tuple[int
     head that looks. Entry (t, s) is (W_E[t] W_Q) . (W_E[s] W_V W_O W_K): token t asks, and the key
     holds what `previous` moved there from token s. W_V, W_O are those of `previous`, W_Q, W_K those
     of `induction`. No scale, no positions, no attention: weights only. An induction circuit has its
-    largest entry of each row on the diagonal. Elhage et al. 2021."""
+    largest entry of each row on the diagonal. Elhage et al. 2021.
+    """
     # YOUR CODE: two matrices of embedded tokens, one product; roughly 4 lines
     raise NotImplementedError("k_composition_circuit")
 
@@ -168,8 +179,9 @@ def path_expansion(model, tokens: Tensor) -> tuple[list[str], Tensor]:
     layer 0 head, then layer 1 head. 1 + 2H + H^2 paths in all. They sum to the logits exactly.
     head_output(x, pattern, W_V, W_O) of chapter 1 sends x through all heads of a layer: [batch,
     pos, head, d_model]. The stream before layer 0 is cached as "blocks.0.hook_resid_pre". Elhage et
-    al. 2021."""
-    # YOUR CODE: the patterns; then direct, layer 0, layer 1, layer 1 of layer 0; unembed; roughly
+    al. 2021.
+    """
+    # YOUR CODE: patterns; direct, layer 0, layer 1, layer 1 of layer 0; unembed; roughly 10 lines
     raise NotImplementedError("path_expansion")
 
 
@@ -182,6 +194,7 @@ def term_importance(model, tokens: Tensor) -> Tensor:
     saved but replaced in the stream by what it wrote in round n - 1 (in round 0: by zero). Returned
     are the logits of each round. Two layers: round 2 is the model again. Useful hooks:
     "blocks.L.attn.hook_pattern" and "blocks.L.hook_attn_out"; a hook gets (activation, hook) with
-    hook.name."""
+    hook.name.
+    """
     # YOUR CODE: two hooks and a loop over the rounds; roughly 12 lines
     raise NotImplementedError("term_importance")

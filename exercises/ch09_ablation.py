@@ -3,7 +3,8 @@
 Axis words: batch pos query key layer head d_head d_model vocab. A head is a pair (layer, head). To
 ablate a head is to replace what it writes by something that cannot know the input: zero, an
 average, or what it wrote for another sequence. All models here are attention only, without
-LayerNorm. `python -m exercises check` says how you are doing."""
+LayerNorm. `python -m exercises check` says how you are doing.
+"""
 
 from collections.abc import Callable
 from itertools import product
@@ -29,7 +30,8 @@ def zero_ablate(heads: list[int]) -> Callable:
     fwd_hooks=[("blocks.1.attn.hook_z", fn)]. activation [batch, pos, head, d_head]; heads: their
     numbers in that layer. All other heads stay as they are. fn returns a new tensor and leaves the
     one that it was given alone. Since z is followed by W_O only, this is the same as setting the
-    W_O of these heads to 0."""
+    W_O of these heads to 0.
+    """
     # YOUR CODE: a function in the function, with a copy; roughly 6 lines
     raise NotImplementedError("zero_ablate")
 
@@ -59,7 +61,8 @@ def mean_ablate(heads: list[int], reference: Tensor) -> Callable:
 
     reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
     be another one. What a head writes whatever the input stays; what depends on the input goes.
-    Where nothing varies, nothing changes."""
+    Where nothing varies, nothing changes.
+    """
     # YOUR CODE: replace_heads does the rest; roughly 1 line
     raise NotImplementedError("mean_ablate")
 
@@ -71,7 +74,8 @@ def mean_per_position_ablate(heads: list[int], reference: Tensor) -> Callable:
     reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
     be another one. It takes away what depends on the tokens and keeps what depends on the position.
     Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), average over other prompts
-    than those they test, template by template; here the reference is yours to choose."""
+    than those they test, template by template; here the reference is yours to choose.
+    """
     # YOUR CODE: roughly 1 line
     raise NotImplementedError("mean_per_position_ablate")
 
@@ -82,7 +86,8 @@ def resample_ablate(heads: list[int], reference: Tensor, donors: Tensor) -> Call
 
     reference [rows, pos, head, d_head]: the same activation in an undisturbed run. donors [batch],
     whole numbers: sequence b gets what the heads wrote in row donors[b]. Unlike a mean, this is
-    always something that the rest of the model has seen. Chan et al. 2022, "Causal Scrubbing"."""
+    always something that the rest of the model has seen. Chan et al. 2022, "Causal Scrubbing".
+    """
     # YOUR CODE: roughly 1 line
     raise NotImplementedError("resample_ablate")
 
@@ -94,7 +99,8 @@ def ablation_hooks(
 
     cache: of an undisturbed run on the same tokens, with hook_z; "zero" needs none. "resample":
     each sequence gets what the heads wrote for the sequence before it in the batch, all heads from
-    the same one."""
+    the same one.
+    """
     hooks = []
     for layer in sorted({layer for layer, _ in heads}):
         name = f"blocks.{layer}.attn.hook_z"
@@ -129,7 +135,8 @@ def joint_ablation(
 
     In nats per token, by loss_where_known; negative if the model does better without. heads: pairs
     (layer, head) of any layers. kind: one of KINDS, for ablation_hooks, which takes what it needs
-    from the cache of an undisturbed run."""
+    from the cache of an undisturbed run.
+    """
     # YOUR CODE: two runs on repeats.tokens and the difference of their losses; roughly 3 lines
     raise NotImplementedError("joint_ablation")
 
@@ -139,7 +146,8 @@ def ablation_table(model: Transformer, repeats: Repeats, kind: str = "zero") -> 
     per token.
 
     Each entry is what joint_ablation gives for a group of one. A small entry does not mean that the
-    head does nothing."""
+    head does nothing.
+    """
     # YOUR CODE: roughly 4 lines
     raise NotImplementedError("ablation_table")
 
@@ -152,8 +160,9 @@ def pattern_preserving_ablation(
 
     What is lost now was carried by values alone; what an ordinary ablation loses beyond that went
     through where later heads look. heads: pairs (layer, head). Returns [batch, pos, vocab]. Olsson
-    et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895)."""
-    # YOUR CODE: save every hook_pattern, then run with these forced and the heads zeroed; roughly 4
+    et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895).
+    """
+    # YOUR CODE: save every hook_pattern, run with these forced and heads zeroed; roughly 4 lines
     raise NotImplementedError("pattern_preserving_ablation")
 
 
@@ -173,8 +182,9 @@ def targeted_ablation(
     "q": its queries instead. The sources' outputs are those of the undisturbed run,
     "blocks.L.attn.hook_result" [batch, pos, head, d_model]. k is linear in the stream (no
     LayerNorm, no smeared keys), so taking something out of the stream takes its product with W_K
-    out of k."""
-    # YOUR CODE: what the sources wrote, its share of k (or q), a hook that subtracts it, the
+    out of k.
+    """
+    # YOUR CODE: what was written, its share of k or q, a hook that subtracts it; roughly 9 lines
     raise NotImplementedError("targeted_ablation")
 
 
@@ -190,6 +200,7 @@ def strict_path_model(
     writes, and from nothing else. The parts are those of the undisturbed run. An empty list is a
     stream of zeros. Returns [batch, pos, vocab]. attention_pattern and head_output are from chapter
     1. Path patching in its strictest form: Goldowsky-Dill et al. 2023, "Localizing Model Behavior
-    with Path Patching" (arXiv 2304.05969)."""
-    # YOUR CODE: the parts; q and k of all heads, pattern, what they write, unembed; roughly 10
+    with Path Patching" (arXiv 2304.05969).
+    """
+    # YOUR CODE: the parts; q and k, pattern, what the heads write, unembed; roughly 10 lines
     raise NotImplementedError("strict_path_model")

@@ -4,7 +4,8 @@ Axis words: batch pos head d_head d_model vocab query key. A head is a pair (lay
 *metric* is a function of the logits [batch, pos, vocab] that returns one number (a tensor without
 axes), for instance a mean logit difference in nats. An *effect* is always: the metric with
 something changed, minus the metric of the undisturbed model. So what helps has a negative effect
-when it is taken away. All models here are attention only, without LayerNorm."""
+when it is taken away. All models here are attention only, without LayerNorm.
+"""
 
 from collections.abc import Callable
 
@@ -27,7 +28,8 @@ def total_effect(
     metric(head zeroed) - metric(undisturbed): one number, in the unit of the metric; negative if
     the head helped. tokens [batch, pos], head (layer, head). Later heads may also make up for what
     is lost: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771), Rushing & Nanda 2024,
-    "Explorations of Self-Repair in Language Models" (arXiv 2402.15390)."""
+    "Explorations of Self-Repair in Language Models" (arXiv 2402.15390).
+    """
     # YOUR CODE: two runs; zero_ablate makes the hook for hook_z; roughly 4 lines
     raise NotImplementedError("total_effect")
 
@@ -43,14 +45,16 @@ def direct_effect(
     one number, metric(that) - metric(undisturbed). For a logit, or a difference of logits, it
     equals minus the direct logit attribution. A head of the last layer has no other effect than
     this. Pearl 2001, "Direct and Indirect Effects"; Vig et al. 2020, "Causal Mediation Analysis for
-    Interpreting Neural NLP: The Case of Gender Bias" (arXiv 2004.12265)."""
+    Interpreting Neural NLP: The Case of Gender Bias" (arXiv 2004.12265).
+    """
     # YOUR CODE: a cache, a hook on the last hook_resid_post, the difference; roughly 6 lines
     raise NotImplementedError("direct_effect")
 
 
 def held_at(cache: dict[str, Tensor], *names: str) -> list[tuple[str, Callable]]:
     """fwd_hooks that force all activations whose name ends with one of `names` to their values in
-    `cache`."""
+    `cache`.
+    """
     return [(name, lambda x, hook: cache[hook.name]) for name in cache if name.endswith(names)]
 
 
@@ -73,7 +77,8 @@ def effect_ledger(
       only happens if both change together.
 
     If the metric is linear in the logits, the first four add up to "total" exactly, in any number
-    of layers."""
+    of layers.
+    """
     # YOUR CODE: two caches, hooks that zero or put back, a function `change`; roughly 16 lines
     raise NotImplementedError("effect_ledger")
 
@@ -89,7 +94,8 @@ def query_and_key_effects(
     other way round ("via keys"), or both to those of the removed run ("both", the same as "via
     patterns" in effect_ledger). Everything else follows by itself. The first two need not add up to
     the third: a softmax stands between them. Q- and K-composition: Elhage et al. 2021, "A
-    Mathematical Framework for Transformer Circuits"."""
+    Mathematical Framework for Transformer Circuits".
+    """
     # YOUR CODE: both caches, three runs with hook_q and hook_k held_at a cache; roughly 10 lines
     raise NotImplementedError("query_and_key_effects")
 
@@ -103,7 +109,8 @@ def causal_roles(
     The ways are those of WAYS, in that order. A head belongs to the one way by which its effect, in
     absolute value, is largest in its effect_ledger, provided that this is at least `least` (in the
     unit of the metric); otherwise to none. No attention pattern is looked at: these roles can be
-    compared with those that find_heads gave for where heads look."""
+    compared with those that find_heads gave for where heads look.
+    """
     # YOUR CODE: for each head its ledger's largest way, then sort the lists; roughly 10 lines
     raise NotImplementedError("causal_roles")
 
@@ -119,7 +126,8 @@ def two_way_model(kind: str, s: float = 10.0) -> Transformer:
     0.0 copies each token to a subspace called note. At ASK, 1.0 attends to POINT because of the
     note there, or else rests on START; logit YES - NO is s. kind "both": 1.0 copies the note at
     POINT, so both ways are needed, and losing either costs s. kind "either": 1.0 reads POINT
-    itself, or on START the note; losing one way costs 0, losing both costs s."""
+    itself, or on START the note; losing one way costs 0, losing both costs s.
+    """
     space = subspaces(token=5, note=5, output=1)
     model = blank_model(n_heads=1, d_model=11, d_head=5, d_vocab=5, n_ctx=5)
     model.W_E.copy_(space.token.T)

@@ -4,9 +4,11 @@ Axis words: batch pos head d_head d_model vocab cell; `...` stands for any axes 
 is answered at its last position, so logits are [..., batch, vocab] there. A metric is a function of
 such logits -> [..., batch]. A *cell* is one patch: a list of places, all patched together. A place
 is (hook name, index into the axes after batch): ("blocks.0.hook_resid_pre", (5,)) is the stream at
-position 5, ("blocks.1.attn.hook_z", (ALL, 2)) is head 1.2 everywhere."""
+position 5, ("blocks.1.attn.hook_z", (ALL, 2)) is head 1.2 everywhere.
+"""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -68,22 +70,22 @@ def corrupt_pairs(clean: Tensor, first: int, second: int, swap: str) -> Pairs:
     clean [batch, pos]: A stands at `first` and, once more, last; C stands at `second`; B and D come
     right after them. swap says what an induction head finds changed. "key": A and C change places,
     except for the last token. "value": B and D change places. "query": the last token is C in place
-    of A. In all three B is right in clean, and D in corrupt. So both prompts look alike from
-    outside, and only the answers swap. Zhang & Nanda 2023, "Towards Best Practices of Activation
-    Patching in Language Models: Metrics and Methods" (arXiv 2309.16042). Raises ValueError for
-    another swap, or if A B C D are not four positions between BOS and the last."""
+    of A. In all three B is right in clean, and D in corrupt. Zhang & Nanda 2023, "Towards Best
+    Practices of Activation Patching in Language Models: Metrics and Methods" (arXiv 2309.16042).
+    Raises ValueError for another swap, or if A B C D do not lie between BOS and the last token.
+    """
     # YOUR CODE: refuse what cannot be, copy, swap two columns, pick the answers; roughly 12 lines
     raise NotImplementedError("corrupt_pairs")
 
 
 def normalised_metric(patched: Tensor, clean: Tensor, corrupt: Tensor) -> Tensor:
-    """How far a patch moves the metric from the corrupt run's value to the clean run's: 0 like
-    corrupt, 1 like clean.
+    """How far a patch moves the metric: 0 as in the corrupt run, 1 as in the clean one.
 
     (patched - corrupt) / (clean - corrupt), each averaged over the batch *first*: single rows may
     have a denominator near 0. patched [..., batch], clean and corrupt [batch] -> [...]. It may
     leave 0 to 1, and must not be clipped. Raises ValueError if clean and corrupt have the same
-    mean: then there is nothing to explain."""
+    mean: then there is nothing to explain.
+    """
     # YOUR CODE: three means, one refusal, one fraction; roughly 4 lines
     raise NotImplementedError("normalised_metric")
 
@@ -96,7 +98,8 @@ def patch_cells(
     -> the last logits [cell, batch, vocab]. tokens [batch, pos]; saved: hook name -> activation
     [batch, ...] of another run with as many prompts. All cells share a forward pass: row c * batch
     + b of one big batch is prompt b with cell c, so a hook can read an activation as [cell, batch,
-    ...] and change it for cell c only. At most about ROWS rows go in one pass."""
+    ...] and change it for cell c only. At most about ROWS rows go in one pass.
+    """
     # YOUR CODE: cells in groups; repeat tokens; a hook that patches as each cell says; roughly 15
     raise NotImplementedError("patch_cells")
 
@@ -109,7 +112,8 @@ def patch_residual(model: Transformer, tokens: Tensor, other: Tensor) -> Tensor:
     one after all layers (hook_resid_post). tokens corrupt and other clean is *denoising*, the
     reverse *noising*: Heimersheim & Nanda 2024, "How to use and interpret activation patching"
     (arXiv 2404.15255). The first such sweeps, against noise in the embeddings: Meng et al. 2022,
-    "Locating and Editing Factual Associations in GPT" (arXiv 2202.05262)."""
+    "Locating and Editing Factual Associations in GPT" (arXiv 2202.05262).
+    """
     # YOUR CODE: names, the other run's cache, the cells, patch_cells, the shape; roughly 5 lines
     raise NotImplementedError("patch_residual")
 
@@ -122,7 +126,8 @@ def patch_heads(
     what: "q", "k", "v", "z" (the head's output before W_O), all [batch, pos, head, d_head], or
     "pattern" [batch, head, query, key]. tokens runs, the patch comes from other, as in
     patch_residual. by_position: each position has a cell of its own (for a pattern: each query),
-    [layer, head, pos, batch, vocab]; otherwise all positions are patched together."""
+    [layer, head, pos, batch, vocab]; otherwise all positions are patched together.
+    """
     # YOUR CODE: the same five steps; a pattern has its head before its positions; roughly 10 lines
     raise NotImplementedError("patch_heads")
 
@@ -134,7 +139,8 @@ def sufficiency_and_necessity(
 
     sufficient, by denoising: run corrupt, put the clean cell in; 1 if that alone restores the clean
     metric, 0 if nothing moves. necessary, by noising: run clean, put the corrupt cell in; 1 if that
-    alone takes all the way to the corrupt metric, 0 if nothing moves. The two need not agree."""
+    alone takes all the way to the corrupt metric, 0 if nothing moves. The two need not agree.
+    """
     # YOUR CODE: both caches, both runs of patch_cells, normalised_metric; roughly 7 lines
     raise NotImplementedError("sufficiency_and_necessity")
 
@@ -147,8 +153,8 @@ def compare_metrics(
     logits [..., batch, vocab]; clean_logits [batch, vocab]; right, wrong [batch]. In this order:
     "probability" of right; "log-probability" of right (nats); "logit difference" right - wrong
     (nats); "accuracy": 1.0 where right has the largest of *all* logits, else 0.0; "KL" (nats) from
-    the clean run's distribution p to this one, q: the sum over the vocabulary of p (log p - log q),
-    0 for the clean run itself."""
+    the clean run's distribution p to this one, q: the sum over the vocabulary of p (log p - log q).
+    """
     # YOUR CODE: log_softmax once, then one line for each; roughly 9 lines
     raise NotImplementedError("compare_metrics")
 
@@ -161,17 +167,14 @@ def direct_inputs(
     Run tokens with the sender's hook_z from the run on other, and hook_z of all other heads, of all
     layers, as in the run on tokens. -> a cache of hook_q, hook_k and hook_v of every layer, and of
     hook_resid_post of the last, the input of the unembedding. sender: (layer, head). For models
-    without MLP. Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593)."""
+    without MLP. Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593).
+    """
     # YOUR CODE: both runs' z, mix them, freeze, cache what is read; roughly 10 lines
     raise NotImplementedError("direct_inputs")
 
 
 def path_patch(
-    model: Transformer,
-    tokens: Tensor,
-    other: Tensor,
-    sender: tuple[int, int],
-    receivers: list[tuple[int, int, str] | str],
+    model: Transformer, tokens: Tensor, other: Tensor, sender: tuple[int, int], receivers: list
 ) -> Tensor:
     """Patch the edges from one head to some readers, nothing else: the last logits [batch, vocab].
 
@@ -179,9 +182,9 @@ def path_patch(
     unembedding. Each receiver's input moves by what changed in it between direct_inputs and the
     plain run on tokens; every other reader of the sender sees what it saw before. *Add* that change
     rather than set the input, so that a receiver also hears what earlier receivers make of theirs.
-    Then all receivers together equal patching the sender itself, exactly, in a model without MLP
-    and LayerNorm. Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching"
-    (arXiv 2304.05969)."""
+    Then all receivers together equal patching the sender, exactly, without MLP and LayerNorm.
+    Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching" (arXiv 2304.05969).
+    """
     # YOUR CODE: plain and direct inputs; per receiver a hook that adds the change; roughly 14 lines
     raise NotImplementedError("path_patch")
 
@@ -196,6 +199,7 @@ def attribution_patch(
     [batch]. -> for each name a tensor of the activation's shape without its last axis, [batch,
     pos], [batch, pos, head] or [batch, head, query], in units of the metric. It must work under
     torch.no_grad() too. Exact where the metric depends on a linearly. Nanda 2023, "Attribution
-    Patching: Activation Patching At Industrial Scale"."""
+    Patching: Activation Patching At Industrial Scale".
+    """
     # YOUR CODE: to each activation add a zero that wants a gradient; both runs; roughly 10 lines
     raise NotImplementedError("attribution_patch")

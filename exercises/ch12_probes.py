@@ -2,7 +2,8 @@
 
 Axis words: batch pos row d_model label depth. Row vectors: x @ W. Labels are whole numbers from 0
 to n_classes - 1; the label -1 means "this place has none, leave it out". `python -m exercises
-check` says how you are doing."""
+check` says how you are doing.
+"""
 
 from collections.abc import Callable
 
@@ -21,7 +22,8 @@ def token_back(tokens: Tensor, back: int) -> Tensor:
     """Labels: which token stood `back` places before? 0 is the token itself, 1 the previous one.
 
     tokens [batch, pos] -> labels [batch, pos]; label[b, i] = tokens[b, i - back], and -1 where
-    nothing stood there. back >= 0. tokens stays as it was."""
+    nothing stood there. back >= 0. tokens stays as it was.
+    """
     # YOUR CODE: shift to the right, fill with -1; roughly 3 lines
     raise NotImplementedError("token_back")
 
@@ -43,7 +45,8 @@ def linear_probe(
 
     Method: Hoerl & Kennard 1970, "Ridge Regression"; as a probe of what a layer holds: Alain &
     Bengio 2016, "Understanding intermediate layers using linear classifier probes" (arXiv
-    1610.01644)."""
+    1610.01644).
+    """
     # YOUR CODE: centre x and the one-hot labels, solve, then the bias; roughly 6 lines
     raise NotImplementedError("linear_probe")
 
@@ -57,7 +60,8 @@ def held_out_accuracy(
     probe, the others test it; they are independent draws, so no shuffling is needed. Whole
     sequences: positions of one sequence know of each other. Places with label -1 count nowhere.
     fit: fit(x [row, d_model], labels [row], n_classes) -> W, b, as linear_probe does. Raises
-    ValueError if either part has no labelled place."""
+    ValueError if either part has no labelled place.
+    """
     # YOUR CODE: split the sequences, drop -1, fit, compare; roughly 9 lines
     raise NotImplementedError("held_out_accuracy")
 
@@ -69,7 +73,8 @@ def probe_by_depth(
 
     tokens, labels [batch, pos] -> [depth], n_layers + 1 numbers. The label of a place is read from
     the stream at that same place. The stream: `blocks.0.hook_resid_pre`, then each
-    `blocks.<layer>.hook_resid_post`. One run of the model. fit: as in held_out_accuracy."""
+    `blocks.<layer>.hook_resid_post`. One run of the model. fit: as in held_out_accuracy.
+    """
     # YOUR CODE: names, one run_with_cache, held_out_accuracy for each; roughly 4 lines
     raise NotImplementedError("probe_by_depth")
 
@@ -89,7 +94,8 @@ def logistic_probe(
     turn x into z = (x - mean) T with covariance 1, where Var(z V) is |V|^2; fit V and b by
     torch.optim.LBFGS (line search "strong_wolfe", at most `steps` steps, from 0); W = T V.
     Directions in which x varies by less than 1e-6 of the largest spread are left out. It must work
-    under torch.no_grad() too. As a probe: Alain & Bengio 2016, see linear_probe."""
+    under torch.no_grad() too. As a probe: Alain & Bengio 2016, see linear_probe.
+    """
     # YOUR CODE: T from torch.linalg.eigh of the covariance, LBFGS, back to x; roughly 17 lines
     raise NotImplementedError("logistic_probe")
 
@@ -101,7 +107,8 @@ def above_shuffled(x: Tensor, labels: Tensor, n_classes: int, generator: torch.G
     sequences (-1 stay where they are); the control's probe is fitted to the shuffled labels and
     tested on them. What it scores can be reached without any information: by guessing the most
     frequent class, or by luck. x [batch, pos, d_model], labels [batch, pos]; labels stays as it
-    was."""
+    was.
+    """
     # YOUR CODE: shuffle with torch.randperm, two calls of held_out_accuracy; roughly 5 lines
     raise NotImplementedError("above_shuffled")
 
@@ -114,7 +121,8 @@ def control_task(
     tokens: any shape, from 0 to d_vocab - 1, or -1 -> labels of that shape; -1 stays -1. The
     classes are drawn independently and evenly from 0 to n_classes - 1. Nobody taught the model
     these classes. A probe that finds them learnt them itself, so it could have learnt the
-    meaningful ones itself too. See selectivity for the source."""
+    meaningful ones itself too. See selectivity for the source.
+    """
     # YOUR CODE: draw a table, look every token up; roughly 2 lines
     raise NotImplementedError("control_task")
 
@@ -133,7 +141,8 @@ def selectivity(
     control's label is the control_task class of that word, and -1 wherever labels is -1. Near 0:
     the probe learns any table over the words as well as this one, so its accuracy says nothing
     about these classes. x [batch, pos, d_model], labels [batch, pos]. Hewitt & Liang 2019,
-    "Designing and Interpreting Probes with Control Tasks" (arXiv 1909.03368)."""
+    "Designing and Interpreting Probes with Control Tasks" (arXiv 1909.03368).
+    """
     # YOUR CODE: control_task, its places, two calls of held_out_accuracy; roughly 4 lines
     raise NotImplementedError("selectivity")
 
@@ -142,7 +151,8 @@ def class_means(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     """Where each class lies: the mean of its activations minus the mean of all labelled ones.
 
     x [..., d_model], labels [...] -> [label, d_model], in the type of x. Places with label -1 count
-    nowhere; a class that does not occur gets 0."""
+    nowhere; a class that does not occur gets 0.
+    """
     # YOUR CODE: one-hot labels turn sums over classes into a matrix product; roughly 5 lines
     raise NotImplementedError("class_means")
 
@@ -154,7 +164,8 @@ def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     stay as they are. Afterwards all classes have the same mean, so a probe fitted by least squares
     can only name the commonest class: this is Oracle LEACE for classes, Belrose et al. 2023,
     "LEACE: Perfect linear concept erasure in closed form" (arXiv 2306.03819). (LEACE itself needs
-    no labels when it erases.) A probe that is not linear may still read them. x stays as it was."""
+    no labels when it erases.) A probe that is not linear may still read them. x stays as it was.
+    """
     # YOUR CODE: class_means, looked up by label; roughly 3 lines
     raise NotImplementedError("erase")
 
@@ -168,7 +179,8 @@ def steer(
     of layer 1, [batch, head, query, key]. The place is `blocks.1.hook_resid_pre`: queries, keys,
     values and all that follows see the sum. The model has at least two layers. As a method for
     large models: Turner et al. 2023, "Activation Addition: Steering Language Models Without
-    Optimization" (arXiv 2308.10248)."""
+    Optimization" (arXiv 2308.10248).
+    """
     # YOUR CODE: a hook function, run_with_cache with fwd_hooks; roughly 6 lines
     raise NotImplementedError("steer")
 
@@ -177,7 +189,8 @@ def steer(
 def unread_feature_model() -> Transformer:
     """The hand-built induction model, and a head 0.1 that looks two back and notes that token.
 
-    It writes into coordinates of the stream that no head of layer 1 and no column of W_U reads."""
+    It writes into coordinates of the stream that no head of layer 1 and no column of W_U reads.
+    """
     d_vocab = n_ctx = 24
     model = planted.induction_model(d_vocab, n_ctx, strengths=(1.0, 0.0))
     space = planted.induction_spaces(d_vocab, n_ctx)

@@ -3,7 +3,8 @@
 Axis words: batch pos query key head d_model d_head vocab. Row vectors: x @ W. All models here have
 two layers, attention only, without LayerNorm. First half: an induction transformer whose every
 weight is chosen. Second half: causal scrubbing, which replaces all that a story calls irrelevant.
-`python -m exercises check` says how you are doing."""
+`python -m exercises check` says how you are doing.
+"""
 
 import math
 from collections.abc import Mapping
@@ -36,7 +37,8 @@ def orthogonal_subspaces(
     other, also across names. They are random: the orthonormal factor of a matrix of standard normal
     numbers (torch.linalg.qr), drawn with `generator`. `x @ basis` reads a part of the stream, `y @
     basis.T` writes it. Any float type. Raises ValueError if the widths add up to more than d_model:
-    there is no room for more directions at right angles than dimensions."""
+    there is no room for more directions at right angles than dimensions.
+    """
     # YOUR CODE: one draw for all, one QR, then split the columns; roughly 5 lines
     raise NotImplementedError("orthogonal_subspaces")
 
@@ -48,7 +50,8 @@ def previous_token_weights(space: dict[str, Tensor], d_head: int) -> Weights:
     position i) and "previous" [d_model, vocab]; d_head is at least vocab and pos. Query i scores
     MATCH on key i - 1 and 0 on every other one, *after* the model has divided by sqrt(d_head). The
     value is the token; the head writes it into "previous", not into "token": the stream must still
-    say which token stands here. Nothing else is read or written."""
+    say which token stands here. Nothing else is read or written.
+    """
     # YOUR CODE: columns c of W_Q and W_K are multiplied with each other; roughly 7 lines
     raise NotImplementedError("previous_token_weights")
 
@@ -60,7 +63,8 @@ def induction_weights(space: dict[str, Tensor], d_head: int) -> Weights:
     space: "token", "previous", "output", each [d_model, vocab]; d_head is at least vocab. The score
     is MATCH where the token at the query equals the one *noted* at the key by the previous-token
     head, and 0 elsewhere, after the division by sqrt(d_head). The value is the token at the key;
-    the head writes it into "output". Nothing else is read or written."""
+    the head writes it into "output". Nothing else is read or written.
+    """
     # YOUR CODE: as above, but what do query and key read now? roughly 6 lines
     raise NotImplementedError("induction_weights")
 
@@ -78,7 +82,8 @@ def build_induction_transformer(
     1.0 that finds no match rests on BOS. W_U reads "output", times s; but its column for BOS is 0,
     as BOS never comes next. `seed` seeds the generator of the subspaces. Then the right logit is s
     and all others are 0 wherever the next token is known: loss log(1 + (d_vocab - 1) exp(-s)),
-    whatever the period. Elsewhere all logits are 0: loss log(d_vocab)."""
+    whatever the period. Elsewhere all logits are 0: loss log(d_vocab).
+    """
     # YOUR CODE: subspaces, a Transformer, its W_E, W_pos, W_U, then its two heads; roughly 16 lines
     raise NotImplementedError("build_induction_transformer")
 
@@ -110,7 +115,8 @@ def agreement(tokens: Tensor, features: Features) -> Tensor:
 
     tokens [batch, pos]. features: any of "token" (which one stands here), "previous" (which one
     stands before it; BOS has none), "position", "sequence" (its row) and "bos" (is it the first
-    position?). With () all positions agree."""
+    position?). With () all positions agree.
+    """
     batch, n = tokens.shape
     columns = torch.arange(n).expand(batch, n)
     facts = {
@@ -132,7 +138,8 @@ def draw_donors(labels: Tensor, generator: torch.Generator) -> Tensor:
     Positions are numbered through the whole batch, row by row: (b, i) has the number b * pos + i.
     The choice is uniform, so a position may get itself. To make it repeatable: draw u =
     torch.rand(labels.shape, generator=generator) once. If n positions share a label, the donor of
-    one of them is number floor(u * n), from 0, of these n in rising order."""
+    one of them is number floor(u * n), from 0, of these n in rising order.
+    """
     # YOUR CODE: a stable sort by label; where does each group start, how big is it? roughly 5 lines
     raise NotImplementedError("draw_donors")
 
@@ -145,7 +152,8 @@ def resample_parts(
     parts: name -> [batch, pos, d_model], and so is the sum. matters: name -> features in which the
     donor has to agree; a part that it does not name needs nothing to agree, so it comes from
     anywhere in the batch (`agreement` makes labels of features). Each part has donors of its own,
-    drawn in the order of `parts` with draw_donors."""
+    drawn in the order of `parts` with draw_donors.
+    """
     # YOUR CODE: for each part labels, donors, and the part at the donors; roughly 5 lines
     raise NotImplementedError("resample_parts")
 
@@ -174,6 +182,7 @@ def scrub(
        W_U.
 
     If the story is true, nothing that counts has changed. Chan et al. 2022, "Causal Scrubbing: a
-    method for rigorously testing interpretability hypotheses"."""
+    method for rigorously testing interpretability hypotheses".
+    """
     # YOUR CODE: 1 is four lines, 2 a loop over q, k, v, 3 a loop over heads, 4 two lines: 18
     raise NotImplementedError("scrub")

@@ -4,7 +4,8 @@
     model = load("induction")
 
 Importing this draws no picture and starts no training; matplotlib is loaded only where a picture is
-drawn."""
+drawn.
+"""
 
 from .checkpoint import CheckpointError, load, pretrained_names
 from .config import ModelConfig, TrainConfig

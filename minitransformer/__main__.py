@@ -47,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
 
 def choose_device(wanted: str) -> str:
     """The device to train on; prints the choice and the reason. Raises ValueError if the wanted one
-    is not there."""
+    is not there.
+    """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     available = {"cuda": cuda, "mps": mps, "cpu": True}
     here = [name for name, there in available.items() if there]

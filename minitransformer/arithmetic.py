@@ -97,7 +97,8 @@ class Problems:
 
     def decode(self, tokens: Tensor) -> str:
         """One sequence [pos] as text. Raises ValueError for a batch, or for a token that stands for
-        no word."""
+        no word.
+        """
         one = f"decode takes one sequence [pos], not {list(tokens.shape)}"
         require(tokens.ndim == 1, f"{one}; one of a batch: tokens[0].")
         numbers, last = tokens.tolist(), len(self.words) - 1

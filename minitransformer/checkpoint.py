@@ -5,7 +5,8 @@
 
 A file is written beside its place and moved there in one step, so that a run killed at any moment
 leaves the last complete checkpoint. Files are read with `weights_only=True`: opening somebody
-else's model cannot run their code."""
+else's model cannot run their code.
+"""
 
 import io
 import json
@@ -47,7 +48,8 @@ def save(path: Path, model: Transformer, training: dict | None = None) -> None:
 def write_atomically(path: Path, write) -> None:
     """Call `write(file)` on a new binary file beside `path`, then move it there in one step.
 
-    Raises CheckpointError."""
+    Raises CheckpointError.
+    """
     path, temporary = Path(path), None
     beside = {"dir": path.parent, "prefix": f".{path.name}."}
     try:
@@ -80,7 +82,8 @@ def pretrained_names() -> list[str]:
 
 def find(where: str | Path) -> Path:
     """The file behind a shipped name, a run folder or a file. Raises CheckpointError, listing the
-    shipped names."""
+    shipped names.
+    """
     shipped = pretrained_names()
     if str(where) in shipped:
         return PRETRAINED / f"{where}.pt"

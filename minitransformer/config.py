@@ -40,7 +40,8 @@ def require_seed(seed) -> None:
 
 def require_periods(periods) -> None:
     """Raises ValueError unless `periods` are two whole numbers; whether they fit depends on the
-    sequences."""
+    sequences.
+    """
     pair = isinstance(periods, tuple | list) and len(periods) == 2
     require(pair, f"periods must be (shortest, longest), not {periods!r}.")
     for period in periods:
@@ -50,7 +51,8 @@ def require_periods(periods) -> None:
 @dataclass(frozen=True)
 class ModelConfig:
     """The shape of a transformer. Raises ValueError, with what to change, if a field makes no
-    sense."""
+    sense.
+    """
 
     n_layers: int = 2  # 0 is a bigram model, 1 cannot do induction, 2 can
     n_heads: int = 4  # heads per layer
@@ -120,7 +122,8 @@ class TrainConfig:
 
     def changed(self, **values) -> "TrainConfig":
         """The same with other values; None leaves a field as it is, as an option that was not
-        given."""
+        given.
+        """
         return replace(self, **{name: value for name, value in values.items() if value is not None})
 
 
@@ -136,7 +139,8 @@ class Preset:
 
 def from_dict(cls: type, values: dict):
     """ModelConfig or TrainConfig from what JSON kept of it. Raises ValueError for a field that does
-    not exist."""
+    not exist.
+    """
     a_dict = isinstance(values, dict)
     require(a_dict, f"the fields of {cls.__name__} must be a dict, not {values!r}.")
     unknown = sorted(set(values) - {f.name for f in fields(cls)})

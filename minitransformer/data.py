@@ -11,7 +11,8 @@ One row, worked by hand: length 12, prefix 3, period 4, and a shuffled vocabular
 At position 8 the model reads 8 for the second time, so 30 must come next. At position 7 it reads 2
 for the first time: nobody can know that the block starts over. Period and prefix are drawn afresh
 for every row. If all rows had one period, "copy what stood 4 back" would be a perfect strategy, and
-the model would learn that instead of induction."""
+the model would learn that instead of induction.
+"""
 
 from typing import NamedTuple
 
@@ -53,7 +54,8 @@ def repeated_tokens(
 
     periods: shortest and longest block. Each row draws one, log-uniformly: short ones are where the
     last positions have something to copy. prefix: its length, or None to draw one per row. Raises
-    ValueError if the parts do not fit."""
+    ValueError if the parts do not fit.
+    """
     require_periods(periods)
     low, high = periods
     if prefix is not None:  # None: one is drawn per row
@@ -77,7 +79,8 @@ def repeated_tokens(
 
 def draw_prefix(longest: Tensor, generator: torch.Generator) -> Tensor:
     """[batch] prefix lengths: uniform from 0 to `longest`, but in a share LATEST of the rows
-    `longest` itself."""
+    `longest` itself.
+    """
     uniform = (torch.rand(len(longest), generator=generator) * (longest + 1)).long()
     return torch.where(torch.rand(len(longest), generator=generator) < LATEST, longest, uniform)
 
@@ -96,7 +99,8 @@ def check_periods(length: int, d_vocab: int, low: int, high: int) -> None:
     """Raises ValueError unless blocks of low to high tokens (prefix included) fit.
 
     Besides them there must be room for BOS, for one token of the second copy, and for the one that
-    it predicts."""
+    it predicts.
+    """
     require_whole("length", length)
     require_whole("d_vocab", d_vocab)
     longest, sequences = length - 3, f"sequences of {length}"

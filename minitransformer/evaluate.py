@@ -2,7 +2,8 @@
 
 Everything is measured on sequences that training never saw, drawn from a generator of their own
 (HELD_OUT). The head scores, previous-token attention and prefix matching, use the definitions of
-Olsson et al. 2022, "In-context Learning and Induction Heads"."""
+Olsson et al. 2022, "In-context Learning and Induction Heads".
+"""
 
 from typing import NamedTuple
 
@@ -52,7 +53,8 @@ def rows_at_once(numbers_per_row: int) -> int:
 
 def strict_induction_accuracy(model: Transformer, repeats: Repeats) -> float:
     """Accuracy on predictable tokens: the share of right guesses where the next token is determined
-    by what was read."""
+    by what was read.
+    """
     return predict(model, repeats.tokens).correct[repeats.predictable[:, :-1]].float().mean().item()
 
 
@@ -60,7 +62,8 @@ def repeat_scores(model: Transformer, repeats: Repeats) -> dict[str, float]:
     """Loss in nats on predictable tokens and elsewhere, and the accuracy on predictable tokens.
 
     Records call that accuracy `induction_accuracy`. It says what a model can do, not that induction
-    heads do it."""
+    heads do it.
+    """
     (losses, correct), known = predict(model, repeats.tokens), repeats.predictable[:, :-1]
     return {
         "loss_predictable": losses[known].mean().item(),
@@ -113,7 +116,8 @@ def attention(model: Transformer, tokens: Tensor) -> Tensor:
 def repeats_for_heads(model: Transformer, batch: int = 512) -> Repeats:
     """Sequences to score heads on, whatever the model was trained on: many periods, so that a fixed
     distance earns little, and none below a quarter of the context, where almost every key is a
-    follower of almost every query."""
+    follower of almost every query.
+    """
     n = model.cfg.n_ctx
     return held_out(model, (max(1, min(n // 4, n - 3)), max(1, min(n // 2, n - 3))), batch)
 
@@ -141,7 +145,8 @@ def problem_scores(model: Transformer, problems: Problems, rows: Tensor) -> Next
     [row].
 
     The true earlier tokens of the answer are given, which changes nothing about who is right: as
-    long as a model that writes its own has made no mistake, they are the same."""
+    long as a model that writes its own has made no mistake, they are the same.
+    """
     losses, correct = predict(model, problems.tokens[rows])
     known = problems.predictable[:-1]
     return NextToken(losses[:, known].mean(dim=1), correct[:, known].all(dim=1))

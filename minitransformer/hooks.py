@@ -5,7 +5,8 @@
 
 No magic: the forward pass calls `hook(name, activation)` at every named place and goes on with what
 comes back. `Hooks` decides what comes back. It is made for one call and thrown away with it, so
-there is nothing to remove, and an exception inside a hook leaves nothing behind."""
+there is nothing to remove, and an exception inside a hook leaves nothing behind.
+"""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence

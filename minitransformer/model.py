@@ -13,7 +13,8 @@ Axis words, the same in every einsum and every shape comment:
 Row vectors everywhere: x @ W. Weights have the field's names and shapes and are plain parameters,
 so `model.W_Q[1, 3]` is layer 1, head 3: read it, or write to it under `torch.no_grad()`.
 Architecture: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; positions on
-q and k only: Press et al. 2020, "Shortformer"."""
+q and k only: Press et al. 2020, "Shortformer".
+"""
 
 import functools
 import math
@@ -131,7 +132,8 @@ class Transformer(nn.Module):
         return another.
 
         fwd_hooks: pairs (name or predicate on names, fn). Raises ValueError for an unknown name or
-        a changed shape."""
+        a changed shape.
+        """
         return self(tokens, Hooks(self.hook_names, fwd_hooks))
 
     def run_with_cache(

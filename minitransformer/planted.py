@@ -1,5 +1,4 @@
-"""Models whose circuit is known because every weight was set by hand: the positive controls of
-every later check.
+"""Models whose circuits are known, since every weight was set by hand: the positive controls.
 
     model = induction_model()                  # float32; model.double() for exact work
     loss = log(1 + (d_vocab - 1) * exp(-s))    # on every predictable token, and you can say why
@@ -15,7 +14,8 @@ attention equally.
 
 The idea of reading off what a hand-built circuit must do: Elhage et al. 2021, "A Mathematical
 Framework for Transformer Circuits"; what each part of an induction circuit is called: Olsson et al.
-2022, "In-context Learning and Induction Heads"."""
+2022, "In-context Learning and Induction Heads".
+"""
 
 import math
 from types import SimpleNamespace
@@ -49,11 +49,11 @@ def blank_model(**config) -> Transformer:
 
 @torch.no_grad()
 def write_head(model: Transformer, layer: int, head: int, query, key, value, out) -> None:
-    """Set one head: score = SHARPNESS * (x_i query) . (x_j key), and x_j value out is written for
-    an attended x_j.
+    """Set one head: score = SHARPNESS * (x_i query) . (x_j key); it writes x_j value out.
 
     query, key: [d_model, n] for any n <= d_head; value: [d_model, m] and out: [m, d_model] for any
-    m <= d_head."""
+    m <= d_head.
+    """
     query = query * SHARPNESS * math.sqrt(model.cfg.d_head)  # the model divides by the root
     for weights, part in ((model.W_Q, query), (model.W_K, key), (model.W_V, value)):
         weights[layer, head, :, : part.shape[1]] = part
@@ -102,7 +102,8 @@ def induction_model(
 
     Composition of 0.0 with any 1.h, by the formula of Elhage et al. 2021: K 1/sqrt(d_vocab), Q and
     V exactly 0. With more than one strength, layer 0 has idle heads: weights all 0, attention even,
-    composition scores undefined (0/0)."""
+    composition scores undefined (0/0).
+    """
     space = induction_spaces(d_vocab, n_ctx)
     sizes = {"d_model": 3 * d_vocab + n_ctx, "d_head": max(d_vocab, n_ctx)}
     model = blank_model(n_heads=len(strengths), d_vocab=d_vocab, n_ctx=n_ctx, **sizes)
@@ -125,7 +126,8 @@ def duplicated_heads_model(
     Each adds s to the right logit. After zeroing any k of them, the loss on predictable positions
     is exactly log(1 + (d_vocab - 1) exp(-(copies - k) s)). For 2 copies: 3.916e-8, then 8.622e-4
     without one, then log 20 = 2.996 without both. Zeroing one at a time finds no important head.
-    Trained models do too: Singh et al. 2024, "What needs to go right for an induction head?" """
+    Trained models do too: Singh et al. 2024, "What needs to go right for an induction head?"
+    """
     return induction_model(d_vocab, n_ctx, s, strengths=(1.0,) * copies)
 
 
@@ -138,7 +140,8 @@ def negative_head_model(
     are 0. The probability 1 / (1 + (d_vocab - 1) exp(-logit)) moves from .999138 to .999998 only,
     the logit difference from 10 to 16. Zeroing 1.0 leaves -6. Such heads exist: McDougall et al.
     2023, "Copy Suppression". Probability hides them: Zhang & Nanda 2023, "Towards Best Practices of
-    Activation Patching in Language Models" (arXiv 2309.16042)."""
+    Activation Patching in Language Models" (arXiv 2309.16042).
+    """
     return induction_model(d_vocab, n_ctx, s, strengths=(1.0, -negative / s))
 
 
@@ -162,7 +165,8 @@ def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transf
     nothing, logits all 0. Without BOS predictable positions stay exact: score 1 on [block][block].
 
     Composition of the pair: Q 1/sqrt(n_ctx), K and V exactly 0. That both algorithms exist: Elhage
-    et al. 2021."""
+    et al. 2021.
+    """
     space = subspaces(token=d_vocab, position=n_ctx, pointer=n_ctx, output=d_vocab)
     sizes = {"d_model": 2 * (d_vocab + n_ctx), "d_head": max(d_vocab + 1, n_ctx), "n_ctx": n_ctx}
     in_stream = {"positional_embedding_type": "standard"}
@@ -182,9 +186,6 @@ def pointer_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transf
     return model
 
 
-# What looks like induction on repeated blocks, and is not
-
-
 @torch.no_grad()
 def lag_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transformer:
     """The lag matcher: 1.0 never looks at its own token, it asks where the *previous* one stood.
@@ -195,7 +196,8 @@ def lag_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transforme
     earlier copy of token i. So on `repeated_tokens`, at every predictable position but the first of
     a row: prefix matching 1, right logit s, every other 0, as in `induction_model`. At that first
     one, and wherever a token repeats without its neighbours (A B w x y z A), 1.0 rests on BOS and
-    writes nothing. 0.0 composes with 1.0 by Q, 0.1 by K, each 1/sqrt(d_vocab)."""
+    writes nothing. 0.0 composes with 1.0 by Q, 0.1 by K, each 1/sqrt(d_vocab).
+    """
     widths = {"token": d_vocab, "previous": d_vocab, "second": d_vocab, "output": d_vocab}
     space = subspaces(position=n_ctx, **widths)
     sizes = {"d_model": 4 * d_vocab + n_ctx, "d_head": max(d_vocab, n_ctx)}
@@ -213,9 +215,6 @@ def lag_model(d_vocab: int = 20, n_ctx: int = 40, s: float = 10.0) -> Transforme
     return model
 
 
-# Composition scores
-
-
 @torch.no_grad()
 def three_composers() -> Transformer:
     """Three pairs of heads, one per kind of composition: 0.0-1.0 by Q, 0.1-1.1 by K, 0.2-1.2 by V.
@@ -230,7 +229,8 @@ def three_composers() -> Transformer:
     - order reversed (W_QK W_OV): pairs light up that share nothing, because all read `shared`.
     - factors rotated as if the Frobenius norm were cyclic (it is not; the erratum of Elhage et al.
       2021): sqrt(37/140) = .5141 for each composing pair. Only the weights are meant to be studied;
-      as a language model it predicts nothing sensible."""
+      as a language model it predicts nothing sensible.
+    """
     A = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0], [3.0, 0.0, 0.0]])
     B = torch.tensor([[0.0, 3.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     space = subspaces(shared=3, by_q=3, by_k=3, by_v=3)
@@ -245,9 +245,6 @@ def three_composers() -> Transformer:
     write_head(model, 1, 1, to_shared.T, space.by_k, shared, to_shared)  # W_QK^T = B: from by_k
     write_head(model, 1, 2, shared, to_shared.T, space.by_v, to_shared)  # W_OV = B: from by_v
     return model
-
-
-# Patching: sufficiency and necessity
 
 
 class Gate(NamedTuple):
@@ -279,7 +276,8 @@ def gate_model(kind: str, s: float = 10.0) -> Gate:
         and    neither head restores anything: -s         either head destroys everything: -s
         or     either head restores everything: s         neither head matters: s
     Patching both heads always moves everything. Heimersheim & Nanda 2024, "How to use and interpret
-    activation patching"."""
+    activation patching".
+    """
     weights = {"and": (0.0, 1.0), "or": (1.0, -1.0)}
     require(kind in weights, f'kind must be "and" or "or", not {kind!r}.')
     space = subspaces(token=6, position=4, bits=2, verdict=1)

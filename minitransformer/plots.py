@@ -2,7 +2,8 @@
 
 Colours can be told apart by colour-blind readers (Okabe & Ito 2008, "Color Universal Design").
 Signed values get a diverging map, symmetric about 0; shares between 0 and 1 get a sequential one.
-Every axis has a name and, where there is one, a unit."""
+Every axis has a name and, where there is one, a unit.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ def array(values) -> np.ndarray:
 
 def heatmap(ax, values, *, signed: bool, limit=None, xlabel="", ylabel="", title=""):
     """One matrix on one axis; returns the image, for a colour bar. signed: symmetric about 0;
-    otherwise from 0 up."""
+    otherwise from 0 up.
+    """
     values = array(values)
     if limit is None:
         limit = float(np.nanmax(np.abs(values))) or 1.0
@@ -106,7 +108,8 @@ def draw_learning(history: Sequence[dict], splits: Sequence[str], title: str) ->
 
 def draw_right_answers(shares: dict[str, Tensor], title: str) -> Figure:
     """One map per operator, [a, b]: dark where the answer is right, white where it is wrong, grey
-    where there is no problem."""
+    where there is no problem.
+    """
     size = (3.4 * len(shares) + 0.8, 3.7)
     figure, axes = plt.subplots(1, len(shares), figsize=size, squeeze=False)
     for ax, (operator, share) in zip(axes[0], shares.items()):
@@ -122,7 +125,8 @@ def draw_loss_by_position(
     curves: dict[str, tuple], repeat_starts: int, d_vocab: int, title: str
 ) -> Figure:
     """Mean loss at each position, one curve per model; dotted lines mark guessing and where the
-    repeat can be seen."""
+    repeat can be seen.
+    """
     figure, ax = plt.subplots(figsize=(7, 3.8))
     chance = float(np.log(d_vocab - 1))
     for name, losses in curves.items():
@@ -144,7 +148,8 @@ def draw_attention_patterns(
     pattern: Tensor, period: int, title: str, scores: Sequence[Sequence[str]] | None = None
 ) -> Figure:
     """Every head's attention on one sequence, [layer, head, query, key]; triangles mark the stripe
-    period - 1 back."""
+    period - 1 back.
+    """
     n_layers, n_heads, n, _ = pattern.shape
     size = (2.6 * n_heads + 0.6, 2.9 * n_layers + 0.5)
     figure, axes = plt.subplots(n_layers, n_heads, figsize=size, squeeze=False)

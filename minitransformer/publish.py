@@ -1,7 +1,8 @@
 """Put a finished run among the shipped models: python -m minitransformer.publish runs/induction
 
 For authors. Writes pretrained/NAME.pt (weights and config, without the training state) and
-pretrained/NAME.json (how it was made), NAME being that of the run folder."""
+pretrained/NAME.json (how it was made), NAME being that of the run folder.
+"""
 
 import shutil
 import sys

@@ -28,7 +28,8 @@ from .tasks import MEASURED, ProblemsTask, task_called, task_that_fits
 
 def provenance_of(where: str | Path, model: Transformer) -> dict | None:
     """What the .json beside a checkpoint says about its making; None if an interrupted run left
-    none."""
+    none.
+    """
     path = checkpoint.find(where).with_suffix(".json")
     if not path.is_file():
         return None
@@ -131,7 +132,8 @@ def print_problems_report(model: Transformer, task: ProblemsTask) -> None:
 def kinds_of_mistakes(wrong: list[WrongAnswer], shown: int = 5) -> dict[str, list[WrongAnswer]]:
     """Wrong answers of two kinds worth knowing, and those at the most frequent distances.
 
-    The kinds overlap: 46 - 6 = 60 is at distance +20, and a multiple of ten away."""
+    The kinds overlap: 46 - 6 = 60 is at distance +20, and a multiple of ten away.
+    """
     numbers = [each for each in wrong if each.said is not None]
     tens_away = [each for each in numbers if (each.said - each.right) % 10 == 0]
     kinds = {"no number": [each for each in wrong if each.said is None]}

@@ -6,7 +6,8 @@ knows no more of it.
     row = task.scores(model, task.sample(model, config))    # one row of the history
 
 `loss` and `accuracy` name the two figures of such a row that the progress bar shows; `accuracy` is
-what `TrainConfig.target` is about."""
+what `TrainConfig.target` is about.
+"""
 
 import torch
 

@@ -8,7 +8,8 @@ chapter needs.
 The loss counts every next token, those that nobody could predict with a smaller weight
 (`TrainConfig.elsewhere`): what is to be learnt is not drowned in noise, and the model still learns
 to say "anything may come" where that is true. What the batches are and how a model is measured is
-the task's business (`TrainConfig.task`, tasks.py)."""
+the task's business (`TrainConfig.task`, tasks.py).
+"""
 
 import json
 import signal
@@ -66,7 +67,8 @@ def train(
     model_config: ModelConfig, config: TrainConfig, device="cpu", folder=None, quiet=True
 ) -> Run:
     """Train a new model. With a folder, checkpoints and snapshots are written there; it must not
-    hold a run already."""
+    hold a run already.
+    """
     run = start(model_config, config, device)
     if folder is not None:
         check_free(Path(folder))
@@ -116,7 +118,8 @@ def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
 @contextmanager
 def ctrl_c_noted():
     """A list that Ctrl-C makes longer, instead of tearing the step under way: half a step could not
-    be resumed."""
+    be resumed.
+    """
     pressed = []
     if threading.current_thread() is not threading.main_thread():
         yield pressed  # Python tells only the main thread of Ctrl-C
@@ -133,7 +136,8 @@ def choose_threads(cfg: ModelConfig) -> int:
 
     Small products gain little from a second thread: on two free cores a step took .74 of the time,
     on two busy ones 4.7 times as long (tests/benchmarks/step.py). One thread is the safe choice,
-    and gives the same bits on every machine size."""
+    and gives the same bits on every machine size.
+    """
     threads = 1 if cfg.d_model < 256 else max(1, torch.get_num_threads())
     torch.set_num_threads(threads)
     return threads
@@ -164,7 +168,8 @@ def loss_of(model: Transformer, batch: Batch | Repeats, elsewhere: float) -> Ten
 
 def schedule(step: int, config: TrainConfig) -> float:
     """Learning rate as a share of its peak: it rises over `warmup` steps, and falls to 0 at the
-    end, both in a straight line."""
+    end, both in a straight line.
+    """
     rise = (step + 1) / (config.warmup + 1)
     fall = (config.steps - step) / max(1.0, config.decay * config.steps)
     return min(1.0, rise, fall)
@@ -172,7 +177,8 @@ def schedule(step: int, config: TrainConfig) -> float:
 
 def ending(run: Run) -> str:
     """Why the run is over, "" if it is not: the target was reached twice running (once may be
-    luck), or the steps are done."""
+    luck), or the steps are done.
+    """
     accuracy = task_called(run.config.task).accuracy
     reached = [row[accuracy] >= (run.config.target or 2.0) for row in run.history[-2:]]
     if len(reached) == 2 and all(reached):
@@ -219,7 +225,8 @@ def save_run(run: Run, folder: Path) -> None:
 
 def load_run(folder: Path, device: str = "cpu") -> Run:
     """The run saved in `folder`, ready to go on. Raises CheckpointError if there is none, or it
-    holds only weights."""
+    holds only weights.
+    """
     advice = "resuming needs the folder of a run"
     require(Path(folder).is_dir(), f"there is no folder {folder}; {advice}.", CheckpointError)
     path = checkpoint.find(folder)

@@ -3,7 +3,8 @@
 Axis words: batch pos component d_model d_head. Row vectors: x @ W. A subspace is given by rows: the
 rows of `A` [n, d_model] and every mixture of them. A head writes into the rows of W_O [d_head,
 d_model]; it reads from the rows of W_Q.T, W_K.T, W_V.T. `python -m exercises check` says how you
-are doing."""
+are doing.
+"""
 
 import copy
 
@@ -26,7 +27,8 @@ def residual_decomposition(cache: dict[str, Tensor]) -> tuple[list[str], Tensor]
     - for each layer its heads "0.0", "0.1", ... (blocks.0.attn.hook_result [batch, pos, head,
       d_model]), then "0.mlp" (blocks.0.hook_mlp_out), only where the model has one. With n layers,
       components.sum(dim=0) is "blocks.<n-1>.hook_resid_post". Elhage et al. 2021, "A Mathematical
-      Framework"."""
+      Framework".
+    """
     # YOUR CODE: collect labels and tensors layer by layer, then stack; roughly 11 lines
     labels, parts = ["embed"], [cache["hook_embed"]]
     if not torch.equal(cache["blocks.0.hook_resid_pre"], cache["hook_embed"]):
@@ -52,7 +54,8 @@ def rotate_head(
     a rotation. Returns new W_Q, W_K, W_V, W_O such that every attention score and everything the
     head writes stay exactly as they were, although q, k, v and z do not. Such a freedom is called a
     gauge. Raises torch.linalg.LinAlgError if M has no inverse. Follows from Elhage et al. 2021:
-    only W_Q W_K^T and W_V W_O matter."""
+    only W_Q W_K^T and W_V W_O matter.
+    """
     # YOUR CODE: which factor undoes M in q k^T, and which in z W_O? roughly 2 lines
     inverse = torch.linalg.inv(M)
     return W_Q @ M, W_K @ inverse.T, W_V @ M, inverse @ W_O
@@ -63,7 +66,8 @@ def strongest_directions(rows: Tensor, k: int | None = None) -> Tensor:
     length.
 
     k = None: every direction that the rows use at all, so the result spans exactly what they span;
-    rows that are zero or mixtures of others add nothing. From the singular value decomposition."""
+    rows that are zero or mixtures of others add nothing. From the singular value decomposition.
+    """
     _, strengths, directions = torch.linalg.svd(rows.double(), full_matrices=False)
     used = int((strengths > 1e-6 * strengths.max()).sum())
     return directions[:used][:k]
@@ -91,7 +95,8 @@ def subspace_overlap(A: Tensor, B: Tensor) -> float:
 
     A [n, d_model], B [m, d_model], rows as in principal_angles. It is the share of squared length
     that a random vector of the smaller subspace keeps when projected onto the other. Two random
-    subspaces: on average (larger dimension) / d_model."""
+    subspaces: on average (larger dimension) / d_model.
+    """
     # YOUR CODE: from principal_angles; roughly 1 line
     return principal_angles(A, B).deg2rad().cos().square().mean().item()
 
@@ -104,7 +109,8 @@ def interference(features: Tensor) -> float:
     and every other feature of that size shows up, by its cosine (Elhage et al. 2022, "Toy Models of
     Superposition", arXiv 2209.10652). n random rows: about 1/sqrt(d_model). More rows than
     dimensions cannot all be orthogonal: at least sqrt((n - d_model) / (d_model (n - 1))) (Welch
-    1974, "Lower Bounds on the Maximum Cross Correlation of Signals")."""
+    1974, "Lower Bounds on the Maximum Cross Correlation of Signals").
+    """
     # YOUR CODE: unit rows, all cosines, without those of a row with itself; roughly 3 lines
     unit = features / features.norm(dim=1, keepdim=True)
     different = ~torch.eye(len(features), dtype=torch.bool, device=features.device)

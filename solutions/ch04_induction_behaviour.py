@@ -2,7 +2,8 @@
 
 Axis words: batch pos vocab. The prediction made at position i is about the token at i + 1, so it is
 compared with tokens[:, 1:], and the last position has nothing to be compared with. BOS, token 0,
-begins every sequence. Losses in nats."""
+begins every sequence. Losses in nats.
+"""
 
 import torch
 from torch import Tensor
@@ -46,9 +47,9 @@ def induction_accuracy(model: Transformer, tokens: Tensor, predictable: Tensor) 
 
     tokens [batch, pos]; predictable [batch, pos] bool: can the token *after* this position be known
     from what was read? The last position never counts: there is no next token. All marked positions
-    weigh the same, whichever row they are in. Raises ValueError if no position counts."""
-    # YOUR CODE: most likely tokens, compare with the next ones, average where it counts; roughly 5
-    # lines
+    weigh the same, whichever row they are in. Raises ValueError if no position counts.
+    """
+    # YOUR CODE: guess, compare with the next tokens, average where it counts; roughly 5 lines
     counted = predictable[:, :-1]
     if not counted.any():
         raise ValueError("no position is predictable, so there is nothing to be right about.")
@@ -85,7 +86,8 @@ def partial_repeat_tokens(
 
     -> tokens [batch, pos], pos = 1 + length + gap + part[1] - part[0], and predictable [batch, pos]
     bool as in induction_accuracy. Apart from the repeat, a row's tokens are all distinct: draw them
-    in one call of distinct_tokens. Raises ValueError unless 0 <= part[0] < part[1] <= length."""
+    in one call of distinct_tokens. Raises ValueError unless 0 <= part[0] < part[1] <= length.
+    """
     # YOUR CODE: draw, put the pieces one after another, mark; roughly 9 lines
     start, stop = part
     if not 0 <= start < stop <= length:
@@ -112,9 +114,9 @@ def distractor_tokens(
     -> tokens [batch, pos], pos = 2 + len(followers) * (2 + gap), ending in A; and candidates
     [batch, kind]: the tokens that stood after A, one per *different* letter, in the order in which
     the letters first appear. A, the candidates and all gap tokens of a row are distinct: draw them
-    in one call of distinct_tokens. Raises ValueError if followers is ""."""
-    # YOUR CODE: draw once, cut into A, candidates and gap tokens, then put them in order; roughly
-    # 10 lines
+    in one call of distinct_tokens. Raises ValueError if followers is "".
+    """
+    # YOUR CODE: draw once, cut into A, candidates and gaps, put them in order; roughly 10 lines
     if not followers:
         raise ValueError("followers is empty: A needs at least one follower.")
     kinds = list(dict.fromkeys(followers))

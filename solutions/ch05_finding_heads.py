@@ -3,7 +3,8 @@
 Axis words: batch query key pos head layer d_head d_model. A pattern [batch, head, query, key] is
 one layer's attention: each row, a query, sums to 1 over its keys. tokens [batch, pos], BOS (token
 0) first. All scores are shares between 0 and 1, one per head. `python -m exercises check` says how
-you are doing."""
+you are doing.
+"""
 
 import torch
 from einops import einsum
@@ -20,7 +21,8 @@ def previous_token_score(pattern: Tensor) -> Tensor:
     """How much a head looks one token back: mean of pattern[i, i - 1] over the batch and i >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 has no token before it and is not counted.
-    After Olsson et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895)."""
+    After Olsson et al. 2022, "In-context Learning and Induction Heads" (arXiv 2209.11895).
+    """
     # YOUR CODE: one diagonal of the last two axes, and its mean; roughly 1 line
     return pattern.diagonal(-1, dim1=-2, dim2=-1).mean(dim=(0, -1))
 
@@ -29,7 +31,8 @@ def current_token_score(pattern: Tensor) -> Tensor:
     """How much a head looks at its own token: mean of pattern[i, i] over the batch and i >= 1.
 
     pattern [batch, head, query, key] -> [head]. Query 0 is not counted: it has nothing else to look
-    at, so its 1 says nothing about the head."""
+    at, so its 1 says nothing about the head.
+    """
     # YOUR CODE: another diagonal; roughly 1 line
     return pattern.diagonal(0, dim1=-2, dim2=-1)[..., 1:].mean(dim=(0, -1))
 
@@ -40,7 +43,8 @@ def first_token_score(pattern: Tensor) -> Tensor:
     pattern [batch, head, query, key] -> [head]. Query 0 is not counted, for the reason above. Heads
     with nothing to do often rest there: Elhage et al. 2021, "A Mathematical Framework for
     Transformer Circuits"; Xiao et al. 2023, "Efficient Streaming Language Models with Attention
-    Sinks" (arXiv 2309.17453)."""
+    Sinks" (arXiv 2309.17453).
+    """
     # YOUR CODE: one column; roughly 1 line
     return pattern[:, :, 1:, 0].mean(dim=(0, -1))
 
@@ -52,7 +56,8 @@ def duplicate_token_score(pattern: Tensor, tokens: Tensor) -> Tensor:
     the mean of that over the queries, of the whole batch, that have at least one such j; each of
     them weighs the same. The others are not counted. pattern [batch, head, query, key], tokens
     [batch, pos] -> [head]; nan if no token occurs twice. Wang et al. 2022, "Interpretability in the
-    Wild"."""
+    Wild".
+    """
     # YOUR CODE: the wanted (query, key) pairs, the attention on them, the count; roughly 3 lines
     copies = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)  # batch query key
     on_copies = einsum(pattern, copies.to(pattern), "batch head query key, batch query key -> head")
@@ -66,7 +71,8 @@ def prefix_matching_score(pattern: Tensor, tokens: Tensor) -> Tensor:
     1: the copy stands at j - 1, before i). The score is the mean of that over the queries, of the
     whole batch, that have at least one such j; each of them weighs the same. The others are not
     counted. pattern [batch, head, query, key], tokens [batch, pos] -> [head]; nan if no token
-    occurs twice. Olsson et al. 2022, "In-context Learning and Induction Heads"."""
+    occurs twice. Olsson et al. 2022, "In-context Learning and Induction Heads".
+    """
     # YOUR CODE: as above, with the wanted keys one further right; roughly 4 lines
     copies = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)  # batch query key
     after = torch.nn.functional.pad(copies[:, :, :-1], (1, 0))  # the first token follows nothing
@@ -80,7 +86,8 @@ def value_weighted_pattern(pattern: Tensor, v: Tensor, W_O: Tensor) -> Tensor:
     pattern [batch, head, query, key], v [batch, pos, head, d_head], W_O [head, d_head, d_model] ->
     [batch, head, query, key], in the units of the residual stream; rows no longer sum to 1.
     Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector
-    Norms"."""
+    Norms".
+    """
     # YOUR CODE: what each key offers, its length, the product with the right axes; roughly 3 lines
     offered = einsum(v, W_O, "batch key head d_head, head d_head d_model -> batch head key d_model")
     return pattern * offered.norm(dim=-1)[:, :, None, :]
@@ -90,7 +97,8 @@ def value_weighted_pattern(pattern: Tensor, v: Tensor, W_O: Tensor) -> Tensor:
 def score_heads(model: Transformer, tokens: Tensor) -> dict[str, Tensor]:
     """All five scores of every head on these tokens [batch, pos]: role -> [layer, head].
 
-    Works with any number of layers, also with none."""
+    Works with any number of layers, also with none.
+    """
     patterns = attention(model, tokens)  # layer batch head query key
     scores = {
         "previous_token": [previous_token_score(pattern) for pattern in patterns],
@@ -118,7 +126,8 @@ def find_heads(model: Transformer) -> dict[str, list[tuple[int, int]]]:
     They have to fit the model: at most n_ctx long, tokens below d_vocab, and distinct tokens reach
     no further than d_vocab. Raises ValueError if n_ctx or d_vocab is less than 4: too few for
     anything to repeat. A role says where a head looks, not what comes of it: a head that writes
-    next to nothing has its role, too."""
+    next to nothing has its role, too.
+    """
     # YOUR CODE: sequences, scores, and each role's heads in order; roughly 12 lines
     n, d_vocab = min(model.cfg.n_ctx, model.cfg.d_vocab), model.cfg.d_vocab
     periods = (max(1, n // 4), max(1, min(n // 2, n - 3)))

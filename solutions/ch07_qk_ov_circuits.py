@@ -3,7 +3,8 @@
 Axis words: batch pos query key head d_model d_head vocab. Row vectors: x @ W. A head is a pair
 (layer, head). A circuit is the product of a few weight matrices with the narrow d_head in the
 middle, so it is kept in two thin factors. The class LowRank makes such a pair comfortable to use.
-It calls three functions that you write: for the product, singular values and eigenvalues."""
+It calls three functions that you write: for the product, singular values and eigenvalues.
+"""
 
 import math
 
@@ -18,7 +19,8 @@ def low_rank_matmul(A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> tuple[Tensor,
 
     No wide matrix is ever made. A [.., m, r], B [.., r, k], C [.., k, s], D [.., s, n] -> left
     [.., m, t], right [.., t, n] with t = min(r, s): a product has at most the rank of its weaker
-    half."""
+    half.
+    """
     # YOUR CODE: first multiply what is small, then keep the narrower middle; roughly 2 lines
     middle = B @ C  # [.., r, s], tiny
     return (A, middle @ D) if A.shape[-1] <= D.shape[-2] else (A @ middle, D)
@@ -30,7 +32,8 @@ class LowRank:
     Leading axes are a batch. M @ other and other @ M: LowRank for a matrix or a LowRank, a tensor
     for a vector [n]. M[rows, columns] picks from the last two axes: LowRank, or a tensor where an
     index is a whole number. M.T, M.trace(), M.norm() (Frobenius), M.eigenvalues(), M.svd(), M.dense
-    (all of it, as a tensor), M.shape. Gradients are left behind: circuits are for reading."""
+    (all of it, as a tensor), M.shape. Gradients are left behind: circuits are for reading.
+    """
 
     def __init__(self, A: Tensor, B: Tensor):
         if A.ndim < 2 or B.ndim < 2 or A.shape[-1] != B.shape[-2]:
@@ -97,7 +100,8 @@ def qk_matrix(model: Transformer, layer: int, head: int) -> LowRank:
 
     Rows belong to the query side, columns to the key side. x_i W_QK x_j^T / sqrt(d_head) is a
     score; the scale 1/sqrt(d_head) is *not* in W_QK. Elhage et al. 2021, "A Mathematical Framework
-    for Transformer Circuits" (which writes column vectors: every matrix there is transposed)."""
+    for Transformer Circuits" (which writes column vectors: every matrix there is transposed).
+    """
     # YOUR CODE: roughly 1 line
     return LowRank(model.W_Q[layer, head], model.W_K[layer, head].T)
 
@@ -106,7 +110,8 @@ def ov_matrix(model: Transformer, layer: int, head: int) -> LowRank:
     """What a head moves: W_OV = W_V W_O [d_model, d_model]; attending fully to x_j writes x_j W_OV.
 
     Rows belong to the source (what is read), columns to the destination (what is written). Elhage
-    et al. 2021."""
+    et al. 2021.
+    """
     # YOUR CODE: roughly 1 line
     return LowRank(model.W_V[layer, head], model.W_O[layer, head])
 
@@ -117,7 +122,8 @@ def low_rank_svd(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     A [.., m, r], B [.., r, n] -> U [.., m, t], S [.., t] falling and never negative, Vh [.., t, n],
     t = min(m, r, n). The columns of U and the *rows* of Vh are orthonormal. With QR decompositions
     A = Q_A R_A and B^T = Q_B R_B, A B = Q_A (R_A R_B^T) Q_B^T, and orthonormal Q_A, Q_B do not
-    change singular values."""
+    change singular values.
+    """
     # YOUR CODE: two QR decompositions, one small SVD, two products; roughly 4 lines
     Q_A, R_A = torch.linalg.qr(A)
     Q_B, R_B = torch.linalg.qr(B.mT)
@@ -131,7 +137,8 @@ def low_rank_eigenvalues(A: Tensor, B: Tensor) -> Tensor:
     A [.., n, r], B [.., r, n] -> complex [.., r], in any order. A B and B A have the same
     eigenvalues, apart from zeros: if A B v = c v with c not 0, then B A (B v) = c (B v). The other
     n - r eigenvalues of A B are 0. A d_vocab x d_vocab circuit of a head thus needs a d_head x
-    d_head problem only."""
+    d_head problem only.
+    """
     # YOUR CODE: roughly 1 line; torch.linalg has it for square matrices
     return torch.linalg.eigvals(B @ A)
 
@@ -143,7 +150,8 @@ def score_from_weights(model: Transformer, layer: int, head: int, stream: Tensor
     (`blocks.L.hook_resid_pre`). Returns [batch, query, key]. x is what q and k read: if
     model.cfg.positional_embedding_type is "shortformer", the first `pos` rows of W_pos have to be
     added to the stream; if "standard", they are in it already. Exact without LayerNorm and smeared
-    keys."""
+    keys.
+    """
     # YOUR CODE: what q and k read, both sides of W_QK, the scale; roughly 3 lines
     in_stream = model.cfg.positional_embedding_type == "standard"
     x = stream if in_stream else stream + model.W_pos[: stream.shape[1]]  # batch pos d_model
@@ -154,7 +162,8 @@ def position_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
     """Which position wants which: W_pos W_QK W_pos^T, [query position, key position].
 
     Not divided by sqrt(d_head). No causal mask: also pairs with a later key have a value, which no
-    head ever uses."""
+    head ever uses.
+    """
     # YOUR CODE: roughly 1 line
     return model.W_pos @ qk_matrix(model, layer, head) @ model.W_pos.T
 
@@ -162,7 +171,8 @@ def position_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
 def full_ov_circuit(model: Transformer, layer: int, head: int) -> LowRank:
     """What attending to a source token adds to every logit: W_E W_V W_O W_U.
 
-    [vocab of the source, vocab of the logit]. Elhage et al. 2021."""
+    [vocab of the source, vocab of the logit]. Elhage et al. 2021.
+    """
     # YOUR CODE: roughly 1 line
     return model.W_E @ ov_matrix(model, layer, head) @ model.W_U
 
@@ -176,7 +186,8 @@ def copying_accuracy(circuit: Tensor | LowRank) -> float:
     """For what share of source tokens is the most raised logit the token itself? Chance: 1 / vocab.
 
     circuit [vocab of the source, vocab of the logit], such as full_ov_circuit gives. Returns a
-    float from 0 to 1."""
+    float from 0 to 1.
+    """
     # YOUR CODE: the helper `as_matrix` makes a matrix of it; roughly 3 lines
     favourite = as_matrix(circuit).argmax(dim=-1)  # vocab of the source
     itself = torch.arange(len(favourite), device=favourite.device)
@@ -192,7 +203,8 @@ def copying_score(circuit: Tensor | LowRank) -> float:
     0. 1: all others are positive, and an eigenvector v comes out as itself, v M = c v with c > 0
     (the identity, copying heads). That is no promise for other vectors: [[1, -10], [0, 1]] scores
     1, and turns (2, 1) against itself. -1: all are negative. About 0: as with random weights.
-    Elhage et al. 2021."""
+    Elhage et al. 2021.
+    """
     # YOUR CODE: roughly 4 lines
     plain = isinstance(circuit, Tensor)
     values = torch.linalg.eigvals(circuit) if plain else circuit.eigenvalues()
@@ -206,7 +218,8 @@ def centre(circuit: LowRank) -> LowRank:
     circuit [.., vocab of the source, vocab of the logit], such as full_ov_circuit gives. A vector u
     added to every column of W_U adds one number to each row; of the centred circuit it changes
     nothing. Rows still belong to single sources: nothing is averaged over the sources. Works on the
-    thin factors, without making the wide matrix, and leaves the given circuit as it is."""
+    thin factors, without making the wide matrix, and leaves the given circuit as it is.
+    """
     # YOUR CODE: which of the two factors holds the columns of the product? roughly 1 line
     return LowRank(circuit.A, circuit.B - circuit.B.mean(dim=-1, keepdim=True))
 
@@ -218,7 +231,8 @@ def effective_ov(model: Transformer, heads: list[tuple[int, int]]) -> LowRank:
     attend alike, since a layer adds up its heads. heads: pairs (layer, head). As factors: the W_V
     side by side, the W_O below each other. (W_QK cannot be added: scores of different heads never
     meet, each goes through a softmax of its own.) Raises ValueError if `heads` is empty or spans
-    several layers, which read different streams."""
+    several layers, which read different streams.
+    """
     # YOUR CODE: roughly 5 lines, with torch.cat
     if len({layer for layer, _ in heads}) != 1:
         raise ValueError(f"heads of one layer are needed, at least one; not {heads}.")
@@ -231,6 +245,7 @@ def full_qk_circuit(model: Transformer, layer: int, head: int) -> LowRank:
     """Which query token wants which key token: W_E W_QK W_E^T.
 
     [vocab of the query, vocab of the key]. Not divided by sqrt(d_head). It speaks of what the
-    embedding put into the stream, nothing else. Elhage et al. 2021."""
+    embedding put into the stream, nothing else. Elhage et al. 2021.
+    """
     # YOUR CODE: a LowRank can be multiplied by a matrix from both sides; roughly 1 line
     return model.W_E @ qk_matrix(model, layer, head) @ model.W_E.T

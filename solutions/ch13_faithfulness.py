@@ -4,7 +4,8 @@ Axis words: batch pos head d_head vocab circuit. A head is a pair (layer, head),
 of heads. The claim "this circuit does it" means: ablate every head outside, and the model still
 does what it did. A metric is a function metric(logits [batch, pos, vocab], repeats) -> a tensor
 with one number, larger for better, through which gradients flow. An ablation is one of chapter 9's
-KINDS: "zero", "mean", "mean per position", "resample"."""
+KINDS: "zero", "mean", "mean per position", "resample".
+"""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -51,7 +52,8 @@ def run_circuit(
     ablated. cache: of that undisturbed run, with hook_z; if it is None, make it. `ablation_hooks`
     of chapter 9 takes the heads to ablate, the kind and the cache. Raises ValueError if `keep`
     names a head that the model does not have: a slip of the pen would otherwise count as a broken
-    circuit."""
+    circuit.
+    """
     # YOUR CODE: refuse unknown heads, a cache if none is given, the heads outside; roughly 7 lines
     unknown = set(keep) - set(heads_of(model))
     if unknown:
@@ -69,7 +71,8 @@ def heard_by(model: Transformer, tokens: Tensor, keep: list[Head], readers: str)
     """The logits of run_circuit by "mean", but only `readers` of layer 1 hear layer 0's kept heads.
 
     The model has two layers. readers: some of the letters q, k, v. All else in layer 1, and the
-    unembedding, gets layer 0 ablated as a whole."""
+    unembedding, gets layer 0 ablated as a whole.
+    """
     _, cache = model.run_with_cache(tokens, is_z)
     lost_in_0 = [(0, head) for head in range(model.cfg.n_heads) if (0, head) not in keep]
     lost_in_1 = [(1, head) for head in range(model.cfg.n_heads) if (1, head) not in keep]
@@ -93,7 +96,8 @@ def right_minus_mean(logits: Tensor, repeats: Repeats) -> Tensor:
     logits [batch, pos, vocab] -> one number (a tensor without axes): the mean over all positions
     where repeats.predictable says that the next token is determined, and where the next token is in
     the batch. "Right" is the token that comes next. It is linear in the residual stream, so what
-    heads add to it adds up; adding a constant to all logits changes nothing."""
+    heads add to it adds up; adding a constant to all logits changes nothing.
+    """
     # YOUR CODE: pick the positions, their right logits, their mean logits; roughly 4 lines
     known = repeats.predictable[:, :-1]
     chosen, following = logits[:, :-1][known], repeats.tokens[:, 1:][known]
@@ -117,7 +121,8 @@ def faithfulness(
     be clipped: above 1 a circuit lacks heads that work *against* the answer. Raises ValueError if
     m(model) <= m(none): then the model does nothing for a circuit to share. Wang et al. 2022,
     "Interpretability in the Wild"; in this normalised form: Marks et al. 2024, "Sparse Feature
-    Circuits"."""
+    Circuits".
+    """
     # YOUR CODE: an undisturbed run with its cache, then [] and each circuit; roughly 9 lines
     logits, cache = model.run_with_cache(repeats.tokens, is_z)
     whole, scores = metric(logits, repeats), []
@@ -140,7 +145,8 @@ def greedy_path(
     Everything is measured anew after each removal, since a head may matter only once its backup is
     gone. The heads of a circuit stay in the order of heads_of. This is backward elimination. ACDC
     removes edges, in one pass: Conmy et al. 2023, "Towards Automated Circuit Discovery for
-    Mechanistic Interpretability" (arXiv 2304.14997)."""
+    Mechanistic Interpretability" (arXiv 2304.14997).
+    """
     # YOUR CODE: all heads; try each removal, keep the best, until none is left; roughly 6 lines
     path = [heads_of(model)]
     while path[-1]:
@@ -153,7 +159,8 @@ def greedy_path(
 def ablated_outputs(model: Transformer, cache: dict, ablation: str) -> dict[str, Tensor]:
     """What every head puts out when it is ablated: hook name -> z [batch, pos, head, d_head].
 
-    cache: of an undisturbed run, with hook_z of all layers."""
+    cache: of an undisturbed run, with hook_z of all layers.
+    """
     hooks = ablation_hooks(heads_of(model), ablation, cache)
     return {name: ablate(cache[name], None) for name, ablate in hooks}
 
@@ -168,7 +175,8 @@ def head_attribution(
     the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
     straight-line guess elsewhere. It must work under torch.no_grad() too. For heads: Nanda 2023,
     "Attribution Patching: Activation Patching At Industrial Scale"; for edges: Syed et al. 2023,
-    "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348)."""
+    "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348).
+    """
     # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
     _, cache = model.run_with_cache(repeats.tokens, is_z)
     ablated = ablated_outputs(model, cache, ablation)
@@ -195,7 +203,8 @@ def find_circuit(
 
     Its heads come in order. method "greedy": the circuits of greedy_path. "attribution": rank all
     heads by head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All
-    sizes are tried, from none up: faithfulness need not grow with size."""
+    sizes are tried, from none up: faithfulness need not grow with size.
+    """
     # YOUR CODE: the path, its faithfulness, the smallest that is good enough; roughly 8 lines
     if method == "greedy":
         path = greedy_path(model, repeats, metric, ablation)[::-1]
@@ -220,7 +229,8 @@ def completeness(
     The first column is F(C without K), the second F(M without K). C is the circuit, M all heads of
     the model, F faithfulness. A complete circuit has two equal columns. Where the second is larger,
     the model has a backup that the circuit does not know of. Wang et al. 2022, "Interpretability in
-    the Wild"."""
+    the Wild".
+    """
     # YOUR CODE: both lists of heads with each K left out, one column for each; roughly 5 lines
     columns = []
     for heads in (circuit, heads_of(model)):
@@ -241,7 +251,8 @@ def minimality(
     The heads come in the order of C. alone = F(C) - F(C without v): v is lost, everybody else in C
     works. at_most: the F(S) - F(S without v) of the largest absolute value, with its sign, over all
     parts S of C that contain v. A redundant head has alone = 0 but a large at_most, a superfluous
-    one has 0 in both. Tries all 2^n parts. Wang et al. 2022, "Interpretability in the Wild"."""
+    one has 0 in both. Tries all 2^n parts. Wang et al. 2022, "Interpretability in the Wild".
+    """
     # YOUR CODE: F of all subsets_of(circuit) in a dict, then two numbers per head; roughly 7 lines
     parts = [frozenset(part) for part in subsets_of(circuit)]
     scores = dict(zip(parts, faithfulness(model, repeats, parts, metric, ablation).tolist()))

@@ -3,7 +3,8 @@
 Axis words: row batch pos head d_model vocab cell circuit depth component; `...` stands for any axes
 in front. A problem is a row [a, operator, b, =, answer] of `problems("arithmetic").tokens`; the
 model reads the first four and answers at "=". A *place* is (hook name, index into the axes after
-batch), a *cell* a list of places, as in chapter 11."""
+batch), a *cell* a list of places, as in chapter 11.
+"""
 
 from collections.abc import Callable
 
@@ -21,7 +22,8 @@ def answer_places(model: Transformer, length: int = 4) -> list[tuple]:
     last position.
 
     What the last layer writes elsewhere cannot reach the answer: as part of a circuit it would be
-    free of charge."""
+    free of charge.
+    """
     places, heads = [], range(model.cfg.n_heads)
     for layer in range(model.cfg.n_layers):
         is_last = layer == model.cfg.n_layers - 1
@@ -74,7 +76,8 @@ def patched_answers(
 
     tokens, donors [batch, pos]: whole problems with their answers, which the model must not read.
     One undisturbed run on the donors gives all activations; `patch_cells` of chapter 11 puts them
-    in. -> before [batch, vocab] (nothing patched), after [cell, batch, vocab]."""
+    in. -> before [batch, vocab] (nothing patched), after [cell, batch, vocab].
+    """
     # YOUR CODE: drop the answers, cache what the cells name, patch_cells; roughly 4 lines
     prompts = tokens[:, :-1]
     names = {name for cell in cells for name, _ in cell}
@@ -91,7 +94,8 @@ def effect(p_before: Tensor, p_after: Tensor, r: Tensor, r_counterfactual: Tenso
     denominators. 0 if nothing changes; from -1 to infinity. Nothing is added to a denominator.
     p_before [batch, vocab], p_after [..., batch, vocab]; r, r_counterfactual [batch]: tokens ->
     [..., batch]. Stolfo et al. 2023, "A Mechanistic Interpretation of Arithmetic Reasoning in
-    Language Models using Causal Mediation Analysis" (arXiv 2305.15054)."""
+    Language Models using Causal Mediation Analysis" (arXiv 2305.15054).
+    """
     # YOUR CODE: pick four probabilities per row, then the formula; roughly 4 lines
     row = torch.arange(len(r))
     gained = p_after[..., row, r_counterfactual] / p_before[row, r_counterfactual]
@@ -109,7 +113,8 @@ def effect_forms(
     "median": of E (the 0.5 quantile); "log1p": the mean of log(1 + E), in nats; "logit difference":
     the mean change of logit(r') - logit(r), in nats. For each prompt log(1 + E) >= half that change
     (arithmetic mean >= geometric mean). Take the softmax in float64: in float32 a probability may
-    be 0, and E infinite."""
+    be 0, and E infinite.
+    """
     # YOUR CODE: to float64, effect() of the softmaxes, the differences; roughly 6 lines
     before, after, row = before.double(), after.double(), torch.arange(len(r))
     E = effect(before.softmax(dim=-1), after.softmax(dim=-1), r, r_counterfactual)
@@ -129,7 +134,8 @@ def relative_importance(effects: Tensor, chosen: Tensor) -> float:
 
     effects [component]: E of each part, > -1, averaged over the prompts in one way or another;
     chosen [component] bool. A part with E < 0 counts against. Raises ValueError if the whole sum is
-    not positive: then there is no effect to share. Stolfo et al. 2023."""
+    not positive: then there is no effect to share. Stolfo et al. 2023.
+    """
     # YOUR CODE: two sums, one refusal; roughly 4 lines
     logs = effects.log1p()
     if logs.sum() <= 0:
@@ -142,7 +148,8 @@ def mean_cache(model: Transformer, tokens: Tensor, names: list[str]) -> dict[str
     ...].
 
     tokens [batch, pos]: what the model reads. One undisturbed run. The axis of the prompts stays,
-    with length 1."""
+    with length 1.
+    """
     # YOUR CODE: one run_with_cache, one mean per name; roughly 2 lines
     _, cache = model.run_with_cache(tokens, names)
     return {name: cache[name].mean(dim=0, keepdim=True) for name in names}
@@ -155,7 +162,8 @@ def normalised_logit(logits: Tensor, right: Tensor) -> Tensor:
     subtract from the logits their mean over the vocabulary: a choice, without which NL means
     nothing. logits [..., batch, vocab], right [batch] -> [..., batch]. After Nikankin et al. 2024,
     "Arithmetic Without Algorithms: Language Models Solve Math With a Bag of Heuristics" (arXiv
-    2410.21272), whose NL is taken of the logits as they are."""
+    2410.21272), whose NL is taken of the logits as they are.
+    """
     # YOUR CODE: centre, pick, divide; roughly 3 lines
     centred = logits - logits.mean(dim=-1, keepdim=True)
     return centred[..., torch.arange(len(right)), right] / centred.amax(dim=-1)
@@ -197,7 +205,8 @@ def arithmetic_faithfulness(
     m(nothing) with all of them at their means. means: what mean_cache returned, name -> [1, pos,
     ...]; `patch_cells` wants [batch, pos, ...]. Not clipped. Raises ValueError if the model does no
     better than nothing. Nikankin et al. 2024 divide prompt by prompt and average the ratios; here
-    the averages are divided, so that no single prompt with a small denominator decides."""
+    the averages are divided, so that no single prompt with a small denominator decides.
+    """
     # YOUR CODE: a cell holds what is *outside* its circuit; expand the means; roughly 10 lines
     prompts, right = tokens[:, :-1], tokens[:, -1]
     places, cells = answer_places(model, prompts.shape[1]), []
@@ -221,7 +230,8 @@ def probe_map(
     one per problem. The depths are those of stream_names(model). Each position has its own probe.
     `held_out_accuracy` of chapter 12 fits on 80 % of the sequences and tests on the others, with
     the `fit` that it is given: linear_probe, logistic_probe or another. It wants x [batch, pos,
-    d_model] and labels [batch, pos]: give it one position."""
+    d_model] and labels [batch, pos]: give it one position.
+    """
     # YOUR CODE: one cache, two loops, keep the axis of positions with length 1; roughly 7 lines
     names = stream_names(model)
     _, cache = model.run_with_cache(tokens, names)
@@ -240,7 +250,8 @@ def frozen_lens(model: Transformer, x: Tensor, scale: Tensor) -> Tensor:
     (x - its mean over d_model) / scale * ln_final_w, then W_U; without ln_final_b, which belongs to
     no part. So the lenses of all parts add up, and the sum, plus ln_final_b @ W_U, is the logits. x
     [..., batch, pos, d_model], scale [batch, pos, 1] from `ln_final.hook_scale` of an undisturbed
-    run -> [..., batch, pos, vocab]."""
+    run -> [..., batch, pos, vocab].
+    """
     # YOUR CODE: one expression, roughly 2 lines
     centred = x - x.mean(dim=-1, keepdim=True)
     return (centred / scale * model.ln_final_w) @ model.W_U
@@ -263,7 +274,8 @@ def ffn_deletion(model: Transformer, cache: ActivationCache, layer: int, tokens:
     for at each position -> [batch, pos]. Equal to the change of the stream's lens from
     hook_resid_mid to hook_resid_post. Reading MLPs through W_U: Geva et al. 2022, "Transformer
     Feed-Forward Layers Build Predictions by Promoting Concepts in the Vocabulary Space" (arXiv
-    2203.14680), who speak of promoting, not of deleting."""
+    2203.14680), who speak of promoting, not of deleting.
+    """
     # YOUR CODE: frozen_lens, centre, gather; roughly 3 lines
     lens = frozen_lens(model, cache[f"blocks.{layer}.hook_mlp_out"], cache["ln_final.hook_scale"])
     centred = lens - lens.mean(dim=-1, keepdim=True)

@@ -103,8 +103,7 @@ def neuron_effects(
     prompts): positive if the neuron helps. Not one run per neuron: `at_once` of them share a
     forward pass, each with its own copy of the prompts (without_neurons takes an `out` per prompt).
     """
-    # YOUR CODE: a loop over groups of neurons; repeat tokens, answers and the identity matrix;
-    # roughly 10 lines
+    # YOUR CODE: loop over groups of neurons; repeat tokens, answers, identity; roughly 10 lines
     means = mean_activations(model, tokens)
     clean = centred_answer(model(tokens)[:, -1], answers)
     effects = []

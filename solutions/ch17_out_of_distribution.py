@@ -4,7 +4,8 @@ repair prove?
 Axis words: problem row batch pos vocab neuron cell; `...` stands for any axes in front. Tokens are
 rows of `problems(kind).tokens`: whole problems with their answers. A *place* is (hook name, index
 into the axes after batch), a *cell* a list of places, as in chapters 11 and 15. `python -m
-exercises check` says how you are doing."""
+exercises check` says how you are doing.
+"""
 
 import math
 from typing import NamedTuple
@@ -34,7 +35,8 @@ def input_log_likelihood(model: Transformer, tokens: Tensor, length: int) -> Ten
     Over the first `length` tokens; the very first has nothing before it, it is given and counts 0.
     What stands at `length` and later (the answer) must not matter. tokens [batch, pos]. Added up
     over all inputs that begin with the same token, the exponentials make 1. A model that knows that
-    one of M inputs comes, each as likely as any other, says -log(M)."""
+    one of M inputs comes, each as likely as any other, says -log(M).
+    """
     # YOUR CODE: log_softmax of the logits, the token that followed, a sum; roughly 3 lines
     log_p = model(tokens[:, : length - 1]).log_softmax(dim=-1)  # batch pos vocab
     return log_p.gather(-1, tokens[:, 1:length, None])[..., 0].sum(dim=-1)
@@ -52,7 +54,8 @@ def auroc(higher: Tensor, lower: Tensor) -> float:
     Over all pairs. 1: every score of `higher` lies above every one of `lower`; 0: the other way
     round; .5: the score says nothing. higher [row], lower [another row]. Raises ValueError if one
     group is empty. Hanley & McNeil 1982, "The meaning and use of the area under a
-    receiver operating characteristic (ROC) curve"."""
+    receiver operating characteristic (ROC) curve".
+    """
     # YOUR CODE: compare all pairs (or torch.searchsorted twice); one refusal; roughly 6 lines
     if not len(higher) or not len(lower):
         sizes = f"{len(higher)} and {len(lower)}"
@@ -72,7 +75,8 @@ def m2_variants(operator: Tensor, operands: Tensor, values: Tensor, row: int) ->
     become anything from 1 to 99); each value has the same sign (-, 0 or +), and is a whole number
     exactly where the original's is. The problem itself is no variant. After M2 of Xie
     et al. 2024, "Adversarial Math Word Problem Generation" (arXiv 2402.17916), which also looks at
-    the numbers' factors."""
+    the numbers' factors.
+    """
     # YOUR CODE: one condition after the other, each [problem]; roughly 9 lines
     same = operator == operator[row]
     one_digit = operands[row] < 10  # n
@@ -93,7 +97,8 @@ def covers(
     promoted [problem] and result [problem] belong to those. "multi-result: k values" means the k
     results which the neuron promotes most *there* (`several_results` gives their problems). Every
     other name is looked up among the heuristics of the new problems, and "none" speaks of nothing.
-    new_result [new problem]."""
+    new_result [new problem].
+    """
     # YOUR CODE: three cases; a multi-result neuron has a set of results; roughly 6 lines
     if name == "none":
         return torch.zeros_like(new_result, dtype=torch.bool)
@@ -112,7 +117,8 @@ def at_equal_results(
     result. Wanted problems whose result no reference problem has are left out. values and result
     [problem]; reference and wanted bool [problem] -> rows [pair]: the wanted problems that have a
     partner, in their order; partners [pair]: float, what to compare values[rows] with. Raises
-    ValueError if there is no pair."""
+    ValueError if there is no pair.
+    """
     # YOUR CODE: a mean per result, the wanted problems that have one, two lists; roughly 10 lines
     means = {}
     for r in result[reference].unique().tolist():
@@ -136,7 +142,8 @@ def missing_and_weak(
     promoted = count x promoted per neuron. So log(promoted_there / promoted) is exactly the sum of
     log(count_there / count), the share of "missing", and the log of the same ratio per neuron, the
     share of "weak". Raises ValueError if one of the four numbers is not positive: then there is no
-    ratio to take apart."""
+    ratio to take apart.
+    """
     # YOUR CODE: one refusal, two logarithms; roughly 5 lines
     numbers = count, promoted, count_there, promoted_there
     if min(numbers) <= 0:
@@ -204,7 +211,8 @@ def first_difference(tokens: Tensor, other: Tensor) -> Tensor:
     not differ at all.
 
     tokens, other [batch, pos]. At every position before it, a causal model does the same in both
-    runs, bit for bit."""
+    runs, bit for bit.
+    """
     # YOUR CODE: the first True of each row; a row without any needs care; roughly 2 lines
     different = tokens != other
     return torch.where(different.any(dim=1), different.int().argmax(dim=1), tokens.shape[1])
@@ -224,7 +232,8 @@ def corrected_run_patch(
     Only two undisturbed runs are needed: the corrected one fills the cells; the wrong one fills the
     places of `held`, which keep what they hold in the wrong run whatever is patched before them. A
     place that is in a cell and held is held. `patch_cells` of chapter 11 puts everything in. After
-    Wang et al. 2022, "Interpretability in the Wild" (freezing what is not asked about)."""
+    Wang et al. 2022, "Interpretability in the Wild" (freezing what is not asked about).
+    """
     # YOUR CODE: two caches, write the held places over the corrected ones; roughly 7 lines
     names = {name for cell in [*cells, held] for name, _ in cell}
     _, saved = model.run_with_cache(corrected[:, :-1], names)
@@ -239,7 +248,8 @@ def with_number(tokens: Tensor, number: Tensor, numbers: int) -> Tensor:
     follows from it.
 
     tokens [batch, 11]; number [batch]: the token of c; numbers: how many tokens are numbers (that
-    of v is v % numbers)."""
+    of v is v % numbers).
+    """
     changed = tokens.clone()
     changed[:, 4] = changed[:, 6] = number
     changed[:, 10] = (number + tokens[:, 8]) % numbers

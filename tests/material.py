@@ -1,5 +1,6 @@
 """What several test files need: a seeded generator, a small model with random weights, two ways to
-compare tensors."""
+compare tensors.
+"""
 
 import torch
 

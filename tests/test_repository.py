@@ -125,6 +125,8 @@ def test_every_exercise_starts_unsolved(chapter):
     stub, names = stubs.functions(stubs.stub_text(solution)), stubs.exercise_names(chapter)
     assert names, f"solutions/{chapter}.py has no `# YOUR CODE: ...` line"
     assert all(stubs.is_stub(stub[name]) for name in names)
+    cut = re.search(r"# YOUR CODE: .*\n *(#.*)", solution)
+    assert not cut, f"a stub keeps one line of `# YOUR CODE`, not {cut and cut[1]!r}"
     assert not any(stubs.is_stub(node) for node in stubs.functions(solution).values())
 
 

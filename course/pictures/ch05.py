@@ -1,5 +1,6 @@
 """The pictures and tables of chapter 5: scores by period, the roles of every head, where a head
-looks and what that moves."""
+looks and what that moves.
+"""
 
 from torch import Tensor
 

@@ -1,5 +1,6 @@
 """The pictures of chapter 6: waterfalls, the shift, the same push in logits and in probability,
-lenses, what misleads."""
+lenses, what misleads.
+"""
 
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from minitransformer.plots import BLUE, GREEN, ORANGE, RED, Figure, heatmap, plt
 
 def draw_waterfalls(labels: list[str], panels: dict[str, Tensor]) -> Figure:
     """One panel per title. Each part's bar starts where the one before it ended, the last is the
-    sum. The first panel sets the scale."""
+    sum. The first panel sets the scale.
+    """
     figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.9), sharey=True)
     colours = [{"0": ORANGE, "1": BLUE}.get(label[0], "grey") for label in labels]
     half_way = 0.55 * next(iter(panels.values())).sum()
@@ -46,7 +48,8 @@ def draw_probability(
     pushes: list[tuple[float, float]], shares: Tensor, p_with: float, p_without: float
 ) -> Figure:
     """The same push in log-odds from several starts (before, after), and a head that only the
-    logits show."""
+    logits show.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.7), width_ratios=[2, 1])
     x = torch.linspace(-7, 7, 200)
     left.plot(x, x.sigmoid(), color="grey")
@@ -68,7 +71,8 @@ def draw_probability(
 
 def draw_lenses(panels: dict[str, Tensor], tokens: Tensor, repeat_starts: int) -> Figure:
     """The lens on one sequence: one panel per title, lens [depth, pos, vocab]; the cells hold each
-    depth's first choice."""
+    depth's first choice.
+    """
     figure, axes = plt.subplots(len(panels), 1, figsize=(10.5, 4.6))
     for ax, (title, lens) in zip(axes, panels.items()):
         n = len(tokens) - 1  # what follows the last token is unknown
@@ -94,7 +98,8 @@ def draw_component_lens(
     labels: list[str], asked: list[str], table: Tensor, own_choice: Tensor
 ) -> Figure:
     """table [component, which token]: what each part says about it; beside the part: how often its
-    first choice is right."""
+    first choice is right.
+    """
     figure, ax = plt.subplots(figsize=(7.5, 4.6))
     image = heatmap(ax, table, signed=True)
     write_values(ax, table)
@@ -112,7 +117,8 @@ def draw_misled(
     heads: list[tuple[int, int]], direct: Tensor, effect: Tensor, joint: tuple[float, float]
 ) -> Figure:
     """Attribution against what zeroing really does, per head, and (star) for all previous-token
-    heads together."""
+    heads together.
+    """
     figure, ax = plt.subplots(figsize=(7, 4.8))
     predicted = "what attribution predicts: effect = -attribution"
     ax.axline((0, 0), slope=-1, color="grey", linestyle=":", label=predicted)

@@ -1,5 +1,6 @@
 """The pictures of chapter 7: three circuits side by side, their spectrum, eigenvalues, several
-heads as one, the scores of token pairs."""
+heads as one, the scores of token pairs.
+"""
 
 import torch
 from torch import Tensor

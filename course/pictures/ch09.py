@@ -43,7 +43,8 @@ def draw_groups(
     another.
 
     curves: name -> (colour, loss after removing 0, 1, .. heads, right logit minus a wrong one after
-    removing them)."""
+    removing them).
+    """
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.9), width_ratios=[1.1, 1, 1])
     values = [*single, sum(single), together]
     colours = [BLUE for _ in names] + ["grey", RED]

@@ -14,7 +14,8 @@ def draw_direct_indirect(
 ) -> Figure:
     """One panel per model: head -> (direct effect, indirect effect).
 
-    named: groups of heads to name in the first panel."""
+    named: groups of heads to name in the first panel.
+    """
     figure, axes = plt.subplots(1, len(panels), figsize=(12.5, 4.3), sharex=True, sharey=True)
     styles = {0: {"color": ORANGE, "marker": "o"}, 1: {"color": BLUE, "marker": "s"}}
     for ax, (title, effects) in zip(axes, panels.items()):

@@ -9,7 +9,8 @@ ALIKE = 7  # per cent: lines that end closer than this get their names below eac
 
 def draw_memory(rows: list[int], seen: list[float], unseen: list[float], d_model: int) -> Figure:
     """Accuracy on meaningless labels against the number of rows a probe was fitted to, on those
-    rows and on others."""
+    rows and on others.
+    """
     figure, ax = plt.subplots(figsize=(7, 3.6))
     for values, marker, colour, label in (
         (seen, "o", RED, "tested on the rows it was fitted to"),
@@ -28,7 +29,8 @@ def draw_memory(rows: list[int], seen: list[float], unseen: list[float], d_model
 
 def draw_depths(curves: dict[str, torch.Tensor], control: torch.Tensor) -> Figure:
     """Probe accuracy by depth, one line per feature; control [shuffle, depth] is drawn as a
-    band."""
+    band.
+    """
     figure, ax = plt.subplots(figsize=(8.4, 4.4))
     places = range(control.shape[1])
     styles = zip(
@@ -72,7 +74,8 @@ def draw_strength(ridges: list[float], sweep: dict[str, list[float]]) -> Figure:
 
 def draw_places(previous: torch.Tensor, repeat: dict[str, torch.Tensor]) -> Figure:
     """Left: previous-token accuracy [depth, pos]. Right: one line per way to answer "is this the
-    repeat?" by position."""
+    repeat?" by position.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.7), width_ratios=[1.15, 1])
     values = 100 * previous.flip(0)  # the embedding at the bottom, like the stream itself
     below = "position (0 is BOS: nothing before it)"
@@ -98,7 +101,8 @@ def draw_erasures(
     right: dict[tuple[str, str, str], torch.Tensor], places: tuple[str, str]
 ) -> Figure:
     """right[feature, place, what was taken off]: share of right predictions, by sequence. One panel
-    per place, one group of bars per feature."""
+    per place, one group of bars per feature.
+    """
     features = list(dict.fromkeys(feature for feature, _, _ in right))
     taken = list(dict.fromkeys(what for _, _, what in right))
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.3), sharey=True)
@@ -124,7 +128,8 @@ def draw_erasures(
 
 def draw_doses(doses: list[float], curves: dict[str, tuple[list[float], list[float]]]) -> Figure:
     """What steering does, by dose: attention to the marked position, and the probability of its
-    token."""
+    token.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(10.8, 4.2), sharex=True)
     colours, markers = (GREEN, BLUE, PINK, BLACK), "os^x"
     units = ("attention to the marked position", "probability of the token there")

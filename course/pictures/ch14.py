@@ -10,7 +10,8 @@ def draw_by_hand(QK: Tensor, basis: dict[str, Tensor], patterns: Tensor) -> Figu
     """W_QK of the induction head in coordinates and by subspaces, and both heads' attention.
 
     QK [d_model, d_model] in units of a full match; basis: name -> [d_model, width]; patterns
-    [layer, query, key]."""
+    [layer, query, key].
+    """
     figure, axes = plt.subplots(1, 4, figsize=(15.5, 4.2))
     image = heatmap(axes[0], QK, signed=True, title="W_QK of head 1.0\nas the weights have it")
     axes[0].set(xlabel="stream coordinate of the key", ylabel="stream coordinate of the query")
@@ -51,7 +52,8 @@ def draw_ladder(
 ) -> Figure:
     """Scrubbed loss of each story on a logarithmic scale; lines mark guessing and the model.
 
-    wrong, right: story -> loss; model, guess: the losses to compare with."""
+    wrong, right: story -> loss; model, guess: the losses to compare with.
+    """
     figure, ax = plt.subplots(figsize=(9.5, 1.9 + 0.34 * len(wrong | right)))
     for row, (name, loss) in enumerate((wrong | right).items()):
         draw_rung(ax, row, loss, model, guess, RED if name in wrong else BLUE)
@@ -87,7 +89,8 @@ def draw_accidents(losses: Tensor, worst: Tensor) -> Figure:
 
     Left: the share of the loss in the worst predictions of a draw, one line per draw. Right, from
     worst [draw, (share, here, elsewhere)]: the loss on the worst hundredth of a draw, in that draw
-    and in the others."""
+    and in the others.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), width_ratios=[1.4, 1])
     n = losses.shape[1]
     shares = losses.sort(dim=1, descending=True).values.cumsum(dim=1)

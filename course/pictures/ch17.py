@@ -66,7 +66,8 @@ def draw_hypotheses(sums: dict[tuple[str, str], Tensor], title: str) -> Figure:
     """How many neurons cover a problem of the region, and what they add to its right answer, beside
     trained problems with equal results.
 
-    sums[kind, group] [result, (neurons, logits, neurons there, logits there, problems)]."""
+    sums[kind, group] [result, (neurons, logits, neurons there, logits there, problems)].
+    """
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.4))
     kinds = list(dict.fromkeys(kind for kind, _ in sums))
     names = [kind.replace("met", "all that\ncan be met") for kind in kinds]

@@ -2,7 +2,8 @@
 
 Tries every case of tests/minitransformer/bad_input_cases.py and prints a table: the input, and the
 message that it gets. The table ends with the number of cases that were answered badly.
-tests/minitransformer/test_bad_input.py holds each case to it."""
+tests/minitransformer/test_bad_input.py holds each case to it.
+"""
 
 import sys
 import tempfile

@@ -2,7 +2,8 @@
 
 Runs every chapter and every chapter's checks in a process of its own and prints a table: exercises,
 checks, named mistakes, seconds (imports not counted for the chapter, counted for the checks) and
-peak memory of the chapter."""
+peak memory of the chapter.
+"""
 
 import importlib
 import os

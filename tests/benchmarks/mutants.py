@@ -4,7 +4,8 @@ For every exercise, break the reference answer in one place, automatically: oper
 transpose dropped, a slice or an index off by one, another axis, a factor forgotten, a sign changed,
 a comparison shifted. Each such mutant goes through the checks as a learner's answer would. It
 should be refused. A mutant that is let through is either *equivalent* (on all that the checks tried
-it gives what the reference gives) or a *survivor*: a hole in the checks, printed below."""
+it gives what the reference gives) or a *survivor*: a hole in the checks, printed below.
+"""
 
 import ast
 import copy
@@ -112,7 +113,8 @@ def mutants(chapter: str, name: str) -> Iterator[tuple[str, object]]:
 
 def is_refused(checks: list, mutant) -> bool | None:
     """True if some check refuses the mutant; None if it is equivalent on all that the checks tried;
-    False: a survivor."""
+    False: a survivor.
+    """
     different = False
     for test, reference in checks:
         guarded = Guarded(mutant, stubs.ROOT)

@@ -5,7 +5,8 @@ One sweep is every head output of the course's model at every position of a 14-t
 per cell, each on one thread and on two; medians of the same minutes; both give the same logits. The
 last column compares the best of each. Batching saves the fixed cost of a pass, so it pays most for
 few prompts; the arithmetic itself stays the same. On a busy machine two threads wait for each
-other: judge them on a quiet one."""
+other: judge them on a quiet one.
+"""
 
 from collections.abc import Callable
 from functools import partial

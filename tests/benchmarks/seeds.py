@@ -8,7 +8,8 @@ again.
 Induction: `previous token` is the attention of the best previous-token head to the token before,
 averaged over all positions; `its worst position` is the least of these; `worst, any head` lets
 another head of layer 0 step in at each position, as one does in the rare seed where the best head
-leaves a position out. Arithmetic: right answers."""
+leaves a position out. Arithmetic: right answers.
+"""
 
 import argparse
 import json

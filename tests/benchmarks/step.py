@@ -4,7 +4,8 @@ Times our Transformer against a bare one of the same shape, written below with n
 and one fused product for q and k; the hook calls that nobody uses against the forward pass that
 makes them; run_with_cache against forward; growing context; one thread against two. Competitors
 take turns, step by step (ABAB), so that whatever else the machine does hits both alike; each ratio
-is one of medians from the same minutes."""
+is one of medians from the same minutes.
+"""
 
 import math
 import statistics
@@ -154,7 +155,8 @@ def settle_memory() -> None:
     """Free one large tensor: from then on the C library keeps freed memory and asks for no new.
 
     Any real session does so by itself sooner or later; until then every step pays for it, and by
-    luck not alike."""
+    luck not alike.
+    """
     torch.zeros(8_000_000).sum()
 
 

@@ -2,7 +2,8 @@
 keys really cut one by one.
 
 Detectors must accept the hand-built circuits, and reject random weights, the impostor and heads
-with a fixed offset."""
+with a fixed offset.
+"""
 
 import copy
 
@@ -90,7 +91,8 @@ def test_prefix_matching_score_is_its_definition(prefix_matching_score):
 )
 def test_a_fixed_offset_earns_little(prefix_matching_score):
     """The impostor by hand: .93 of its attention on the stripe of period 10, on sequences with
-    periods from 6 to 13."""
+    periods from 6 to 13.
+    """
     score = prefix_matching_score(LINE_UP, MIXED)[-1].item()
     got = f"a head that looks 9 back whatever the period scores {score:.3f}"
     expect(score < 0.4, f"{got}; expected less than .4")
@@ -119,7 +121,8 @@ HAND = planted.induction_model()
 )
 def test_a_resting_head_moves_nothing(value_weighted_pattern):
     """The hand-built induction head rests on BOS while its token is new; the value it takes from
-    there is 0."""
+    there is 0.
+    """
     _, cache = HAND.run_with_cache(torch.tensor([[0, 7, 3, 9, 7]]))
     pattern, v = cache["blocks.1.attn.hook_pattern"], cache["blocks.1.attn.hook_v"]
     moved = value_weighted_pattern(pattern, v, HAND.W_O[1].detach())[0, 0]

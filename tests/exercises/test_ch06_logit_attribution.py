@@ -1,5 +1,6 @@
 """Checks of chapter 6. The oracles: the definition in loops, exact sums, zeroing a head and
-running, planted models."""
+running, planted models.
+"""
 
 import torch
 
@@ -45,7 +46,8 @@ def test_attribution_is_a_dot_product(direct_logit_attribution):
 @checks("direct_logit_attribution", mistakes=DLA_MISTAKES)
 def test_attribution_sums_to_every_logit(direct_logit_attribution):
     """Whatever token is asked about, right or wrong, and with positions in the stream and three
-    layers too."""
+    layers too.
+    """
     for model in (MODEL, DEEPER):
         W_U, logits, cache = ran(model)
         why = f"the sum over the parts, in a model of {model.cfg.n_layers} layers"
@@ -69,7 +71,8 @@ def test_zeroing_a_last_head_takes_its_attribution_away(direct_logit_attribution
 @checks("direct_logit_attribution", mistakes=some(DLA_MISTAKES, "shifted"))
 def test_attribution_of_the_planted_circuit(direct_logit_attribution):
     """Positive control: the induction head writes all 10 logits, the previous-token head none,
-    although it is needed."""
+    although it is needed.
+    """
     cache, W_U, following, known = oracle.on_repeats(induction_model().double())
     got = direct_logit_attribution(cache, W_U, following)[:, known]
     known_answer = torch.tensor([[0.0], [0.0], [10.0]]).double()
@@ -161,7 +164,8 @@ def test_no_gauge_changes_a_difference(logit_difference_attribution):
 @checks("logit_difference_attribution", mistakes=some(DIFFERENCE_MISTAKES, "sign", "probabilities"))
 def test_the_negative_head_is_seen(logit_difference_attribution):
     """Positive control: 1.0 adds 16, 1.1 takes 6 off; the probability stays above .999 with and
-    without 1.1."""
+    without 1.1.
+    """
     cache, W_U, following, known = oracle.on_repeats(negative_head_model().double())
     wrong = following % 19 + 1  # another token, never BOS
     got = logit_difference_attribution(cache, W_U, following, wrong)[:, known].mean(dim=1)
@@ -207,7 +211,8 @@ def test_the_lens_is_what_shorter_models_answer(logit_lens):
 @checks("logit_lens", mistakes=some(LENS_MISTAKES, "missing", "order"))
 def test_the_lens_tells_induction_from_the_impostor(logit_lens):
     """Where the answer appears: after layer 1 in the real models, after layer 0 in the one that
-    counts 10 back."""
+    counts 10 back.
+    """
     random_weights = Transformer(ModelConfig(), seed=0)
     for name, model, truth in (
         ("hand-built", induction_model(), [2]),

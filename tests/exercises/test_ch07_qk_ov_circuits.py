@@ -1,5 +1,6 @@
 """Checks of chapter 7. The oracles: the definition in loops, and the package's model with
-everything else switched off."""
+everything else switched off.
+"""
 
 import math
 
@@ -44,7 +45,8 @@ def test_product_stays_thin(low_rank_matmul):
 @checks("low_rank_eigenvalues", mistakes=factor_mistakes.EIGENVALUES)
 def test_eigenvalues_have_the_right_power_sums(low_rank_eigenvalues):
     """Whatever their order: the sum of the k-th powers of the eigenvalues is the trace of the k-th
-    power of A B."""
+    power of A B.
+    """
     for batch, n, r in [((), 7, 3), ((2,), 5, 4), ((), 4, 1), ((), 3, 3), ((), 2, 5)]:
         A, B = draw(*batch, n, r, seed=5), draw(*batch, r, n, seed=6)
         got, power = low_rank_eigenvalues(A, B), torch.eye(n, dtype=A.dtype)

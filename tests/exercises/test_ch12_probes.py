@@ -1,6 +1,7 @@
 """Checks of chapter 12. The oracles: normal equations and means in loops, data that hold a known
 feature or none, planted models, and layer 1 written out by hand. Controls: rotated streams,
-shuffled labels, random weights, sequence noise."""
+shuffled labels, random weights, sequence noise.
+"""
 
 import torch
 
@@ -136,8 +137,7 @@ SHARED = {"rows of one sequence both fit the probe and test it": scored(split="p
 
 @checks("held_out_accuracy", mistakes=SHARED)
 def test_positions_of_one_sequence_know_of_each_other(held_out_accuracy):
-    """Each sequence has its own random vector and random label, the same in all its positions:
-    nothing helps with a new one."""
+    """Each sequence has one random vector and label: nothing helps with a new sequence."""
     own, labels = draw(60, 1, 80).expand(-1, 5, -1), whole(2, 60, 1).expand(-1, 5)
     got = held_out_accuracy(own + 0.01 * draw(60, 5, 80), labels, 2)
     expected = "labels that only identify the sequence: expected about .5"
@@ -312,8 +312,7 @@ def test_a_control_task_is_a_random_table(control_task):
 
 @checks("selectivity", mistakes=SELECTIVE)
 def test_selectivity_is_accuracy_beyond_a_control_task(selectivity):
-    """Where all words can be told apart, any two classes can. Where only even and odd can, a table
-    drawn by lot cannot be learnt."""
+    """Told apart, words allow any classes; where only even and odd are, no table by lot."""
     made_up, known = [], []
     for seed in range(4):
         made_up.append(selectivity(AS_WORDS, SPOKEN, WORDS, 13, 2, seeded(seed)))
@@ -389,7 +388,8 @@ def test_layer_1_reads_the_sum(steer):
 @checks("steer")
 def test_a_hand_built_head_can_be_sent_anywhere(steer):
     """Write "my previous token is 7" at position 3, where it is not true. At the next 7 the
-    induction head attends there."""
+    induction head attends there.
+    """
     model, space = planted.induction_model(), planted.induction_spaces(20, 40)
     lie = 2 * (space.previous[:, 7] - space.previous[:, 4])[None]
     logits, pattern = steer(model, torch.tensor([[0, 9, 4, 3, 5, 7]]), 3, lie)

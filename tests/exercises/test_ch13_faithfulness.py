@@ -1,5 +1,6 @@
 """Checks of chapter 13. The oracles: circuits run layer by layer, exact losses of planted heads,
-gates, small steps."""
+gates, small steps.
+"""
 
 import torch
 
@@ -102,7 +103,8 @@ def test_faithfulness_is_its_definition(faithfulness):
 @checks("faithfulness", mistakes={"a gap of 0 or less was accepted": shares})
 def test_nothing_to_explain(faithfulness):
     """If the metric's sign is turned round, the whole model is worse than no heads at all. By a
-    metric that is always 0, both are equal."""
+    metric that is always 0, both are equal.
+    """
     for metric, than in ((o.spoken_against, "less than"), (o.always_zero, "the same as")):
         why = f"the model scores {than} the empty circuit"
         expect_value_error(faithfulness, (SMALL, REPEATS, [KEEP], metric), why)
@@ -111,7 +113,8 @@ def test_nothing_to_explain(faithfulness):
 @checks("faithfulness", mistakes={"it was clipped to 0 to 1": clipped})
 def test_faithfulness_of_planted_heads(faithfulness):
     """Two equal heads share the logit half and half, but either has the whole loss. Where a head
-    works against the answer, the circuit without it has 160 %."""
+    works against the answer, the circuit without it has 160 %.
+    """
     some = [[PREVIOUS, FIRST, SECOND], [PREVIOUS, SECOND], [FIRST, SECOND], [PREVIOUS]]
     got = faithfulness(TWINS, PLANTED, some, o.right_by_loops, "zero")
     expect_close(got, exact(1.0, 0.5, 0.0, 0.0), "circuit", "logit share of twins")
@@ -156,7 +159,8 @@ def test_attribution_is_the_slope_towards_ablation(head_attribution):
 @checks("head_attribution", mistakes={"the sign is wrong": sign_wrong_on_twins})
 def test_attribution_of_planted_heads(head_attribution):
     """Exact for the heads that write the answer, blind to the previous-token head: the softmax
-    after it is saturated."""
+    after it is saturated.
+    """
     got = head_attribution(TWINS, PLANTED, o.right_by_loops, "zero")
     truth = exact(0, 0, 9.5, 9.5).view(2, 2)
     expect_close(got, truth, "layer head", "each twin 9.5 nats, exactly; 0.0 nothing")
@@ -221,7 +225,8 @@ def test_completeness_is_its_definition(completeness):
 @checks("completeness", mistakes={"the model stayed whole": model_whole})
 def test_gates_tell_what_is_missing(completeness):
     """OR: one input is 100 % faithful and incomplete, since the other takes over. Twins: the same
-    story."""
+    story.
+    """
     model, repeats, metric = o.gate("or")
     truth = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
     got = completeness(model, repeats, [(0, 0)], [[], [(0, 0)], [(0, 1)]], metric, "zero")
@@ -255,7 +260,8 @@ def test_minimality_is_its_definition(minimality):
 @checks("minimality", mistakes={"only the whole circuit was tried": only_the_whole})
 def test_redundant_is_not_superfluous(minimality):
     """By loss each twin alone is worth next to nothing, and everything once the other is out. An
-    idle head is worth nothing ever."""
+    idle head is worth nothing ever.
+    """
     idle, one = (0, 1), o.loss_share(1)
     circuit = [PREVIOUS, FIRST, SECOND, idle]
     got = minimality(TWINS, PLANTED, circuit, o.minus_planted_loss, "zero")

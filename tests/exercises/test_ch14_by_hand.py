@@ -1,7 +1,8 @@
 """Checks of chapter 14. The oracles: geometry, products of weights, exact losses, slow scrubbing.
 
 The true story must survive on a hand-built model of another make (minitransformer.planted), and
-four wrong ones must not."""
+four wrong ones must not.
+"""
 
 import math
 from dataclasses import replace

@@ -1,5 +1,6 @@
 """The class LowRank, which chapter 7 gives to its reader: everything it does equals its dense
-matrix, whatever the shape."""
+matrix, whatever the shape.
+"""
 
 import pytest
 import torch

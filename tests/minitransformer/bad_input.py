@@ -2,7 +2,8 @@
 
 Nothing may end in a traceback; the message must be a sentence that names what was wrong; no file
 may change, none may be left behind. A command line exits with 2 (`exercises check`: 1 if a check
-fails, 0 if there is nothing to check)."""
+fails, 0 if there is nothing to check).
+"""
 
 import contextlib
 import hashlib
@@ -61,7 +62,8 @@ def answer(case: Case, home: Path) -> Answer:
 
 def write_for_learner(folder: Path, stack: contextlib.ExitStack) -> None:
     """As if `folder` were exercises/, with chapter 1 alone; afterwards the reference gets its
-    functions back."""
+    functions back.
+    """
     in_folder = patch.object(stubs, "exercise_path", lambda chapter: folder / f"{chapter}.py")
     stack.enter_context(in_folder)
     stack.enter_context(patch.object(stubs, "chapters", lambda: [CHAPTER]))
@@ -84,7 +86,8 @@ def run_command(line: str) -> Answer:
 
 def said(text: str, code: int) -> Answer:
     """What a command line printed; of what argparse printed, the message without the usage in front
-    of it."""
+    of it.
+    """
     usage, _, message = text.rpartition("error: ")
     if usage.startswith("usage: "):
         return Answer(message.strip(), code, usage=True)
@@ -124,7 +127,8 @@ def faults(case: Case, got: Answer) -> list[str]:
 
 def raised_on_purpose(error: Exception) -> bool:
     """Does it come from a line of this project that says `raise`? Otherwise Python or torch
-    stumbled."""
+    stumbled.
+    """
     frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
     path = frame.f_code.co_filename
     line = linecache.getline(path, number).strip()
@@ -142,7 +146,8 @@ def stamp(path: str) -> tuple[int, int]:
 
 def fingerprint(home: Path, look=content) -> dict[str, str | tuple[int, int]]:
     """What `look` sees of every file of the project and of `home`; but not Python's caches, and not
-    what chapters draw."""
+    what chapters draw.
+    """
     found = {}
     for root in (home, *(stubs.ROOT / part for part in PARTS)):
         for folder, inner, files in os.walk(root):

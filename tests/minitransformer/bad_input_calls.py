@@ -1,6 +1,7 @@
 """The cases of bad_input.py: what is called, and words that the answer must have in it.
 
-The names in the expressions: bad_input_material.py. What is typed: bad_input_cases.py."""
+The names in the expressions: bad_input_material.py. What is typed: bad_input_cases.py.
+"""
 
 import torch
 

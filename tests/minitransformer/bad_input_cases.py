@@ -1,6 +1,7 @@
 """The cases of bad_input.py: what is typed, and words that the answer must have in it.
 
-Files and attempts in them: bad_input_material.py. What is called: bad_input_calls.py."""
+Files and attempts in them: bad_input_material.py. What is called: bad_input_calls.py.
+"""
 
 from minitransformer.checkpoint import pretrained_names
 

@@ -1,5 +1,6 @@
 """What the cases of bad_input.py work on: a folder full of broken files, and the names that their
-expressions use."""
+expressions use.
+"""
 
 import functools
 import importlib
@@ -159,7 +160,8 @@ def write_records(folder: Path) -> None:
 
 def write_trainings(folder: Path) -> None:
     """Runs that cannot be resumed: their training state, or one of their snapshots, is not what it
-    was."""
+    was.
+    """
     content = torch.load(folder / "run/model.pt", weights_only=True)
     state = content["training"]
     trainings = {
@@ -212,7 +214,8 @@ def no_score(logits, right):
 @functools.cache
 def names() -> dict:
     """What an expression may use: the package, all solutions, and a few small things to hand to
-    them."""
+    them.
+    """
     found = {name: thing for name, thing in vars(minitransformer).items() if name[0] != "_"}
     for chapter in stubs.chapters():
         found |= vars(importlib.import_module(f"solutions.{chapter}"))

@@ -1,5 +1,6 @@
 """Arithmetic: the problems against their definition, the tasks that train on them, the shipped
-models."""
+models.
+"""
 
 import re
 from itertools import product

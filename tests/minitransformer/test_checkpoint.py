@@ -1,5 +1,6 @@
 """A checkpoint is whole or not there, and loading one runs nothing. What is refused with a
-sentence: bad_input_cases.py."""
+sentence: bad_input_cases.py.
+"""
 
 import os
 import pickle

@@ -105,7 +105,8 @@ def test_a_model_that_knows_nothing_pays_ln_of_the_vocabulary():
 
 def test_no_model_beats_ln_of_the_vocabulary_on_random_tokens_by_more_than_luck():
     """The best guess there is costs ln 19 (BOS never comes back), and a planted expert on repeats
-    pays no less."""
+    pays no less.
+    """
     tokens = random_tokens(4000, 20, 20, seeded())
     assert predict(induction_model(), tokens).losses.mean().item() > math.log(19) - 0.02
 

@@ -48,7 +48,8 @@ def test_an_edit_works_at_every_name_for_that_run_only(model, tokens, edit_in_pl
 
 def test_an_edit_in_place_may_touch_one_sequence_alone(small, tokens):
     """hook_pos_embed is one table for the batch; a hook must still get a row of its own for each
-    sequence."""
+    sequence.
+    """
 
     def zero_first(activation, hook):
         activation[0] = 0.0
@@ -170,7 +171,8 @@ def test_a_hook_may_run_the_model_itself(small, tokens):
 
 def test_gradients_flow_through_hooks(model, tokens):
     """At every name: d output / d scale, for an activation multiplied by `scale`, against a
-    difference quotient."""
+    difference quotient.
+    """
 
     def output(name, scale):
         def stretch(x, hook):

@@ -38,7 +38,8 @@ def through_last_norm(model, part, cache):
 
 def test_freezing_the_scales_makes_removing_a_part_do_exactly_what_its_share_says():
     """Frozen, taking a head of the last layer away moves the logits by its share; free, the scale
-    moves too."""
+    moves too.
+    """
     model = model_for("arithmetic", d_mlp=0)
     tokens = problems("arithmetic").tokens[::777]
     logits, cache = model.run_with_cache(tokens)

@@ -1,5 +1,6 @@
 """The forward pass against its definition in loops, and against the symmetries that every
-transformer has."""
+transformer has.
+"""
 
 import math
 
@@ -122,7 +123,8 @@ def test_the_order_of_the_heads_means_nothing(model, tokens):
 @torch.no_grad()
 def test_a_head_has_no_preferred_basis_inside(model, tokens):
     """For any invertible M: q M and k M^-T give the same scores, v M and M^-1 W_O the same
-    output."""
+    output.
+    """
     before, d_head = model(tokens), model.cfg.d_head
     M = torch.randn(2, d_head, d_head, generator=seeded(3)).double() + 3 * torch.eye(d_head)
     model.W_Q.copy_(model.W_Q @ M[0])

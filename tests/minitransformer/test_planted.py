@@ -64,7 +64,8 @@ def right_logits(logits, data):
 
 def prefix_scores(model, tokens, predictable, head=0):
     """Prefix matching at each predictable position: the attention on all keys that follow an
-    earlier copy of its token."""
+    earlier copy of its token.
+    """
     A, scores = pattern(model, tokens, 1, head), []
     for b, i in predictable.nonzero().tolist():
         followers = [j for j in range(1, i + 1) if tokens[b, j - 1] == tokens[b, i]]

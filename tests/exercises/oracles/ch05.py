@@ -1,5 +1,6 @@
 """What chapter 5 is checked against: scores by loops, patterns of perfect heads, models whose heads
-have a fixed offset."""
+have a fixed offset.
+"""
 
 import torch
 from torch.nn.functional import one_hot
@@ -13,7 +14,8 @@ from tests.material import seeded
 def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False):
     """The definition: attention on the wanted keys j of row i, mean over the queries that have one.
 
-    everyone: over all queries. by_row: the mean of each sequence first."""
+    everyone: over all queries. by_row: the mean of each sequence first.
+    """
     total = torch.zeros(tokens.shape[0], pattern.shape[1]).to(pattern)
     count = torch.zeros(len(tokens), 1)
     for b, row in enumerate(tokens.tolist()):
@@ -26,7 +28,8 @@ def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False):
 
 def by_definition(wanted, flip=False, **options):
     """A score of (pattern, tokens) or (pattern): wanted(row, i) lists the keys that query i ought
-    to look at. flip: with query and key exchanged."""
+    to look at. flip: with query and key exchanged.
+    """
 
     def score(pattern, tokens=None):
         if tokens is None:
@@ -143,7 +146,8 @@ def detector(draw=alone, order=-1, best_only=False, threshold=0.5, flip=1, weigh
     """find_heads with one thing changed, by loops over heads and the scores of this file.
 
     draw: the sequences. order -1: best first, 1: worst first, 0: as the model has them. flip -1:
-    pairs (head, layer). weigh: by the length of what is moved, relative to the longest."""
+    pairs (head, layer). weigh: by the length of what is moved, relative to the longest.
+    """
 
     def find(model):
         tokens = draw(model)
@@ -185,7 +189,8 @@ def with_the_model_changed(model):
 
 def offset_model(*heads, n_ctx=28):
     """One layer; each head is a pair (offset, sharpness): how far back it looks, and by how much
-    that beats all else."""
+    that beats all else.
+    """
     space = planted.subspaces(token=n_ctx, position=n_ctx)
     sizes = {"d_model": 2 * n_ctx, "d_head": n_ctx, "d_vocab": n_ctx, "n_ctx": n_ctx}
     model = planted.blank_model(n_layers=1, n_heads=len(heads), **sizes)

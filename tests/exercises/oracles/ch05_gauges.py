@@ -2,7 +2,8 @@
 
 Three changes leave every attention pattern and every probability as they are, in a model without
 LayerNorm: another basis inside each head, another basis of the stream, and one vector added to
-every column of W_U. Written here from their definitions; chapters 2, 6 and 8 teach them."""
+every column of W_U. Written here from their definitions; chapters 2, 6 and 8 teach them.
+"""
 
 import copy
 
@@ -23,7 +24,8 @@ def stretch(n, generator):
 def in_another_gauge(model: Transformer, seed: int = 0, shift: float = 1.0) -> Transformer:
     """A copy in float64 with the same patterns and probabilities, and other weights everywhere.
 
-    shift: how long the vector is that is added to every column of W_U; 0: the logits stay too."""
+    shift: how long the vector is that is added to every column of W_U; 0: the logits stay too.
+    """
     other, generator = copy.deepcopy(model).double(), seeded(seed)
     cfg = other.cfg
     S = stretch(cfg.d_model, generator)

@@ -160,7 +160,8 @@ def length(x):
 
 def weighted(reduce=length, axis=2, by_W_O=True):
     """value_weighted_pattern with one thing changed. axis 2: the lengths belong to the keys, axis
-    3: to the queries."""
+    3: to the queries.
+    """
 
     def wrong(pattern, v, W_O):
         offered = torch.einsum("bkhd,hdm->bhkm", v, W_O) if by_W_O else v.transpose(1, 2)

@@ -1,5 +1,6 @@
 """What the checks of chapter 6 measure against: parts read off the weights, the definition in
-loops, and wrong answers."""
+loops, and wrong answers.
+"""
 
 import functools
 
@@ -26,7 +27,8 @@ def ran(model):
 
 def on_repeats(model):
     """A model on repeats of period 10: cache, W_U, the next tokens [batch, pos] and where they can
-    be known [batch, pos]."""
+    be known [batch, pos].
+    """
     cfg = model.cfg
     length = min(cfg.n_ctx, cfg.d_vocab, 32)
     repeats = repeated_tokens(16, length, cfg.d_vocab, (10, 10), seeded(7), prefix=2)
@@ -53,7 +55,8 @@ def zero_head(model, layer, head, tokens):
 
 def parts_from_weights():
     """[component, batch, pos, d_model] of MODEL, from its weights: the embedding, then z W_O head
-    by head."""
+    by head.
+    """
     _, _, cache = ran(MODEL)
     parts = [MODEL.W_E[TOKENS]]
     for layer in range(2):
@@ -178,7 +181,8 @@ def unembedded(end=centred, parts=unchanged):
 
 def some(mistakes, *words):
     """Those mistakes whose label contains one of the words: what a check on a special case can
-    notice."""
+    notice.
+    """
     return {
         label: function
         for label, function in mistakes.items()

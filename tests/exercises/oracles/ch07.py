@@ -1,5 +1,6 @@
 """What the checks of chapter 7 measure against: definitions in loops, the model run the long way,
-circuits whose scores are known."""
+circuits whose scores are known.
+"""
 
 import math
 
@@ -60,7 +61,8 @@ def scores_by_loops(x, layer, head, model=MODEL):
 
 def score_of_tokens(layer, head):
     """[vocab, vocab], the long way: run every pair of tokens without positions and without what
-    layer 0 writes."""
+    layer 0 writes.
+    """
     pairs = torch.cartesian_prod(VOCAB, VOCAB).flip(1)  # the key stands first, the query second
     unwanted = ["hook_pos_embed", "blocks.0.hook_attn_out"]
     hooks = [(name, lambda old, hook: 0 * old) for name in unwanted]
@@ -71,7 +73,8 @@ def score_of_tokens(layer, head):
 
 def written_from_first(x, layer, head):
     """[batch, d_model]: what a head writes at position 1 of the stream x [batch, 2, d_model] if it
-    sees position 0 only."""
+    sees position 0 only.
+    """
     at, tokens = f"blocks.{layer}.", torch.zeros(len(x), 2, dtype=torch.long)
     first = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=x.dtype)
     stream = (at + "hook_resid_pre", lambda old, hook: x)
@@ -83,7 +86,8 @@ def written_from_first(x, layer, head):
 
 def planted_circuit(layer):
     """The full OV circuit without BOS of a hand-built model's head: in layer 1 the induction head,
-    which copies; in layer 0 the previous-token head, all 0."""
+    which copies; in layer 0 the previous-token head, all 0.
+    """
     return full_ov(induction_model(d_vocab=8, n_ctx=12).double(), layer, 0)[1:, 1:]
 
 

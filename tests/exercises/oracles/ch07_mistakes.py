@@ -13,7 +13,8 @@ from tests.exercises.oracles.ch07 import MODEL, SCALE, VOCAB, scores_by_loops
 
 class Product:
     """What a wrong answer returns in the place of a LowRank. Equal to anything that is the same
-    matrix."""
+    matrix.
+    """
 
     def __init__(self, A: Tensor, *others: Tensor):
         self.A, self.B = A.detach(), others[0].detach()
@@ -27,7 +28,8 @@ class Product:
 
 def product_of(build):
     """A wrong circuit: build(w) gives its factors, from w.Q, w.K, w.V, w.O (of the head) and w.E,
-    w.U, w.pos."""
+    w.U, w.pos.
+    """
 
     def circuit(model, layer, head):
         own = {name: getattr(model, f"W_{name}")[layer, head] for name in "QKVO"}
@@ -241,7 +243,8 @@ def centred_in_place(circuit):
 
 def merged_ov(merge):
     """effective_ov with another way to merge: merge(W_V [head, d_model, d_head], W_O [head, d_head,
-    d_model], heads)."""
+    d_model], heads).
+    """
 
     def effective(model, heads):
         if len({layer for layer, _ in heads}) != 1:

@@ -78,7 +78,8 @@ def by_hand(model: Transformer, tokens, patterns=None, silent=None, mix=None):
 
     patterns {(row, layer, head): A}: force these. silent: a head that writes nothing, though what
     it would have written is returned [batch, pos, d_model]. mix(row, layer, own): the streams that
-    q and k read, where `own` is the stream of this run."""
+    q and k read, where `own` is the stream of this run.
+    """
     logits, seen, streams, written = [], {}, {}, []
     for b, row in enumerate(tokens):
         stream = start(model, row)
@@ -168,7 +169,8 @@ def first_against_second(logits):
 
 def evenly(tokens, read_from=9, s=10.0):
     """What the pointer model loses without its pointer: it attends evenly, so the right token gets
-    s times its share of what was read."""
+    s times its share of what was read.
+    """
     lost = []
     for row in tokens.tolist():
         for i in range(read_from, len(row) - 1):
@@ -179,7 +181,8 @@ def evenly(tokens, read_from=9, s=10.0):
 @functools.cache
 def planted_ledgers():
     """(name, model, tokens, metric, head, its known direct, via patterns, via values, interaction
-    and total)."""
+    and total).
+    """
     prompt = torch.tensor([[START, POINT, ASK]])
     induction = on_repeats(induction_model(14, 14))
     pointer = on_repeats(pointer_model(14, 14))

@@ -145,7 +145,8 @@ def ledger(
     """effect_ledger with one entry wrong; the defaults are right.
 
     patterns, values: runs -> fwd_hooks. interaction: a function of the other entries, of the effect
-    of both ways together, and of the total. total: a function of the other entries."""
+    of both ways together, and of the total. total: a function of the other entries.
+    """
 
     def function(model, tokens, head, metric):
         r = runs(model, tokens, head)

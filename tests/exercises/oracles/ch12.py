@@ -2,7 +2,8 @@
 data with known answers.
 
 Most functions take options whose defaults are right; any other value makes a mistake that a check
-must notice."""
+must notice.
+"""
 
 import torch
 from einops import einsum
@@ -30,7 +31,8 @@ def logistic_by_newton(
     x, labels, n_classes, weight_decay=1e-4, penalty="variance", free_bias=True, total=False
 ):
     """logistic_probe in the coordinates of x itself: Newton's method on all numbers of W and b,
-    which is the last row of V. penalty "weights" or "none", and the other options are mistakes."""
+    which is the last row of V. penalty "weights" or "none", and the other options are mistakes.
+    """
     target = torch.eye(n_classes).double()[labels]
     padded = torch.cat([x.double(), torch.ones(len(x), 1).double()], dim=1)
     centred = padded - padded.mean(dim=0)
@@ -58,7 +60,8 @@ def accuracy_by_rows(
     x, labels, n_classes, share=0.8, split="sequences", known_only=True, fit=None, **options
 ):
     """held_out_accuracy, one row at a time. split: which rows fit and which test; anything but
-    "sequences" is a mistake."""
+    "sequences" is a mistake.
+    """
     batch, n = labels.shape
     places = [(b, i) for b in range(batch) for i in range(n) if labels[b, i] >= 0]
     first_test, first_late = int(share * batch), int(share * n)
@@ -89,7 +92,8 @@ def accuracy_by_rows(
 
 def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.0, of_means=False):
     """class_means, label by label. minus_one: places with -1 count in the overall mean, a mistake;
-    of_means: the mean of the class means is taken off, another."""
+    of_means: the mean of the class means is taken off, another.
+    """
     rows, flat = x.reshape(-1, x.shape[-1]), labels.flatten()
     overall = rows.mean(dim=0) if minus_one else rows[flat >= 0].mean(dim=0)
     means = torch.full((n_classes, x.shape[-1]), empty, dtype=x.dtype)
@@ -105,7 +109,8 @@ def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.
 
 def erased_by_loops(x, labels, n_classes, offset=True, others=False, all_gone=False, **options):
     """erase, place by place. offset False: the whole class mean is taken; others: -1 is treated as
-    the last class."""
+    the last class.
+    """
     means = means_by_loops(x, labels, n_classes, centred=offset, **options)
     result = x.clone()
     overall = x[labels >= 0].mean(dim=0)
@@ -118,7 +123,8 @@ def erased_by_loops(x, labels, n_classes, offset=True, others=False, all_gone=Fa
 
 def planted_rows(labels, n_classes, d_model=12, noise=0.1, seed=0):
     """x [..., d_model] that holds the labels along random directions, off-centre, with a little
-    noise. Where the label is -1 there is noise alone."""
+    noise. Where the label is -1 there is noise alone.
+    """
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(n_classes, d_model, generator=generator).double()
     held = directions[labels]

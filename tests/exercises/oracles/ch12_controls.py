@@ -1,5 +1,6 @@
 """The usual wrong answers of chapter 12 about controls, erasing and steering: label -> what was
-written instead."""
+written instead.
+"""
 
 import torch
 
@@ -16,7 +17,8 @@ from tests.material import seeded
 
 def compared(shuffle, control=None, sign=1):
     """above_shuffled with one thing changed. shuffle: labels, generator -> the control's labels;
-    control: what is taken off."""
+    control: what is taken off.
+    """
 
     def wrong(x, labels, n_classes, generator):
         other = shuffle(labels, generator)
@@ -111,7 +113,8 @@ def table(n_classes, d_vocab, generator):
 
 def against(make, taken=None, sign=1):
     """selectivity with one thing changed. make: what gives the control's labels; taken: what is
-    taken off instead of their accuracy."""
+    taken off instead of their accuracy.
+    """
 
     def wrong(x, labels, words, d_vocab, n_classes, generator):
         control = make(labels, words, d_vocab, n_classes, generator)

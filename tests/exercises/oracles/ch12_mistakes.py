@@ -1,5 +1,6 @@
 """The usual wrong answers of chapter 12 about labels and probes: label -> what was written
-instead."""
+instead.
+"""
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -71,7 +72,8 @@ def regressed(
     whiten=True, penalty=1.0, bias=True, total=False, steps_left=None, back="both", unbiased=False
 ):
     """logistic_probe as its docstring tells, with one thing changed. penalty: its factor, or a
-    function of V and b; back: what is brought back to the coordinates of x."""
+    function of V and b; back: what is brought back to the coordinates of x.
+    """
 
     def probe(x, labels, n_classes, weight_decay=1e-4, steps=100):
         x, mean = x.double(), x.double().mean(dim=0)
@@ -181,7 +183,8 @@ OUTPUTS = [STREAM[0], *(f"blocks.{layer}.hook_attn_out" for layer in range(3))]
 
 def depths(names=STREAM, shift=0, split="sequences"):
     """probe_by_depth with one thing changed; shift: the stream is read that many positions later
-    than the label."""
+    than the label.
+    """
 
     def probed(model, tokens, labels, n_classes, fit=None):
         names_here = [name for name in names if int(name.split(".")[1]) < model.cfg.n_layers]

@@ -1,5 +1,6 @@
 """The slow oracles of chapter 13: circuits run layer by layer with every replaced output worked
-out, metrics in loops."""
+out, metrics in loops.
+"""
 
 import functools
 from itertools import product
@@ -55,7 +56,8 @@ def always_zero(logits, repeats):
 
 def run_with_cache_of(cache, keep):
     """SMALL with only the heads in `keep`; the others put out what `cache` holds of the sequence
-    before."""
+    before.
+    """
     hooks = []
     for layer in range(2):
         lost = [head for head in range(2) if (layer, head) not in keep]
@@ -96,7 +98,8 @@ def right_by_loops(logits, repeats, next_token=1, everywhere=False, baseline="me
 
 def loss_share(k, copies=2, s=10.0):
     """Exact faithfulness by -loss, "zero", of the previous-token head with k of TWINS' induction
-    heads."""
+    heads.
+    """
     empty, whole = exact_loss(0.0), exact_loss(copies * s)
     return (empty - exact_loss(k * s)) / (empty - whole)
 
@@ -124,7 +127,8 @@ def slopes_by_steps(
 ):
     """head_attribution by going a little way towards ablation and a little way back: [layer,
     head]. ablate False: every number of z moves by the same amount, a mistake; where: another
-    place feels it, after W_O, another."""
+    place feels it, after W_O, another.
+    """
     table = torch.zeros(model.cfg.n_layers, model.cfg.n_heads, dtype=torch.float64)
     _, cache = model.run_with_cache(repeats.tokens)
     for layer, head in product(range(model.cfg.n_layers), range(model.cfg.n_heads)):

@@ -1,5 +1,6 @@
 """The usual wrong answers of chapter 13, as code: label -> what the learner wrote instead. Each
-exercise is done the slow way, with options that turn it into a mistake."""
+exercise is done the slow way, with options that turn it into a mistake.
+"""
 
 from functools import partial
 from itertools import combinations
@@ -223,7 +224,8 @@ def worth(
     alone=-1,
 ):
     """minimality on SMALL; the options are the mistakes. alone: which of the gains is reported as
-    such, of those beside growing sets of the other heads; -1 is beside all of them."""
+    such, of those beside growing sets of the other heads; -1 is beside all of them.
+    """
     values = {}
     for head in circuit:
         rest = without(HEADS if whole else circuit, [head])

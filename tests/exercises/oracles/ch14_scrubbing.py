@@ -23,7 +23,8 @@ def not_itself(here, members, n):
 def donors_by_loops(labels, generator, candidates=anyone, one_each=False):
     """For each position the members of its group, one by one, and the one that the draw picks.
 
-    candidates(position, members, positions per row): those of the members that may be picked."""
+    candidates(position, members, positions per row): those of the members that may be picked.
+    """
     u = torch.rand(labels.shape, generator=generator).flatten()
     flat, n = labels.flatten().tolist(), labels.shape[1]
     donors = []
