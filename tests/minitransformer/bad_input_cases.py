@@ -123,10 +123,10 @@ COURSE = [
         "course 1 --mine",
         2,
         {
-            "a bracket left open": "line 23",
+            "a bracket left open": "line 25",
             "latin-1": "it is not UTF-8 text",
             "an unknown import": "No module named 'no_such_module'",
-            "a print that stops": "line 23: NameError: name 'undefined'",
+            "a print that stops": "line 25: NameError: name 'undefined'",
             "no return": "Did a function of yours return what it should?",
         },
     ),
@@ -154,7 +154,7 @@ EXERCISES = [
         CHECK,
         1,
         {
-            "a bracket left open": f"cannot be read: '(' was never closed ({FILE}, line 23)",
+            "a bracket left open": f"cannot be read: '(' was never closed ({FILE}, line 25)",
             "latin-1": "cannot be read: it is not UTF-8 text",
             "a null byte": "cannot be read: source code string cannot contain null bytes",
             "a folder": "the file cannot be read",
