@@ -68,7 +68,9 @@ def repeated_tokens(
         drawn = draw_prefix(length - 3 - period, generator)
     else:
         drawn = torch.full((batch,), prefix)
-    not_bos = torch.rand(batch, d_vocab - 1, generator=generator).argsort(dim=1) + 1  # shuffled
+    order = torch.rand(batch, d_vocab - 1, generator=generator)
+    # the beginning of a shuffle: no more of it is ever needed
+    not_bos = order.topk(length - 1, dim=1, largest=False).indices + 1
     column = torch.arange(length - 1).expand(batch, -1)
     in_block = (column - drawn[:, None]) % period[:, None] + drawn[:, None]
     tokens = not_bos.gather(1, torch.where(column < drawn[:, None], column, in_block))

@@ -39,10 +39,11 @@ def predict(model: Transformer, tokens: Tensor) -> NextToken:
     rows = rows_at_once(tokens.shape[1] * max(model.cfg.d_vocab, model.cfg.d_mlp))
     losses, correct = [], []
     for some in tokens.split(rows):
-        logits, following = model(some.to(model.W_E.device))[:, :-1].cpu(), some[:, 1:]
+        some = some.to(model.W_E.device)
+        logits, following = model(some)[:, :-1], some[:, 1:]
         each = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
-        losses.append(each.view_as(following))
-        correct.append(logits.argmax(dim=-1) == following)
+        losses.append(each.view_as(following).cpu())
+        correct.append((logits.argmax(dim=-1) == following).cpu())
     return NextToken(torch.cat(losses), torch.cat(correct))
 
 

@@ -23,9 +23,12 @@ from dataclasses import replace
 import torch
 from einops import einsum
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
-from .config import ModelConfig, require_seed
+from .config import ModelConfig, require, require_seed
 from .hooks import NO_HOOKS, ActivationCache, Hooks, Recorder, select_names
+
+SCORES_STD = 1 / 8  # of the first W_Q and W_K, whatever the width
 
 
 class Transformer(nn.Module):
@@ -55,9 +58,20 @@ class Transformer(nn.Module):
                 self.get_parameter(name).copy_(drawn + 1.0 if name.endswith("_w") else drawn)
 
     def forward(self, tokens: Tensor, hook: Hooks = NO_HOOKS) -> Tensor:
-        """tokens [batch, pos] -> logits [batch, pos, vocab]."""
+        """tokens [batch, pos] -> logits [batch, pos, vocab].
+
+        Raises TypeError or ValueError, saying what is wrong, for tokens that it cannot read.
+        """
         check_tokens(tokens, self.cfg)
-        embed = hook("hook_embed", self.W_E[tokens])  # batch pos d_model
+        try:
+            return self.logits(tokens, hook)
+        except IndexError:
+            require_known(tokens, self.cfg)
+            raise
+
+    def logits(self, tokens: Tensor, hook: Hooks = NO_HOOKS) -> Tensor:
+        """The forward pass itself, for tokens known to be right: training makes its own."""
+        embed = hook("hook_embed", embedding(tokens, self.W_E))  # batch pos d_model
         pos_embed = hook("hook_pos_embed", self.W_pos[: tokens.shape[1]].expand_as(embed))
         resid, seen_by_qk = embed, pos_embed
         if self.cfg.positional_embedding_type == "standard":
@@ -166,13 +180,16 @@ def parameter_table(cfg: ModelConfig) -> list[tuple[str, tuple[int, ...], float]
     at 1.
 
     W_E and W_pos start large, so that a head can tell tokens and positions apart from the first
-    step on: together they decide how fast induction appears.
+    step on: together they decide how fast induction appears. Their rows have a norm of 4 and 2.4 at
+    any width, and W_Q and W_K one standard deviation at any width, so that the first scores are as
+    large in a wide model as in a narrow one.
     """
     layer, head, d_mlp = cfg.n_layers, cfg.n_heads, cfg.d_mlp
     d_model, d_head = cfg.d_model, cfg.d_head
     std = d_model**-0.5
-    table = [("W_E", (cfg.d_vocab, d_model), 4 * std), ("W_pos", (cfg.n_ctx, d_model), 0.3)]
-    table += [(name, (layer, head, d_model, d_head), std) for name in ("W_Q", "W_K", "W_V")]
+    table = [("W_E", (cfg.d_vocab, d_model), 4 * std), ("W_pos", (cfg.n_ctx, d_model), 2.4 * std)]
+    table += [(name, (layer, head, d_model, d_head), SCORES_STD) for name in ("W_Q", "W_K")]
+    table += [("W_V", (layer, head, d_model, d_head), std)]
     table += [("W_O", (layer, head, d_head, d_model), (head * d_head) ** -0.5)]
     if cfg.smeared_keys:
         table += [("smear_alpha", (layer, head), 0.0)]
@@ -238,24 +255,26 @@ def layer_norm(x: Tensor, w: Tensor, b: Tensor, at: str, hook: Hooks) -> Tensor:
 
 
 def check_tokens(tokens: Tensor, cfg: ModelConfig) -> None:
-    """Raises TypeError or ValueError, saying what is wrong, unless the model can read `tokens`."""
+    """Raises TypeError or ValueError, saying what is wrong, unless the model can read `tokens`.
+
+    What the tokens are is looked at only on other devices than the CPU: there a wrong one would end
+    in an error that nothing recovers from, and looking makes the CPU wait. On the CPU the embedding
+    itself notices, at no cost.
+    """
     if not isinstance(tokens, Tensor) or tokens.dtype not in (torch.int64, torch.int32):
         kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
         raise TypeError(f"tokens must be a tensor of whole numbers (torch.long), not {kind}.")
-    if tokens.ndim != 2 or tokens.numel() == 0:
-        shape = list(tokens.shape)
-        raise ValueError(
-            f"tokens must have shape [batch, pos], neither of them 0, not {shape}. "
-            "One sequence: tokens[None]."
-        )
-    if tokens.shape[1] > cfg.n_ctx:
-        raise ValueError(
-            f"the sequence has {tokens.shape[1]} tokens; "
-            f"this model reads at most n_ctx = {cfg.n_ctx}."
-        )
+    shape, least = list(tokens.shape), "tokens must have shape [batch, pos], neither of them 0"
+    right = len(shape) == 2 and 0 not in shape
+    require(right, f"{least}, not {shape}. One sequence: tokens[None].")
+    most = f"this model reads at most n_ctx = {cfg.n_ctx}"
+    require(shape[1] <= cfg.n_ctx, f"the sequence has {shape[1]} tokens; {most}.")
+    if tokens.device.type != "cpu":
+        require_known(tokens, cfg)
+
+
+def require_known(tokens: Tensor, cfg: ModelConfig) -> None:
+    """Raises ValueError for a token that the model has no embedding of."""
     low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= cfg.d_vocab:
-        raise ValueError(
-            f"tokens run from {low} to {high}; "
-            f"this model knows 0 to d_vocab - 1 = {cfg.d_vocab - 1}."
-        )
+    known = f"this model knows 0 to d_vocab - 1 = {cfg.d_vocab - 1}"
+    require(0 <= low and high < cfg.d_vocab, f"tokens run from {low} to {high}; {known}.")
