@@ -207,9 +207,9 @@ PRESETS = {
         OUTCOME.format(region=35),
     ),
     "bigger": Preset(
-        ModelConfig(n_heads=12, d_model=768, d_head=64, d_vocab=5001, n_ctx=256),
-        TrainConfig(steps=3000, periods=(2, 128), learning_rate=1e-3, warmup=100),
-        "2 x 12 heads, d_model 768: the shape of published pictures; needs a GPU",
-        "not measured on a CPU",
+        ModelConfig(n_heads=12, d_model=768, d_head=64, d_vocab=513, n_ctx=64),
+        TrainConfig(steps=2000, periods=(1, 32), eval_every=50, save_every=500),
+        "2 x 12 heads, d_model 768: the shape of published pictures; half an hour without a GPU",
+        "accuracy on predictable tokens above 99.5 %, a previous-token head above .9 in layer 0",
     ),
 }

@@ -32,7 +32,8 @@ class RepeatsTask:
     def draw(self, cfg: ModelConfig, config: TrainConfig, generator: torch.Generator) -> Batch:
         # n_ctx tokens to read, and one more, so that the last of them has something to predict
         length = cfg.n_ctx + 1
-        return repeated_tokens(config.batch_size, length, cfg.d_vocab, config.periods, generator)
+        shape = config.batch_size, length, cfg.d_vocab
+        return Batch(*repeated_tokens(*shape, config.periods, generator)[:2])
 
     def sample(self, model: Transformer, config: TrainConfig):
         """What every measurement of one training is made on."""

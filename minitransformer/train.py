@@ -15,24 +15,29 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from . import checkpoint
 from .checkpoint import CheckpointError
 from .config import ModelConfig, TrainConfig, from_dict, require
-from .data import Batch, Repeats
+from .cuda_graph import Captured
+from .data import Batch
+from .descent import Loss, descend, optimizer_of, set_rates
 from .model import Transformer
 from .tasks import task_called
 
 # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
 SNAPSHOTS_PER_DOUBLING = 6
+# ... and of a model with more parameters than this at 1, 2, 4, 8, ...: a copy takes long, and room
+BIG = 10**6
 # what goes wrong with a training state that is somebody else's, or an old version's
 UNFIT = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
 
@@ -45,6 +50,7 @@ class Run:
     config: TrainConfig
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    descend: Callable[[Batch], None]  # one step of the optimizer on a batch
     step: int = 0
     seconds: float = 0.0
     history: list[dict] = field(default_factory=list)  # one dict per measurement
@@ -56,11 +62,11 @@ def start(model_config: ModelConfig, config: TrainConfig, device: str = "cpu") -
     """A run at step 0. The seed draws the weights and, by a generator of its own, every batch."""
     model = checkpoint.put_on(Transformer(model_config, seed=config.seed), device)
     task_called(config.task).check(model_config, config)
-    rate, decay = config.learning_rate, config.weight_decay
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=device != "mps"
-    )
-    return Run(model, config, optimizer, torch.Generator().manual_seed(config.seed))
+    optimizer = optimizer_of(model.named_parameters(), model_config, config, device)
+    step = partial(descend, Loss(model, config.elsewhere), optimizer, device)
+    if device.startswith("cuda"):
+        step = Captured(step, device)
+    return Run(model, config, optimizer, torch.Generator().manual_seed(config.seed), step)
 
 
 def train(
@@ -144,35 +150,13 @@ def choose_threads(cfg: ModelConfig) -> int:
 
 
 def training_step(run: Run) -> None:
-    """Draw a batch, descend the weighted loss once."""
+    """Draw a batch, descend the weighted loss once. On a GPU this only asks for it to be done."""
     began, config = time.perf_counter(), run.config
     batch = task_called(config.task).draw(run.model.cfg, config, run.generator)
-    for group in run.optimizer.param_groups:
-        group["lr"] = config.learning_rate * schedule(run.step, config)
-    loss_of(run.model, batch, config.elsewhere).backward()
-    run.optimizer.step()
-    run.optimizer.zero_grad()
+    set_rates(run.optimizer, config, run.step)
+    run.descend(batch)
     run.step += 1
     run.seconds += time.perf_counter() - began
-
-
-def loss_of(model: Transformer, batch: Batch | Repeats, elsewhere: float) -> Tensor:
-    """Mean of the next-token losses, with weight 1 on predictable tokens, `elsewhere` on others."""
-    device = model.W_E.device
-    tokens, known = batch.tokens.to(device), batch.predictable[:, :-1].to(device)
-    logits, next_tokens = model(tokens[:, :-1]), tokens[:, 1:]
-    losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none")
-    weight = known + elsewhere * ~known  # batch pos
-    return (weight * losses.view_as(weight)).sum() / weight.sum()
-
-
-def schedule(step: int, config: TrainConfig) -> float:
-    """Learning rate as a share of its peak: it rises over `warmup` steps, and falls to 0 at the
-    end, both in a straight line.
-    """
-    rise = (step + 1) / (config.warmup + 1)
-    fall = (config.steps - step) / max(1.0, config.decay * config.steps)
-    return min(1.0, rise, fall)
 
 
 def ending(run: Run) -> str:
@@ -189,19 +173,24 @@ def ending(run: Run) -> str:
 def measure(run: Run, sample, bar: tqdm) -> None:
     """Append one row to the history: losses in nats and accuracies."""
     task = task_called(run.config.task)
+    began = time.perf_counter()
+    if run.model.W_E.is_cuda:
+        torch.cuda.synchronize()  # what was asked for is not done yet: wait, and count it
+    run.seconds += time.perf_counter() - began
     row = {"step": run.step} | task.scores(run.model, sample)
     run.history.append(row)
     bar.set_postfix({"loss": f"{row[task.loss]:.3f}", task.accuracy: f"{row[task.accuracy]:.1%}"})
 
 
-def is_snapshot_step(step: int) -> bool:
-    """Step 0, and every step that is a power of 2 ** (1 / SNAPSHOTS_PER_DOUBLING), rounded."""
-    spaced = {round(2 ** (i / SNAPSHOTS_PER_DOUBLING)) for i in range(SNAPSHOTS_PER_DOUBLING * 20)}
-    return step == 0 or step in spaced
+def is_snapshot_step(step: int, per_doubling: int = SNAPSHOTS_PER_DOUBLING) -> bool:
+    """Step 0, and every step that is a power of 2 ** (1 / per_doubling), rounded."""
+    return step == 0 or step in {round(2 ** (i / per_doubling)) for i in range(per_doubling * 20)}
 
 
 def keep_snapshot(run: Run, folder: Path | None) -> None:
-    if not is_snapshot_step(run.step) or run.step in run.snapshots:
+    big = sum(weights.numel() for weights in run.model.parameters()) > BIG
+    wanted = is_snapshot_step(run.step, 1 if big else SNAPSHOTS_PER_DOUBLING)
+    if not wanted or run.step in run.snapshots:
         return
     weights = run.model.state_dict()
     run.snapshots[run.step] = {name: w.detach().cpu().clone() for name, w in weights.items()}
@@ -214,7 +203,7 @@ def save_run(run: Run, folder: Path) -> None:
     """One file with everything that resuming needs, and beside it, readable, how it was made."""
     training = {
         "config": json.dumps(asdict(run.config)),
-        "optimizer": run.optimizer.state_dict(),
+        "optimizer": {"state": moments(run)},
         "generator": run.generator.get_state(),
         "step": run.step,
         "seconds": run.seconds,
@@ -250,12 +239,28 @@ def restored(model: Transformer, training: dict, device: str) -> Run:
     """The run that a checkpoint's training state describes, with the weights of `model`."""
     run = start(model.cfg, from_dict(TrainConfig, json.loads(training["config"])), device)
     run.model.load_state_dict(model.state_dict())
-    run.optimizer.load_state_dict(training["optimizer"])
+    restore_moments(run, training["optimizer"]["state"])
     run.generator.set_state(training["generator"])
     run.step, run.seconds = int(training["step"]), float(training["seconds"])
     run.history = json.loads(training["history"])
     ending(run)  # reads the history
     return run
+
+
+def moments(run: Run) -> dict[int, dict[str, Tensor]]:
+    """A parameter's number in the model -> what AdamW remembers of it."""
+    state = run.optimizer.state
+    return {i: state[weights] for i, weights in enumerate(run.model.parameters()) if state}
+
+
+def restore_moments(run: Run, found: dict[int, dict[str, Tensor]]) -> None:
+    """Give the optimizer its memory back, on whatever device it is now."""
+    content, order = run.optimizer.state_dict(), {}
+    for group in run.optimizer.param_groups:
+        order |= {weights: len(order) + i for i, weights in enumerate(group["params"])}
+    for i, weights in enumerate(run.model.parameters() if found else []):
+        content["state"][order[weights]] = found[i]
+    run.optimizer.load_state_dict(content)
 
 
 def load_snapshots(folder: Path) -> dict[int, dict[str, Tensor]]:

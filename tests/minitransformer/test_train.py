@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import torch
 from minitransformer import CheckpointError, ModelConfig, TrainConfig, Transformer, load, train
 from minitransformer.config import PRESETS
 from minitransformer.data import repeated_tokens
-from minitransformer.train import is_snapshot_step, loss_of, schedule
+from minitransformer.descent import Loss, schedule
+from minitransformer.train import is_snapshot_step
 from tests.material import same_tensors, seeded
 
 SMALL = ModelConfig(n_heads=2, d_model=16, d_head=8, d_vocab=12, n_ctx=10)
@@ -48,16 +50,15 @@ def whole():
 
 def interrupt_at(step, monkeypatch):
     """Press Ctrl-C in the middle of this step: the batch is drawn, the weights have not moved."""
-    real = train.loss_of
+    real, calls = train.Loss.forward, []
 
-    def loss_of(model, repeats, elsewhere):
-        if loss_of.calls == step:
+    def forward(*arguments):
+        if len(calls) == step:
             os.kill(os.getpid(), signal.SIGINT)
-        loss_of.calls += 1
-        return real(model, repeats, elsewhere)
+        calls.append(step)
+        return real(*arguments)
 
-    loss_of.calls = 0
-    monkeypatch.setattr(train, "loss_of", loss_of)
+    monkeypatch.setattr(train.Loss, "forward", forward)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
@@ -188,7 +189,8 @@ def test_the_loss_is_a_weighted_mean_over_next_tokens(elsewhere):
             weight = 1.0 if repeats.predictable[row, position] else elsewhere
             total -= weight * log_probs[row, position, tokens[position + 1]].item()
             weights += weight
-    assert loss_of(model, repeats, elsewhere).item() == pytest.approx(total / weights, rel=1e-7)
+    found = Loss(model, elsewhere)(repeats.tokens, repeats.predictable).item()
+    assert found == pytest.approx(total / weights, rel=1e-7)
 
 
 @pytest.mark.parametrize("warmup, decay", [(0, 0.0), (20, 0.3), (20, 1.0), (0, 1.0), (500, 0.9)])
@@ -216,14 +218,15 @@ def test_a_step_uses_the_scheduled_rate_and_leaves_no_gradient(whole):
 def test_gradients_of_the_loss_are_right():
     model = Transformer(ModelConfig(n_heads=2, d_model=6, d_head=3, d_vocab=8, n_ctx=7)).double()
     repeats = repeated_tokens(3, 8, 8, (1, 3), seeded())
-    loss_of(model, repeats, 0.1).backward()
+    loss = partial(Loss(model, 0.1), repeats.tokens, repeats.predictable)
+    loss().backward()
     generator = seeded(1)
     for name, weights in model.named_parameters():
         direction = torch.randn(weights.shape, generator=generator, dtype=torch.float64)
         losses = []
         for step in (1e-5, -2e-5):
             weights.data.add_(step * direction)
-            losses.append(loss_of(model, repeats, 0.1).item())
+            losses.append(loss().item())
         weights.data.add_(1e-5 * direction)
         slope = pytest.approx((losses[0] - losses[1]) / 2e-5, rel=1e-5, abs=1e-8)
         assert (weights.grad * direction).sum().item() == slope, name
