@@ -21,16 +21,8 @@ import torch
 from torch import Tensor
 
 from exercises import stubs
-from exercises.attempts import (
-    SECONDS,
-    Guarded,
-    Wrong,
-    describe,
-    load_file,
-    own_line,
-    time_limit,
-    unreadable,
-)
+from exercises.attempts import SECONDS, Wrong, describe, load_file, own_line, time_limit, unreadable
+from tests.exercises.guarded import Guarded
 
 LONGEST = 400  # characters of a message's first line: a tensor in it must not bury the rest
 

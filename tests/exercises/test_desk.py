@@ -11,6 +11,7 @@ from course import __main__ as course
 from exercises import __main__ as desk
 from exercises import attempts, progress, stubs
 from tests.exercises import checking
+from tests.exercises.guarded import Guarded
 
 CHAPTER = "ch01_transformer"
 RIGHT = """\
@@ -175,7 +176,7 @@ def test_lines_of_the_chapter_s_own_classes_are_not_blamed(tmp_path):
     given = "class Given:\n    def __init__(self):\n        raise ValueError\n"
     path.write_text(given + "\n\ndef mine():\n    return Given()\n", encoding="utf-8")
     with pytest.raises(attempts.Wrong) as caught:
-        attempts.Guarded(attempts.load_file(path).mine, path)()
+        Guarded(attempts.load_file(path).mine, path)()
     assert caught.value.line == 7
 
 
@@ -190,10 +191,10 @@ def test_what_was_right_so_far_is_not_called_a_mistake():
     def attempt(n):
         return n if n == 1 else 1 / 0
 
-    guarded = attempts.Guarded(attempt, Path(__file__))
+    guarded = Guarded(attempt, Path(__file__))
     assert checking.verdict(check, guarded) and guarded.behaves_like(lambda n: n)
     assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) is None
-    guarded = attempts.Guarded(lambda n: 1, Path(__file__))
+    guarded = Guarded(lambda n: 1, Path(__file__))
     assert checking.verdict(check, guarded)
     assert (
         checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) == "always one"

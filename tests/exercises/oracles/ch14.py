@@ -5,10 +5,10 @@ import math
 import torch
 from torch.nn.functional import cross_entropy, pad
 
-from exercises.attempts import same
 from minitransformer import planted
 from minitransformer.data import BOS, repeated_tokens
 from solutions.ch14_by_hand import AT_REST, MATCH
+from tests.exercises.guarded import same
 from tests.material import seeded
 
 # Subspaces
