@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from exercises import stubs
-from exercises.attempts import SECONDS, Wrong, describe, load_file, own_line, time_limit, unreadable
+from exercises.attempts import SECONDS, Wrong, describe, load_file, own_line, time_limit
 from tests.exercises.guarded import Guarded
 
 LONGEST = 400  # characters of a message's first line: a tensor in it must not bury the rest
@@ -97,21 +97,32 @@ def run_on_solution(
 
 
 def run_on_attempt(check: Callable, chapter: str, name: str, mistakes: dict[str, Callable]) -> None:
-    path, wrong, guarded = stubs.exercise_path(chapter), None, None
+    path = stubs.exercise_path(chapter)
     try:
         if name not in stubs.attempted(chapter):
             pytest.skip("not attempted yet")
+    except SyntaxError:
+        pass  # the failure will say so
+    found = failure(check, chapter, name, mistakes, path)
+    if found:
+        pytest.fail(found, pytrace=False)
+
+
+def failure(
+    check: Callable, chapter: str, name: str, mistakes: dict[str, Callable], path: Path
+) -> str | None:
+    """What a check says of the function `name` in the learner's file `path`; None if it passes."""
+    guarded = likely = None
+    try:
         guarded = Guarded(getattr(load_file(path), name), path)
         wrong = verdict(check, guarded)
-    except SyntaxError as error:
-        wrong = Wrong(unreadable(error, path), error.lineno)
     except Wrong as error:
         wrong = error
-    if wrong:
-        likely = None
-        if guarded and not wrong.line:  # an exception has a line of its own to look at
-            likely = likely_mistake(guarded, getattr(solution(chapter), name), mistakes)
-        pytest.fail(message(name, chapter, wrong, likely), pytrace=False)
+    if wrong is None:
+        return None
+    if guarded and not wrong.line:  # an exception has a line of its own to look at
+        likely = likely_mistake(guarded, getattr(solution(chapter), name), mistakes)
+    return message(name, chapter, wrong, likely, path)
 
 
 def likely_mistake(
@@ -126,13 +137,13 @@ def likely_mistake(
     return None
 
 
-def message(name: str, chapter: str, wrong: Wrong, likely: str | None) -> str:
+def message(name: str, chapter: str, wrong: Wrong, likely: str | None, path: Path) -> str:
     where = f"exercises/{chapter}.py" + (f", line {wrong.line}" if wrong.line else "")
     first, *others = f"{name}: {wrong}".splitlines()
     lines = [first if len(first) <= LONGEST else first[:LONGEST] + " ..."]
     lines += [line for line in others if line.startswith("  where:")]
     if wrong.line:
-        text = stubs.exercise_path(chapter).read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8").splitlines()
         lines.append(f"  your line: {text[wrong.line - 1].strip()}")
     if likely:
         lines.append(f"  likely:    {likely}")
