@@ -3,26 +3,30 @@
     from minitransformer import load
     model = load("induction")
 
-Importing this draws no picture and starts no training; matplotlib is loaded only where a picture is
-drawn.
+Importing this draws no picture and starts no training; torch and matplotlib are loaded only where
+they are needed, so that a program can answer --help at once.
 """
 
-from .checkpoint import CheckpointError, load, pretrained_names
-from .config import ModelConfig, TrainConfig
-from .data import BOS, Repeats, repeated_tokens
-from .hooks import ActivationCache, HookPoint
-from .model import Transformer
+import importlib
 
-__all__ = [
-    "BOS",
-    "ActivationCache",
-    "CheckpointError",
-    "HookPoint",
-    "ModelConfig",
-    "Repeats",
-    "TrainConfig",
-    "Transformer",
-    "load",
-    "pretrained_names",
-    "repeated_tokens",
-]
+HOMES = {
+    "BOS": "data",
+    "ActivationCache": "hooks",
+    "CheckpointError": "files",
+    "HookPoint": "hooks",
+    "ModelConfig": "config",
+    "Repeats": "data",
+    "TrainConfig": "config",
+    "Transformer": "model",
+    "load": "checkpoint",
+    "pretrained_names": "files",
+    "repeated_tokens": "data",
+}
+__all__ = list(HOMES)
+
+
+def __getattr__(name: str):
+    """What this package offers, from the module that it lives in."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{HOMES[name]}", __name__), name)

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 from . import checkpoint
-from .checkpoint import CheckpointError
 from .config import require
+from .files import PRETRAINED, CheckpointError
 
 
 def publish(folder: Path) -> None:
     """Raises CheckpointError, before anything is written, if the folder holds no finished run."""
-    target, record = checkpoint.PRETRAINED / folder.name, folder / "model.json"
+    target, record = PRETRAINED / folder.name, folder / "model.json"
     advice = f"{record} is missing. Train first."
     require(record.is_file(), f"{folder} holds no finished run: {advice}", CheckpointError)
     checkpoint.save(target.with_suffix(".pt"), checkpoint.load(folder))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from minitransformer import checkpoint, train
+from minitransformer import checkpoint, files, train
 from minitransformer.config import PRESETS
 from minitransformer.evaluate import held_out, strict_induction_accuracy
 from minitransformer.model import Transformer
@@ -39,7 +39,7 @@ def trained(preset: str, seed: int, home: Path) -> Path:
     if not (folder / "model.json").exists():
         run = train.train(chosen.model, chosen.train.changed(seed=seed), folder=folder)
         record = train.provenance(run, "python -m tests.benchmarks.seeds")
-        checkpoint.write_json(folder / "model.json", record)
+        files.write_json(folder / "model.json", record)
     return folder
 
 

@@ -3,7 +3,7 @@
 Files and attempts in them: bad_input_material.py. What is called: bad_input_calls.py.
 """
 
-from minitransformer.checkpoint import pretrained_names
+from minitransformer import pretrained_names
 
 from .bad_input import Case
 from .bad_input_calls import CONFIGS, DATA, LOADING, MODEL, SOLUTIONS

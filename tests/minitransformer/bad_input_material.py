@@ -23,6 +23,7 @@ from minitransformer import (
     checkpoint,
     config,
     data,
+    files,
     planted,
     publish,
     tasks,
@@ -91,7 +92,7 @@ def write_run(folder: Path) -> None:
     """A finished training, far too short to learn anything, with its record."""
     run = train.train(ModelConfig(**SMALL), TRAINING, folder=folder)
     record = train.provenance(run, "python -m minitransformer train")
-    checkpoint.write_json(folder / "model.json", record)
+    files.write_json(folder / "model.json", record)
 
 
 def write_checkpoints(folder: Path) -> None:
@@ -216,7 +217,7 @@ def names() -> dict:
     """What an expression may use: the package, all solutions, and a few small things to hand to
     them.
     """
-    found = {name: thing for name, thing in vars(minitransformer).items() if name[0] != "_"}
+    found = {name: getattr(minitransformer, name) for name in minitransformer.__all__}
     for chapter in stubs.chapters():
         found |= vars(importlib.import_module(f"solutions.{chapter}"))
     package = (arithmetic, checkpoint, config, data, planted, publish, tasks, train)

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from minitransformer import CheckpointError, ModelConfig, Transformer, checkpoint, load
+from minitransformer import (
+    CheckpointError,
+    ModelConfig,
+    Transformer,
+    checkpoint,
+    load,
+    pretrained_names,
+)
+from minitransformer.files import PRETRAINED
 from tests.material import same_tensors
 
 SMALL = ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=9, n_ctx=6)
@@ -46,10 +54,10 @@ def test_saving_again_replaces_the_old_one_and_leaves_nothing_else(path):
     assert os.listdir(path.parent) == ["model.pt"]
 
 
-@pytest.mark.parametrize("name", checkpoint.pretrained_names())
+@pytest.mark.parametrize("name", pretrained_names())
 def test_shipped_models_load_by_name(name):
     assert isinstance(load(name), Transformer)
-    assert (checkpoint.PRETRAINED / f"{name}.pt").stat().st_size < 1_000_000
+    assert (PRETRAINED / f"{name}.pt").stat().st_size < 1_000_000
 
 
 # ---- loading runs nothing

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from minitransformer import ModelConfig, Repeats, TrainConfig, Transformer, checkpoint, evaluate
+from minitransformer import (
+    ModelConfig,
+    Repeats,
+    TrainConfig,
+    Transformer,
+    checkpoint,
+    evaluate,
+    pretrained_names,
+)
 from minitransformer.config import from_dict
 from minitransformer.data import random_tokens, repeated_tokens
 from minitransformer.evaluate import (
@@ -156,7 +164,7 @@ def test_accuracy_by_period_covers_every_period_that_fits():
 # ---- the models that ship with the course
 
 
-@pytest.mark.parametrize("name", checkpoint.pretrained_names())
+@pytest.mark.parametrize("name", pretrained_names())
 def test_the_recorded_scores_of_shipped_models_follow_from_their_weights(name):
     model = checkpoint.load(name)
     record = provenance_of(name, model)

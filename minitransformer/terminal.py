@@ -1,0 +1,129 @@
+"""What the three programs owe any terminal: signs that it can print, a silent end when nobody reads
+any more, one sentence on Ctrl-C. Nothing is imported here that takes a while.
+
+    if __name__ == "__main__":
+        terminal.run(main)      # main returns the exit status; it imports torch inside
+
+A closed stream (`>&-`) is replaced, so that code need not ask whether sys.stdout is there.
+"""
+
+import codecs
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import NoReturn
+
+EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_UNREAD = 2, 130, 141  # 128 + the number of the signal
+# what an ASCII or cp1252 terminal shows of signs that it does not have
+PLAIN = {"✓": "+", "✗": "x", "✕": "x", "·": ".", "→": "->", "−": "-", "…": "..."}
+PLAIN |= {"“": '"', "”": '"', "²": "^2", "°": " deg", "±": "+-", "µ": "u", "∂": "d"}
+
+
+def spell_out(error: UnicodeError) -> tuple[str, int]:
+    """An error handler for text that an encoding lacks: the plain form of each sign, or "?"."""
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN.get(sign, "?") for sign in lacking), error.end
+
+
+codecs.register_error("spell out", spell_out)
+
+
+def prepare() -> None:
+    """Make stdout and stderr take any text, line by line; what is closed goes nowhere, but errors
+    go to stdout if that is open.
+    """
+    occupied = os.open(os.devnull, os.O_RDWR)
+    while occupied <= 2:  # no file that is opened later may take the place of a closed stream
+        occupied = os.open(os.devnull, os.O_RDWR)
+    os.close(occupied)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="spell out", line_buffering=True)
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """End the process with the exit status that `main` returns (None: 0).
+
+    Ctrl-C: 130, and one sentence. Nobody reads the output any more: 141, silently. `main` must let
+    KeyboardInterrupt and BrokenPipeError pass.
+    """
+    prepare()
+    try:
+        status = status_of(main)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear the sentence
+        status = EXIT_INTERRUPTED
+        complain("\nstopped.")
+    except BrokenPipeError:
+        silence(sys.stdout)
+        silence(sys.stderr)
+        status = EXIT_UNREAD
+    except OSError as error:  # of the flush: the disk is full, say
+        silence(sys.stdout)
+        status = EXIT_BAD_INPUT
+        complain(f"error: the output cannot be written: {error.strerror or error}.")
+    sys.exit(status)
+
+
+def status_of(main: Callable[[], int | None]) -> int | str | None:
+    """What `main` returns, or what it hands to sys.exit."""
+    try:
+        return main()
+    except SystemExit as stop:  # argparse's, for example
+        return stop.code
+
+
+def complain(sentence: str) -> None:
+    """Print to stderr, if it can still be written."""
+    try:
+        print(sentence, file=sys.stderr)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream) -> None:
+    """Drop what is written to this stream from now on, and what still waits in its buffer."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+class Unheard:
+    """A stream for work that goes on when nobody reads any more: then what is written is dropped.
+
+    Everything but `write` and `flush` is the stream's own.
+    """
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name: str):
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        self.attempt(self.stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self.attempt(self.stream.flush)
+
+    def attempt(self, act: Callable, *text: str) -> None:
+        try:
+            act(*text)
+        except OSError:
+            silence(self.stream)
+
+
+@contextmanager
+def unheard():
+    """Inside, a closed pipe stops nothing: a training goes on after `| head -1`."""
+    with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(Unheard(sys.stdout)))
+        stack.enter_context(redirect_stderr(Unheard(sys.stderr)))
+        yield
