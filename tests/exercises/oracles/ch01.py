@@ -7,13 +7,13 @@ import math
 import torch
 from einops import einsum
 
-from tests.material import seeded, small_model
+from tests.material import seeded
 
-MODEL = small_model()
-WEIGHTS = {name: tensor.detach() for name, tensor in MODEL.state_dict().items()}
-TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
-Q = 2 * torch.randn(2, 5, 3, 4, generator=seeded(1), dtype=torch.float64)  # batch pos head d_head
-K = 2 * torch.randn(2, 5, 3, 4, generator=seeded(2), dtype=torch.float64)
+BATCH, POS, HEADS, D_HEAD = 2, 7, 3, 5  # all different, and D_HEAD no square
+Q = 2 * torch.randn(BATCH, POS, HEADS, D_HEAD, generator=seeded(1), dtype=torch.float64)
+K = 2 * torch.randn(BATCH, POS, HEADS, D_HEAD, generator=seeded(2), dtype=torch.float64)
+Q[0, 4, 1] = 0  # a query whose scores are all exactly 0: it looks at every key so far alike
+K[1, 2, 0] = 0
 
 
 # attention_pattern
@@ -33,56 +33,121 @@ def pattern_by_loops(q, k):
     return pattern
 
 
-def pattern_with(power=0.5, offset=1, dim=-1, mask="before", swapped=False):
-    """attention_pattern with one thing changed; the defaults are right. power: of d_head, by which
-    the scores are divided.
-    """
+def root_of_d_head(q):
+    return math.sqrt(q.shape[-1])
+
+
+def later_keys(scores):
+    return torch.ones_like(scores).triu(1).bool()
+
+
+def nowhere(scores):
+    return torch.zeros_like(scores).bool()
+
+
+def softmax_over_keys(scores):
+    return scores.softmax(dim=-1)
+
+
+def pattern_with(scale=root_of_d_head, forbidden=later_keys, hide=-math.inf, end=softmax_over_keys):
+    """attention_pattern with one thing changed; the defaults are right."""
 
     def pattern(q, k):
-        if swapped:
-            q, k = k, q
         axes = "batch query head d_head, batch key head d_head -> batch head query key"
-        scores = einsum(q, k, axes) / q.shape[-1] ** power
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(offset)
-        if mask == "before":
-            return scores.masked_fill(later, -math.inf).softmax(dim)
-        if mask == "zero":
-            return scores.masked_fill(later, 0.0).softmax(dim)
-        if mask == "after":
-            return scores.softmax(dim) * ~later
-        return scores.softmax(dim)
+        scores = einsum(q, k, axes) / scale(q)
+        return end(scores.masked_fill(forbidden(scores), hide))
 
     return pattern
 
 
-PATTERN_MISTAKES = {
-    "the scores were not divided by sqrt(d_head)": pattern_with(power=0),
-    "the scores were divided by d_head, not by its square root": pattern_with(power=1),
-    "the softmax ran over the queries; it must run over the keys, the last axis": pattern_with(
-        dim=-2
-    ),
-    "the mask is off by one: a token may look at itself": pattern_with(offset=0),
-    "the mask is off by one: a token may not look at the next one": pattern_with(offset=2),
-    "the mask was applied after the softmax, so rows no longer sum to 1": pattern_with(
-        mask="after"
-    ),
-    "forbidden scores were set to 0, which still gets attention: exp(0) = 1; use -inf": (
-        pattern_with(mask="zero")
-    ),
-    "there is no causal mask": pattern_with(mask="none"),
-    "query and key are swapped": pattern_with(swapped=True),
-}
+def swapped(q, k):
+    return pattern_with()(k, q)
+
+
+def mask_last(q, k):
+    scores = pattern_with(forbidden=nowhere)(q, k)
+    return scores.masked_fill(later_keys(scores), 0.0)
+
+
+def cosines(q, k):
+    return pattern_with()(q / q.norm(dim=-1, keepdim=True), k / k.norm(dim=-1, keepdim=True))
+
+
 LOOKS_AHEAD = {
-    "there is no causal mask": pattern_with(mask="none"),
-    "the mask is off by one: a token may not look at the next one": pattern_with(offset=2),
+    "there is no causal mask": pattern_with(forbidden=nowhere),
+    "the mask is off by one: a token may not look at the next one": pattern_with(
+        forbidden=lambda scores: torch.ones_like(scores).triu(2).bool()
+    ),
+}
+WRONG_SCALES = {
+    "the scores were not divided by sqrt(d_head)": lambda q: 1.0,
+    "the scores were divided by d_head, not by its square root": lambda q: q.shape[-1],
+    "the scores were multiplied by sqrt(d_head)": lambda q: 1 / root_of_d_head(q),
+    "the scores were divided by a fixed 4: that is sqrt(d_head) in the course's model only": (
+        lambda q: 4.0
+    ),
+    "the root was taken of all heads' sizes together; each head has d_head numbers": (
+        lambda q: math.sqrt(q.shape[-1] * q.shape[-2])
+    ),
+    "the root was taken of the number of heads; it is that of d_head": (
+        lambda q: math.sqrt(q.shape[2])
+    ),
+    "the root was taken of the number of positions; it is that of d_head": (
+        lambda q: math.sqrt(q.shape[1])
+    ),
+    "the fourth root of d_head was used once; that is right only on q and on k": (
+        lambda q: root_of_d_head(q) ** 0.5
+    ),
+}
+WRONG_MASKS = {
+    "the mask is off by one: a token may look at itself": (
+        lambda scores: torch.ones_like(scores).triu(0).bool()
+    ),
+    "the wrong triangle is masked: a token may look back, not ahead": (
+        lambda scores: torch.ones_like(scores).tril(-1).bool()
+    ),
+    "the past and the token itself are masked; a token may look back, not ahead": (
+        lambda scores: torch.ones_like(scores).tril(0).bool()
+    ),
+    "the mask was read off the scores: a score that is 0 is not a forbidden one": (
+        lambda scores: scores.tril() == 0
+    ),
+}
+WRONG_ENDS = {
+    "the softmax ran over the queries; it must run over the keys, the last axis": (
+        lambda scores: scores.softmax(dim=-2)
+    ),
+    "the softmax ran over the heads; it must run over the keys, the last axis": (
+        lambda scores: scores.softmax(dim=1)
+    ),
+    "the softmax ran over the batch; it must run over the keys, the last axis": (
+        lambda scores: scores.softmax(dim=0)
+    ),
+    "that is the logarithm of the pattern": lambda scores: scores.log_softmax(dim=-1),
+    "there is no softmax: these are the scores": lambda scores: scores,
+    "the scores went through exp, but no row was divided by its sum": lambda scores: scores.exp(),
+}
+PATTERN_MISTAKES = {
+    **{label: pattern_with(scale=scale) for label, scale in WRONG_SCALES.items()},
+    **{label: pattern_with(forbidden=mask) for label, mask in WRONG_MASKS.items()},
+    **{label: pattern_with(end=end) for label, end in WRONG_ENDS.items()},
+    **LOOKS_AHEAD,
+    "the mask was applied after the softmax, so rows no longer sum to 1": mask_last,
+    "forbidden scores were set to 0, which still gets attention: exp(0) = 1; use -inf": (
+        pattern_with(hide=0.0)
+    ),
+    "query and key are swapped": swapped,
+    "q and k were brought to length 1; the dot product is of the vectors as they are": cosines,
 }
 
 
 # head_output
 
-X = torch.randn(2, 5, MODEL.cfg.d_model, generator=seeded(3), dtype=torch.float64)
+D_MODEL = 11
+X = torch.randn(BATCH, POS, D_MODEL, generator=seeded(3), dtype=torch.float64)
 PATTERN = pattern_by_loops(Q, K)
-W_V, W_O = WEIGHTS["W_V"][0], WEIGHTS["W_O"][0]
+W_V = torch.randn(HEADS, D_MODEL, D_HEAD, generator=seeded(4), dtype=torch.float64)
+W_O = torch.randn(HEADS, D_HEAD, D_MODEL, generator=seeded(5), dtype=torch.float64)
 
 
 def head_by_loops(x, pattern, W_V, W_O):
@@ -90,15 +155,10 @@ def head_by_loops(x, pattern, W_V, W_O):
     out = torch.zeros(batch, n, len(W_V), d_model, dtype=x.dtype)
     for b in range(batch):
         for h in range(len(W_V)):
+            offered = x[b] @ W_V[h] @ W_O[h]  # key d_model
             for i in range(n):
-                for j in range(n):
-                    moved = x[b, j] @ W_V[h] @ W_O[h]
-                    out[b, i, h] += pattern[b, h, i, j] * moved
+                out[b, i, h] = pattern[b, h, i] @ offered
     return out
-
-
-def transposed_pattern(x, pattern, W_V, W_O):
-    return head_by_loops(x, pattern.transpose(-1, -2), W_V, W_O)
 
 
 def own_value(x, pattern, W_V, W_O):
@@ -106,136 +166,53 @@ def own_value(x, pattern, W_V, W_O):
     return head_by_loops(x, itself, W_V, W_O)
 
 
-def mixed_up_heads(x, pattern, W_V, W_O):
-    return head_by_loops(x, pattern, W_V, W_O.roll(1, 0))
+def head_axis_moved(x, pattern, W_V, W_O):
+    return head_by_loops(x, pattern, W_V, W_O).transpose(1, 2)
 
 
-def heads_added_up(x, pattern, W_V, W_O):
-    return head_by_loops(x, pattern, W_V, W_O).sum(dim=2)
+def evenly(pattern):
+    """Every key so far counts the same."""
+    seen = torch.ones_like(pattern).tril()
+    return seen / seen.sum(dim=-1, keepdim=True)
 
 
 HEAD_MISTAKES = {
     "the pattern was used transposed: a query must collect from its keys, not the other way "
-    "round": transposed_pattern,
+    "round": lambda x, A, V, W: head_by_loops(x, A.mT, V, W),
     "the pattern was ignored: every position wrote its own value": own_value,
-    "the heads were mixed up: head h must use its own W_O[h]": mixed_up_heads,
-    "the heads were added up; return one output per head": heads_added_up,
-}
-
-
-# forward: a wrong forward pass is the package's right one with other weights, or with hooks
-
-
-def positions_in_the_stream(weights, tokens):
-    standard = small_model(positional_embedding_type="standard")
-    standard.load_state_dict(weights)
-    return standard(tokens).detach()
-
-
-def with_weights(name, change):
-    def run(weights, tokens):
-        model = small_model()
-        model.load_state_dict(weights | {name: change(weights[name])})
-        return model(tokens).detach()
-
-    return run
-
-
-def no_second_layer(W_O):
-    return torch.stack([W_O[0], torch.zeros_like(W_O[1])])
-
-
-def stream_replaced(weights, tokens):
-    """After each layer the stream is what the layer wrote, instead of the sum."""
-    written = {}
-
-    def remember(out, hook):
-        written["last"] = out
-
-    def replace(stream, hook):
-        return written["last"]
-
-    hooks = [(f"blocks.{layer}.hook_attn_out", remember) for layer in range(2)]
-    hooks += [(f"blocks.{layer}.hook_resid_post", replace) for layer in range(2)]
-    return MODEL.run_with_hooks(tokens, hooks)
-
-
-def positions_in_values(weights, tokens):
-    def also_positions(v, hook):
-        layer = int(hook.name.split(".")[1])
-        axes = "pos d_model, head d_model d_head -> pos head d_head"
-        return v + einsum(weights["W_pos"], weights["W_V"][layer], axes)[: v.shape[1]]
-
-    return MODEL.run_with_hooks(tokens, [(is_value, also_positions)]).detach()
-
-
-def is_value(name):
-    return name.endswith("hook_v")
-
-
-FORWARD_MISTAKES = {
-    "positions were added to the stream; here only q and k may see them": positions_in_the_stream,
-    "positions are missing from q and k": with_weights("W_pos", torch.zeros_like),
-    "each layer replaced the stream; it must add to it": stream_replaced,
-    "the second layer is missing": with_weights("W_O", no_second_layer),
-    "positions were added to the input of v as well; only q and k may see them": (
-        positions_in_values
+    "the pattern was ignored: every key so far counted the same": (
+        lambda x, A, V, W: head_by_loops(x, evenly(A), V, W)
     ),
-    "a softmax was taken; return the logits": (
-        lambda weights, tokens: MODEL(tokens).softmax(-1).detach()
+    "the pattern was used twice": lambda x, A, V, W: head_by_loops(x, A @ A, V, W),
+    "a softmax was taken of the pattern, which already is one": (
+        lambda x, A, V, W: head_by_loops(x, A.softmax(dim=-1), V, W)
     ),
-    "a log-softmax was taken; return the logits": (
-        lambda weights, tokens: MODEL(tokens).log_softmax(-1).detach()
+    "all heads used one pattern, the mean: head h has its own": (
+        lambda x, A, V, W: head_by_loops(x, A.mean(dim=1, keepdim=True).expand_as(A), V, W)
     ),
-}
-
-
-# forward_with_hooks
-
-PLACES = {
-    "stream.0": "blocks.0.hook_resid_pre",
-    "stream.1": "blocks.1.hook_resid_pre",
-    "stream.2": "blocks.1.hook_resid_post",
-}
-
-
-def expect_known(fwd_hooks):
-    for name, _ in fwd_hooks:
-        if name not in PLACES:
-            raise ValueError(name)
-
-
-def on_the_package(weights, tokens, fwd_hooks):
-    """forward_with_hooks by way of the package's hooks."""
-    expect_known(fwd_hooks)
-
-    def renamed(fn, name):
-        return lambda stream, hook: fn(stream, name)
-
-    return MODEL.run_with_hooks(
-        tokens, [(PLACES[name], renamed(fn, name)) for name, fn in fwd_hooks]
-    ).detach()
-
-
-def result_dropped(weights, tokens, fwd_hooks):
-    expect_known(fwd_hooks)
-    for name, fn in fwd_hooks:
-        fn(weights["W_E"][tokens].clone(), name)
-    return MODEL(tokens).detach()
-
-
-def one_layer_late(weights, tokens, fwd_hooks):
-    expect_known(fwd_hooks)
-    later = {"stream.0": "stream.1", "stream.1": "stream.2", "stream.2": "stream.2"}
-    return on_the_package(weights, tokens, [(later[name], fn) for name, fn in fwd_hooks])
-
-
-def last_of_each_name(weights, tokens, fwd_hooks):
-    return on_the_package(weights, tokens, list(dict(fwd_hooks).items()))
-
-
-HOOK_MISTAKES = {
-    "what the hook returned was not used": result_dropped,
-    "the hooks fired one layer late: stream.L is the stream before layer L": one_layer_late,
-    "of several hooks on one name only the last was called": last_of_each_name,
+    "all heads used the pattern of head 0: head h has its own": (
+        lambda x, A, V, W: head_by_loops(x, A[:, :1].expand_as(A), V, W)
+    ),
+    "the heads were mixed up: head h must use its own W_O[h]": (
+        lambda x, A, V, W: head_by_loops(x, A, V, W.roll(1, 0))
+    ),
+    "W_V and W_O are exchanged": lambda x, A, V, W: head_by_loops(x, A, W.mT, V.mT),
+    "the heads were added up; return one output per head": (
+        lambda x, A, V, W: head_by_loops(x, A, V, W).sum(dim=2)
+    ),
+    "the outputs were divided by the number of heads": (
+        lambda x, A, V, W: head_by_loops(x, A, V, W) / len(W)
+    ),
+    "the values were divided by sqrt(d_head); only the scores are": (
+        lambda x, A, V, W: head_by_loops(x, A, V, W) / math.sqrt(V.shape[-1])
+    ),
+    "the stream was added to every head's output; a head says only what it adds": (
+        lambda x, A, V, W: x[:, :, None] + head_by_loops(x, A, V, W)
+    ),
+    "the axes are batch, head, pos; move the heads behind the positions": head_axis_moved,
+    "head and pos were exchanged by a reshape, which mixes the numbers up; transpose instead": (
+        lambda x, A, V, W: head_axis_moved(x, A, V, W).reshape(
+            x.shape[0], x.shape[1], len(V), x.shape[2]
+        )
+    ),
 }
