@@ -25,12 +25,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import checkpoint
-from .checkpoint import CheckpointError
+from . import checkpoint, files
 from .config import ModelConfig, TrainConfig, from_dict, require
 from .cuda_graph import Captured
 from .data import Batch
 from .descent import Loss, descend, optimizer_of, set_rates
+from .files import CheckpointError
 from .model import Transformer
 from .tasks import task_called
 
@@ -76,25 +76,15 @@ def train(
     hold a run already.
     """
     run = start(model_config, config, device)
-    if folder is not None:
-        check_free(Path(folder))
-    return continue_run(run, folder, quiet)
-
-
-def check_free(folder: Path) -> None:
-    """Raises CheckpointError if `folder` holds a run, or what is left of one: they would mix."""
-    another = "or give another folder with --out"
-    advice = f"Continue it with --resume {folder}, {another}."
-    free = not (folder / "model.pt").exists()
-    require(free, f"{folder} already holds a run. {advice}", CheckpointError)
-    left = [name for name in ("model.json", "snapshots") if (folder / name).exists()]
-    fault = f"{folder} holds {' and '.join(left)} of some other run"
-    require(not left, f"{fault}. Move it away, {another}.", CheckpointError)
+    with files.held(folder, new=True):
+        return continue_run(run, folder, quiet)
 
 
 def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
     """Go on with the run in `folder` from its last checkpoint."""
-    return continue_run(load_run(folder, device), folder, quiet)
+    run = load_run(folder, device)
+    with files.held(folder):
+        return continue_run(run, folder, quiet)
 
 
 def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
