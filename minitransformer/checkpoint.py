@@ -11,8 +11,10 @@ else's model cannot run their code.
 import io
 import json
 import platform
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 
@@ -54,7 +56,9 @@ def put_on(model: Transformer, device: str) -> Transformer:
 def read(path: Path) -> dict:
     """The content of a checkpoint file, if it is a whole one of ours. Raises CheckpointError."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            check_sums(file)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own kinds
         # torch's own sentence would mislead: it tells of torch's options
         reason = getattr(error, "strerror", None) or type(error).__name__
@@ -66,6 +70,16 @@ def read(path: Path) -> dict:
     advice = "train a model or use a shipped one"
     require(is_ours(content), f"{fault}; {advice}.", CheckpointError)
     return content
+
+
+def check_sums(file: BinaryIO) -> None:
+    """Raises BadZipFile unless each part has the check sum that was stored with it.
+
+    A checkpoint is a zip file, but torch does not look at its sums.
+    """
+    damaged = zipfile.ZipFile(file).testzip()
+    require(damaged is None, f"{damaged} is damaged", zipfile.BadZipFile)
+    file.seek(0)
 
 
 def is_ours(content) -> bool:
