@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from . import checkpoint, report, train
-from .config import PRESETS, require
+from . import checkpoint, many, parallel, report, train
+from .config import PRESETS, require, require_whole
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     add = commands.add_parser("train", help="train a model", epilog=epilog, formatter_class=raw)
     add.add_argument("--preset", choices=PRESETS, metavar="NAME", help="default: induction")
     add.add_argument("--seed", type=int, help="draws first weights and every batch (default: 0)")
+    many_seeds = "train N seeds, from SEED on, into OUT/SEED, OUT/SEED+1, ..."
+    add.add_argument("--seeds", type=int, metavar="N", help=many_seeds)
     add.add_argument("--steps", type=int, help="optimizer steps (default: the preset's)")
     add.add_argument("--out", **folder, help="default: runs/PRESET; never overwritten")
     add.add_argument("--resume", **folder, help="go on with the run in FOLDER")
@@ -60,38 +62,73 @@ def choose_device(wanted: str) -> str:
         device, reason = here[0], "the fastest that is here"
         if device == "cpu":
             reason = f"no {' and no '.join(missing)} here"
-    print(f"device: {device} ({reason})")
+    if parallel.is_first():
+        print(f"device: {device} ({reason})")
     return device
 
 
 def run_training(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
-    name = args.preset or "induction"
-    preset = PRESETS[name]
-    if args.resume:
-        others = [args.preset, args.seed, args.steps, args.out]
-        rule = "--resume goes on as the run was begun, in its folder"
-        require(others == [None] * 4, f"{rule}: leave out all options but --device.")
-        folder = args.resume
-        run = train.load_run(folder, device)
-        print(f"resuming {folder} at step {run.step} of {run.config.steps}")
-        train.choose_threads(run.model.cfg)
-        run = train.continue_run(run, folder, quiet=False)
-    else:
-        folder = args.out or Path("runs") / name
-        config = preset.train.changed(seed=args.seed, steps=args.steps)
-        print(f"training '{name}' into {folder}: {preset.purpose}")
-        train.choose_threads(preset.model)
-        run = train.train(preset.model, config, device, folder, quiet=False)
+    if args.seeds is not None:
+        return train_many(args, device)
+    if not parallel.is_parallel():
+        return train_one(args, device)
+    with parallel.together(device) as device:
+        return train_one(args, device)
+
+
+def train_one(args: argparse.Namespace, device: str) -> int:
+    run, folder = resumed_run(args, device) if args.resume else new_run(args, device)
+    if not parallel.is_first():
+        return 0
     if run.stopped == "interrupted":
         print(f"\nstopped at step {run.step}, everything saved. Go on with:")
         print(f"  python -m minitransformer train --resume {folder}")
         return EXIT_INTERRUPTED
-    record = train.provenance(run, "python -m minitransformer " + shlex.join(sys.argv[1:]))
+    record = train.provenance(run, command_line())
     checkpoint.write_json(folder / "model.json", record)
-    report.print_outcome(record, preset.expect if not args.resume else "")
+    expect = PRESETS[args.preset or "induction"].expect
+    report.print_outcome(record, expect if not args.resume else "")
     report.draw_all(folder, folder / "figures")
     return 0
+
+
+def train_many(args: argparse.Namespace, device: str) -> int:
+    """The seeds from --seed on, each in a folder of its own."""
+    name, first = args.preset or "induction", args.seed or 0
+    require_whole("--seeds", args.seeds)
+    require(args.resume is None, "--seeds goes on with unfinished seeds itself: no --resume.")
+    require(not parallel.is_parallel(), "--seeds makes processes itself: no torchrun.")
+    home, seeds = args.out or Path("runs") / name, list(range(first, first + args.seeds))
+    print(f"training '{name}' with seeds {first} to {seeds[-1]} into {home}/SEED")
+    if many.train_seeds(name, seeds, home, command_line(), args.steps, device):
+        return 0
+    print(f"\nstopped; what was finished is in {home}. Go on with the same command.")
+    return EXIT_INTERRUPTED
+
+
+def command_line() -> str:
+    return "python -m minitransformer " + shlex.join(sys.argv[1:])
+
+
+def new_run(args: argparse.Namespace, device: str) -> tuple[train.Run, Path]:
+    name = args.preset or "induction"
+    preset, folder = PRESETS[name], args.out or Path("runs") / name
+    config = preset.train.changed(seed=args.seed, steps=args.steps)
+    print(f"training '{name}' into {folder}: {preset.purpose}")
+    train.prepare(preset.model, device)
+    return train.train(preset.model, config, device, folder, quiet=False), folder
+
+
+def resumed_run(args: argparse.Namespace, device: str) -> tuple[train.Run, Path]:
+    others = [args.preset, args.seed, args.steps, args.out]
+    rule = "--resume goes on as the run was begun, in its folder"
+    require(others == [None] * 4, f"{rule}: leave out all options but --device.")
+    folder = args.resume
+    run = train.load_run(folder, device)
+    print(f"resuming {folder} at step {run.step} of {run.config.steps}")
+    train.prepare(run.model.cfg, device)
+    return train.continue_run(run, folder, quiet=False), folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,7 +141,8 @@ def main(argv: list[str] | None = None) -> int:
         else:
             report.draw_all(args.model, args.out)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if parallel.is_first():
+            print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

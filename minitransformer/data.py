@@ -62,29 +62,46 @@ def repeated_tokens(
         require_whole("prefix", prefix, least=0)
     check_periods(length, d_vocab, low, high + (prefix or 0))
     check_draw(batch, generator)
-    doublings = torch.rand(batch, generator=generator)
-    period = (low * ((high + 1) / low) ** doublings).long().clamp(max=high)
+    numbers = draw_numbers(batch, d_vocab, generator, prefixes=prefix is None)
+    return arranged(numbers, length, periods, prefix)
+
+
+class Numbers(NamedTuple):
+    """What chance decides of a batch: numbers between 0 and 1. None where nothing was drawn."""
+
+    period: Tensor  # [batch] how many doublings of the shortest
+    prefix: Tensor | None  # [batch] which share of the longest
+    latest: Tensor | None  # [batch] is it the longest?
+    order: Tensor  # [batch, vocab - 1] the tokens, in the order of their numbers
+
+
+def draw_numbers(batch: int, d_vocab: int, generator: torch.Generator, prefixes=True) -> Numbers:
+    drawn = [torch.rand(batch, generator=generator) for _ in range(3 if prefixes else 1)]
+    period, prefix, latest = drawn if prefixes else [*drawn, None, None]
+    return Numbers(period, prefix, latest, torch.rand(batch, d_vocab - 1, generator=generator))
+
+
+def arranged(
+    numbers: Numbers, length: int, periods: tuple[int, int], prefix: int | None = None
+) -> Repeats:
+    """The batch that these numbers make; no more chance in it."""
+    low, high = periods
+    period = (low * ((high + 1) / low) ** numbers.period).long().clamp(max=high)
     if prefix is None:
-        drawn = draw_prefix(length - 3 - period, generator)
+        longest = length - 3 - period
+        uniform = (numbers.prefix * (longest + 1)).long()
+        drawn = torch.where(numbers.latest < LATEST, longest, uniform)
     else:
-        drawn = torch.full((batch,), prefix)
-    order = torch.rand(batch, d_vocab - 1, generator=generator)
+        drawn = torch.full_like(period, prefix)
+    batch = len(period)
     # the beginning of a shuffle: no more of it is ever needed
-    not_bos = order.topk(length - 1, dim=1, largest=False).indices + 1
+    not_bos = numbers.order.topk(length - 1, dim=1, largest=False).indices + 1
     column = torch.arange(length - 1).expand(batch, -1)
     in_block = (column - drawn[:, None]) % period[:, None] + drawn[:, None]
     tokens = not_bos.gather(1, torch.where(column < drawn[:, None], column, in_block))
     tokens = torch.cat([torch.full((batch, 1), BOS), tokens], dim=1)
     second_copy = 1 + drawn + period  # the position where the block starts again
     return Repeats(tokens, torch.arange(length) >= second_copy[:, None], drawn, period)
-
-
-def draw_prefix(longest: Tensor, generator: torch.Generator) -> Tensor:
-    """[batch] prefix lengths: uniform from 0 to `longest`, but in a share LATEST of the rows
-    `longest` itself.
-    """
-    uniform = (torch.rand(len(longest), generator=generator) * (longest + 1)).long()
-    return torch.where(torch.rand(len(longest), generator=generator) < LATEST, longest, uniform)
 
 
 def random_tokens(batch: int, length: int, d_vocab: int, generator: torch.Generator) -> Tensor:

@@ -25,13 +25,14 @@ class Loss(nn.Module):
     """The mean of the next-token losses of a batch, in nats, with weight 1 on predictable tokens
     and `elsewhere` on others.
 
-    rows: those that this process runs, if several share a batch (parallel.py): its share of the
-    mean.
+    Of several processes that share each batch (parallel.py), number `process` runs the rows
+    process, process + processes, ...; the mean of what they return is the loss of the batch.
     """
 
-    def __init__(self, model: Transformer, elsewhere: float, rows: slice = slice(None)):
+    def __init__(self, model: Transformer, elsewhere: float, process=0, processes=1):
         super().__init__()
-        self.model, self.elsewhere, self.rows = model, elsewhere, rows
+        self.model, self.elsewhere = model, elsewhere
+        self.rows, self.processes = slice(process, None, processes), processes
 
     def forward(self, tokens: Tensor, predictable: Tensor) -> Tensor:
         known = predictable[:, :-1]
@@ -39,7 +40,8 @@ class Loss(nn.Module):
         tokens, next_tokens = tokens[self.rows, :-1], tokens[self.rows, 1:]
         logits = self.model.logits(tokens)
         losses = cross_entropy(logits.flatten(0, 1), next_tokens.flatten(), reduction="none")
-        return (weight[self.rows] * losses.view_as(next_tokens)).sum() / weight.sum()
+        total = (weight[self.rows] * losses.view_as(next_tokens)).sum()
+        return self.processes * total / weight.sum()
 
 
 def descend(loss: nn.Module, optimizer: torch.optim.Optimizer, device: str, batch: Batch) -> None:

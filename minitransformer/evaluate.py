@@ -37,14 +37,19 @@ class NextToken(NamedTuple):
 def predict(model: Transformer, tokens: Tensor) -> NextToken:
     """Run the model on tokens [batch, pos]; compare each position with the token that follows."""
     rows = rows_at_once(tokens.shape[1] * max(model.cfg.d_vocab, model.cfg.d_mlp))
-    losses, correct = [], []
+    parts = []
     for some in tokens.split(rows):
         some = some.to(model.W_E.device)
-        logits, following = model(some)[:, :-1], some[:, 1:]
-        each = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
-        losses.append(each.view_as(following).cpu())
-        correct.append((logits.argmax(dim=-1) == following).cpu())
-    return NextToken(torch.cat(losses), torch.cat(correct))
+        parts.append(compared(model(some), some))
+    return NextToken(*(torch.cat(part) for part in zip(*parts)))
+
+
+def compared(logits: Tensor, tokens: Tensor) -> NextToken:
+    """Logits [batch, pos, vocab] at each position with the token that follows; on the CPU."""
+    logits, following = logits[:, :-1], tokens[:, 1:]
+    losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
+    correct = logits.argmax(dim=-1) == following
+    return NextToken(losses.view_as(following).cpu(), correct.cpu())
 
 
 def rows_at_once(numbers_per_row: int) -> int:
@@ -60,12 +65,17 @@ def strict_induction_accuracy(model: Transformer, repeats: Repeats) -> float:
 
 
 def repeat_scores(model: Transformer, repeats: Repeats) -> dict[str, float]:
+    """What `repeat_row` says of a model."""
+    return repeat_row(predict(model, repeats.tokens), repeats)
+
+
+def repeat_row(predicted: NextToken, repeats: Repeats) -> dict[str, float]:
     """Loss in nats on predictable tokens and elsewhere, and the accuracy on predictable tokens.
 
     Records call that accuracy `induction_accuracy`. It says what a model can do, not that induction
     heads do it.
     """
-    (losses, correct), known = predict(model, repeats.tokens), repeats.predictable[:, :-1]
+    (losses, correct), known = predicted, repeats.predictable[:, :-1]
     return {
         "loss_predictable": losses[known].mean().item(),
         "loss_elsewhere": losses[~known].mean().item(),
@@ -148,8 +158,11 @@ def problem_scores(model: Transformer, problems: Problems, rows: Tensor) -> Next
     The true earlier tokens of the answer are given, which changes nothing about who is right: as
     long as a model that writes its own has made no mistake, they are the same.
     """
-    losses, correct = predict(model, problems.tokens[rows])
-    known = problems.predictable[:-1]
+    return on_answers(predict(model, problems.tokens[rows]), problems)
+
+
+def on_answers(predicted: NextToken, problems: Problems) -> NextToken:
+    (losses, correct), known = predicted, problems.predictable[:-1]
     return NextToken(losses[:, known].mean(dim=1), correct[:, known].all(dim=1))
 
 

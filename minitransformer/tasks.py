@@ -3,20 +3,34 @@ knows no more of it.
 
     task = task_called("digits")
     batch = task.draw(cfg, config, generator)               # tokens; is the next determined?
-    row = task.scores(model, task.sample(model, config))    # one row of the history
+    (row,) = task.scores(predict_by(model), task.sample(model, config))  # one row of the history
 
 `loss` and `accuracy` name the two figures of such a row that the progress bar shows; `accuracy` is
 what `TrainConfig.target` is about.
 """
 
+from collections import ChainMap
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from .arithmetic import KINDS, OPERATORS, SPLITS, Problems, draw_problems, problems
 from .config import ModelConfig, TrainConfig, require
-from .data import Batch, check_periods, repeated_tokens
-from .evaluate import HELD_OUT, held_out, problem_scores, repeat_scores, summary
+from .data import Batch, Numbers, Repeats, arranged, check_periods, draw_numbers
+from .evaluate import (
+    HELD_OUT,
+    NextToken,
+    held_out,
+    on_answers,
+    predict,
+    problem_scores,
+    repeat_row,
+    summary,
+)
 from .model import Transformer
 
+Predict = Callable[[Tensor], list[NextToken]]  # tokens -> how well each model predicts them
 MEASURED = 2048  # at most so many problems of a kind are measured for a model's record
 
 
@@ -29,18 +43,22 @@ class RepeatsTask:
         """Raises ValueError unless the sequences fit the model."""
         check_periods(cfg.n_ctx + 1, cfg.d_vocab, *config.periods)
 
-    def draw(self, cfg: ModelConfig, config: TrainConfig, generator: torch.Generator) -> Batch:
-        # n_ctx tokens to read, and one more, so that the last of them has something to predict
-        length = cfg.n_ctx + 1
-        shape = config.batch_size, length, cfg.d_vocab
-        return Batch(*repeated_tokens(*shape, config.periods, generator)[:2])
+    def draw(self, cfg: ModelConfig, config: TrainConfig, *generators: torch.Generator) -> Batch:
+        """The tokens of one step, [batch, pos], of each generator in turn. n_ctx of them are read,
+        and one more is drawn, so that the last has something to predict.
+        """
+        rows, length = config.batch_size, cfg.n_ctx + 1
+        numbers = [draw_numbers(rows, cfg.d_vocab, generator) for generator in generators]
+        together = Numbers(*(torch.cat(each) for each in zip(*numbers)))
+        return Batch(*arranged(together, length, config.periods)[:2])
 
-    def sample(self, model: Transformer, config: TrainConfig):
+    def sample(self, model: Transformer, config: TrainConfig) -> Repeats:
         """What every measurement of one training is made on."""
         return held_out(model, config.periods, batch=128)
 
-    def scores(self, model: Transformer, sample) -> dict[str, float]:
-        return repeat_scores(model, sample)
+    def scores(self, predict_each: Predict, sample: Repeats) -> list[dict[str, float]]:
+        """One row of a history for each model that `predict_each` speaks for."""
+        return [repeat_row(predicted, sample) for predicted in predict_each(sample.tokens)]
 
     def summary(self, model: Transformer, config: TrainConfig) -> dict[str, float]:
         """What the record of a model says of it, from the weights alone and the same every time."""
@@ -66,8 +84,11 @@ class ProblemsTask:
         fits = (cfg.d_vocab, cfg.n_ctx) == (words, length)
         require(fits, f"{need}, not {cfg.d_vocab} and {cfg.n_ctx}.")
 
-    def draw(self, cfg: ModelConfig, config: TrainConfig, generator: torch.Generator) -> Batch:
-        return draw_problems(self.problems, config.batch_size, generator)
+    def draw(self, cfg: ModelConfig, config: TrainConfig, *generators: torch.Generator) -> Batch:
+        """Training problems, [batch, pos], of each generator in turn."""
+        every, rows = self.problems, config.batch_size
+        drawn = [draw_problems(every, rows, generator).tokens for generator in generators]
+        return Batch(torch.cat(drawn), every.predictable.expand(rows * len(drawn), -1))
 
     def sample(self, model: Transformer, config: TrainConfig, most=512) -> dict[str, torch.Tensor]:
         """The problems that are measured, by split: all, or `most`, the same ones every time."""
@@ -78,14 +99,18 @@ class ProblemsTask:
         order = torch.randperm(len(rows), generator=generator.manual_seed(HELD_OUT))
         return rows[order[:most]]
 
-    def scores(self, model: Transformer, sample: dict[str, torch.Tensor]) -> dict[str, float]:
-        row = {}
+    def scores(self, predict_each: Predict, sample: dict[str, Tensor]) -> list[dict[str, float]]:
+        """One row of a history for each model that `predict_each` speaks for."""
+        by_split = []
         for split, rows in sample.items():
-            losses, right = problem_scores(model, self.problems, rows)
-            name = split.replace(" ", "_")
-            row[f"{name}_loss"] = losses.mean().item()
-            row[f"{name}_accuracy"] = right.float().mean().item()
-        return row
+            each = predict_each(self.problems.tokens[rows])
+            by_split.append([self.split_row(split, predicted) for predicted in each])
+        return [dict(ChainMap(*rows)) for rows in zip(*by_split)]
+
+    def split_row(self, split: str, predicted: NextToken) -> dict[str, float]:
+        losses, right = on_answers(predicted, self.problems)
+        name, accuracy = split.replace(" ", "_"), right.float().mean().item()
+        return {f"{name}_loss": losses.mean().item(), f"{name}_accuracy": accuracy}
 
     def by_operator(self, model: Transformer, most: int = MEASURED) -> dict[tuple[str, str], float]:
         """(operator, split) -> accuracy; left out where a split has no such problems."""
@@ -100,9 +125,14 @@ class ProblemsTask:
 
     def summary(self, model: Transformer, config: TrainConfig | None = None) -> dict[str, float]:
         """What the record of a model says of it, from the weights alone and the same every time."""
-        overall = self.scores(model, self.sample(model, config, most=MEASURED))
+        (overall,) = self.scores(predict_by(model), self.sample(model, config, most=MEASURED))
         table = self.by_operator(model)
         return overall | {f"{where} {name}": share for (name, where), share in table.items()}
+
+
+def predict_by(*models: Transformer) -> Predict:
+    """How these models predict: what `scores` asks for."""
+    return lambda tokens: [predict(model, tokens) for model in models]
 
 
 TASKS = {"repeats": RepeatsTask()} | {kind: ProblemsTask(kind) for kind in KINDS}

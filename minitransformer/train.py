@@ -25,14 +25,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from . import checkpoint, files
+from . import checkpoint, files, parallel
 from .config import ModelConfig, TrainConfig, from_dict, require
 from .cuda_graph import Captured
 from .data import Batch
 from .descent import Loss, descend, optimizer_of, set_rates
 from .files import CheckpointError
 from .model import Transformer
-from .tasks import task_called
+from .tasks import predict_by, task_called
 
 # weights are kept at log-spaced steps: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, ...
 SNAPSHOTS_PER_DOUBLING = 6
@@ -76,27 +76,31 @@ def train(
     hold a run already.
     """
     run = start(model_config, config, device)
-    with files.held(folder, new=True):
+    with files.held(folder if parallel.is_first() else None, new=True):
         return continue_run(run, folder, quiet)
 
 
 def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
     """Go on with the run in `folder` from its last checkpoint."""
     run = load_run(folder, device)
-    with files.held(folder):
+    with files.held(folder if parallel.is_first() else None):
         return continue_run(run, folder, quiet)
 
 
 def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
     """Train until the target or the last step; Ctrl-C saves and returns. run.stopped says which."""
     sample = task_called(run.config.task).sample(run.model, run.config)
+    if parallel.is_parallel():
+        parallel.share(run)
+    if not parallel.is_first():
+        folder, quiet = None, True
     if folder is not None:
         save_run(run, folder)  # at once, in case the folder cannot be written or a kill comes early
     keep_snapshot(run, folder)
     steps = {"total": run.config.steps, "initial": run.step, "unit": "step"}
     bar = tqdm(**steps, disable=quiet, dynamic_ncols=True)
     with ctrl_c_noted() as pressed:
-        while not (pressed or ending(run)):
+        while not (parallel.anywhere(bool(pressed)) or ending(run)):
             training_step(run)
             if run.step % run.config.eval_every == 0 or run.step == run.config.steps:
                 measure(run, sample, bar)
@@ -139,6 +143,17 @@ def choose_threads(cfg: ModelConfig) -> int:
     return threads
 
 
+def prepare(cfg: ModelConfig, device: str) -> None:
+    """Threads, and on a card the precision of the products, for a model of this width.
+
+    tf32 keeps 10 of 23 bits of what is multiplied; heads came out as clean as with all of them
+    (tests/benchmarks/README.md). In a narrow model there is nothing to gain.
+    """
+    choose_threads(cfg)
+    wide = device.startswith("cuda") and cfg.d_model >= 256
+    torch.set_float32_matmul_precision("high" if wide else "highest")
+
+
 def training_step(run: Run) -> None:
     """Draw a batch, descend the weighted loss once. On a GPU this only asks for it to be done."""
     began, config = time.perf_counter(), run.config
@@ -167,7 +182,8 @@ def measure(run: Run, sample, bar: tqdm) -> None:
     if run.model.W_E.is_cuda:
         torch.cuda.synchronize()  # what was asked for is not done yet: wait, and count it
     run.seconds += time.perf_counter() - began
-    row = {"step": run.step} | task.scores(run.model, sample)
+    (scores,) = task.scores(predict_by(run.model), sample)
+    row = parallel.from_first({"step": run.step} | scores)
     run.history.append(row)
     bar.set_postfix({"loss": f"{row[task.loss]:.3f}", task.accuracy: f"{row[task.accuracy]:.1%}"})
 

@@ -31,7 +31,7 @@ from minitransformer.config import PRESETS
 from minitransformer.evaluate import answered, problem_scores, wrong_answers
 from minitransformer.files import PRETRAINED
 from minitransformer.report import kinds_of_mistakes, right_by_operands, task_of
-from minitransformer.tasks import task_called, task_that_fits
+from minitransformer.tasks import predict_by, task_called, task_that_fits
 from tests.material import same_tensors, seeded, small_model
 
 SHIPPED = [name for name in pretrained_names() if name in KINDS]
