@@ -16,7 +16,7 @@ def in_case(sentence: str, function: Guarded, *arguments, **named):
 
 def expect_error(function: Guarded, arguments: tuple, kind: type, sentence: str) -> None:
     """The call must raise `kind`, and no other error, whatever its words."""
-    name = kind.__name__
+    name = kind.__name__.lstrip("_")
     try:
         function.function(*arguments)  # the function itself, so that the exception arrives here
     except kind:

@@ -5,30 +5,47 @@ scores and outputs.
 import torch
 
 from minitransformer.planted import induction_model, induction_spaces
+from tests.exercises.cases import expect_error, in_case
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch02 as oracle
-from tests.exercises.oracles.ch02 import HEAD, PAIRS, PLAIN, TOKENS, UNIT, A, B, M, cache_of
+from tests.exercises.oracles import ch02_angles as angles
+from tests.exercises.oracles.ch02 import HEAD, PLAIN, TOKENS, M, cache_of
+from tests.exercises.oracles.ch02_angles import FEATURES, PAIRS, UNIT, A, B, ranked
 from tests.material import seeded, small_model
 
 
 @checks("residual_decomposition", mistakes=oracle.DECOMPOSITION_MISTAKES)
 def test_it_telescopes(residual_decomposition):
-    """The components must add up to the stream, in every kind of model."""
+    """The components must be what was added, and so add up to the stream, in every kind of
+    model.
+    """
     for kind, (model, names) in oracle.MODELS.items():
         cache = cache_of(model)
-        labels, components = residual_decomposition(cache)
-        expect(list(labels) == names, f"{kind}: the labels should be {names}, got {labels}")
-        count = f"{len(labels)} labels for {len(components)} components"
-        expect(len(labels) == len(components), f"{kind}: {count}")
+        labels, components = in_case(kind, residual_decomposition, cache)
+        stacked = isinstance(components, torch.Tensor)
+        kept = f"expected one tensor of components, got {type(components).__name__}"
+        expect(stacked, f"{kind}: {kept}: torch.stack")
+        expect_labels(list(labels), names, kind)
+        shape, wanted = list(components.shape), [len(names), *cache["hook_embed"].shape]
+        axes = f"[component, batch, pos, d_model] = {wanted}, got {shape}"
+        expect(shape == wanted, f"{kind}: expected the shape {axes}")
+        for label, found in zip(labels, components):
+            truth = oracle.component(cache, label)
+            expect_close(found, truth, "batch pos d_model", f'{kind}: the component "{label}"')
         stream = cache[f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"]
         why = f"{kind}: the components must add up to the stream"
         expect_close(components.sum(dim=0), stream, "batch pos d_model", why)
 
 
-@checks(
-    "residual_decomposition",
-    mistakes={"the components are not in the order of their labels": oracle.misnamed},
-)
+def expect_labels(got, names, kind):
+    missing = [label for label in names if label not in got]
+    extra = [label for label in got if label not in names]
+    wrong = f"missing {missing or 'none'}, too many {extra or 'none'}"
+    expect(not missing and not extra, f"{kind}: the labels are wrong: {wrong}, of {names}")
+    expect(got == names, f"{kind}: the order of the labels should be {names}, got {got}")
+
+
+@checks("residual_decomposition")
 def test_each_component_has_the_right_name(residual_decomposition):
     """The long way: silence one head of the last layer, and what the stream loses is that head's
     component.
@@ -56,6 +73,9 @@ def test_each_component_has_the_right_name(residual_decomposition):
 def test_nobody_can_tell_from_outside(rotate_head):
     """Put the rotated head into a model: q changes, the logits do not."""
     rotated = rotate_head(*HEAD, M)
+    for name, got, before in zip(("W_Q", "W_K", "W_V", "W_O"), rotated, HEAD):
+        shape = f"{name} must keep its shape {list(before.shape)}, got {list(got.shape)}"
+        expect(got.shape == before.shape, f"{shape}; return W_Q, W_K, W_V, W_O in this order")
     model = small_model()
     with torch.no_grad():
         for name, weights in zip(("W_Q", "W_K", "W_V", "W_O"), rotated):
@@ -69,18 +89,26 @@ def test_nobody_can_tell_from_outside(rotate_head):
     expect_close(after, before, "batch pos vocab", "the logits must stay the same")
 
 
-@checks("principal_angles", mistakes=oracle.ANGLE_MISTAKES)
+@checks("rotate_head", mistakes={"nothing refuses an M without inverse": oracle.pseudo_rotated})
+def test_a_matrix_without_inverse_is_refused(rotate_head):
+    LinAlgError = torch.linalg.LinAlgError
+    expect_error(rotate_head, (*HEAD, 0 * M), LinAlgError, "M is all 0 and has no inverse")
+
+
+@checks("principal_angles", mistakes=angles.ANGLE_MISTAKES)
 def test_known_angles(principal_angles):
     for name, (one, other, truth) in PAIRS.items():
         truth = torch.as_tensor(truth).double()
         for first, second in ((one, other), (other, one)):  # it must not matter which comes first
-            got = principal_angles(first, second)
+            got = in_case(name, principal_angles, first, second)
             why = f"{name}: nan. Rounding lifted a cosine above 1; clamp before arccos"
             expect(not got.isnan().any(), why)
-            expect_close(got, truth, "angle", f"{name} (degrees, in float64)", tolerance=1e-5)
+            exact = f"{name}: expected float64, got {got.dtype}: rounding hides small angles"
+            expect(got.dtype == torch.float64, exact)
+            expect_close(got, truth, "angle", f"{name} (degrees)", tolerance=1e-5)
 
 
-@checks("subspace_overlap", mistakes=oracle.OVERLAP_MISTAKES)
+@checks("subspace_overlap", mistakes=angles.OVERLAP_MISTAKES)
 def test_share_that_a_vector_keeps(subspace_overlap):
     """The definition by brute force: project many random vectors of the smaller subspace onto the
     larger one.
@@ -88,14 +116,14 @@ def test_share_that_a_vector_keeps(subspace_overlap):
     for name, (one, other, degrees) in PAIRS.items():
         truth = torch.as_tensor(degrees).double().deg2rad().cos().square().mean()
         expect_close(subspace_overlap(one, other), truth, "", f"{name}: mean of cos^2")
-    small, large = oracle.ranked(A[:2]), oracle.ranked(B)
+    small, large = ranked(A[:2]), ranked(B)
     drawn = torch.randn(20_000, len(small), generator=seeded(1)).double() @ small
     kept = (drawn @ large.T @ large).square().sum() / drawn.square().sum()
     why = "the share of squared length that a projection keeps"
     expect_close(subspace_overlap(large, small), kept, "", why, tolerance=0.02)
 
 
-@checks("subspace_overlap", mistakes=oracle.MEAN_COSINE)
+@checks("subspace_overlap", mistakes=angles.MEAN_COSINE)
 def test_planted_and_random_subspaces(subspace_overlap):
     """The built induction model has orthogonal subspaces; random ones overlap by their dimension /
     d_model.
@@ -115,11 +143,10 @@ def test_planted_and_random_subspaces(subspace_overlap):
     expect(abs(mean - 0.25) < 0.02, why)
 
 
-@checks("interference", mistakes=oracle.INTERFERENCE_MISTAKES)
+@checks("interference", mistakes=angles.INTERFERENCE_MISTAKES)
 def test_interference_is_its_definition(interference):
-    features = 2 * torch.randn(7, 5, generator=seeded(6)).double()
-    truth = oracle.root_mean_square(oracle.over_pairs(features))
-    expect_close(interference(features), truth, "", "the root mean square cosine")
+    truth = angles.root_mean_square(angles.over_pairs(FEATURES))
+    expect_close(interference(FEATURES), truth, "", "the root mean square cosine")
     expect_close(interference(3 * UNIT[:4]), 0.0, "", "orthogonal rows do not interfere")
     expect_close(interference(UNIT[[0, 0, 0]]), 1.0, "", "three times the same row")
     corners = torch.eye(4).double() - 0.25  # of a tetrahedron: every two have the cosine -1/3

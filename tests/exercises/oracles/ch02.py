@@ -1,23 +1,24 @@
-"""What the checks of chapter 2 compare with: subspaces turned by known angles, loops over pairs,
-and what people get wrong.
+"""What the checks of chapter 2 compare with, first part: the components of the stream, and a head
+in another basis; and what people get wrong.
 """
 
-import math
-
 import torch
-from torch.linalg import inv, svdvals
+from torch.linalg import inv, pinv
 
 from tests.material import seeded, small_model
 
-TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
+TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1, 8], [0, 5, 5, 2, 9, 4, 6]])
 PLAIN = small_model()
-HEADS = ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2"]
-STANDARD = small_model(positional_embedding_type="standard")
+HEADS = ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2", "2.0", "2.1", "2.2"]
+IN_STREAM = {"positional_embedding_type": "standard"}
 MODELS = {
-    "positions on q and k only": (PLAIN, ["embed", *HEADS]),
-    "positions in the stream": (STANDARD, ["embed", "pos", *HEADS]),
+    "three layers": (small_model(n_layers=3), ["embed", *HEADS]),
+    "positions in the stream": (small_model(**IN_STREAM), ["embed", "pos", *HEADS[:6]]),
     "one layer": (small_model(n_layers=1), ["embed", *HEADS[:3]]),
-    "with an MLP": (small_model(d_mlp=7), ["embed", *HEADS[:3], "0.mlp", *HEADS[3:], "1.mlp"]),
+    "with an MLP, and positions in the stream": (
+        small_model(d_mlp=7, **IN_STREAM),
+        ["embed", "pos", *HEADS[:3], "0.mlp", *HEADS[3:6], "1.mlp"],
+    ),
 }
 
 
@@ -28,9 +29,21 @@ def cache_of(model):
 # residual_decomposition
 
 
-def decomposed(positions="where added", residuals=False, whole_layers=False, skip=()):
+def component(cache, label):
+    """What was added to the stream under this name."""
+    if label in ("embed", "pos"):
+        return cache[f"hook_{label}" if label == "embed" else "hook_pos_embed"]
+    layer, part = label.split(".")
+    if part == "mlp":
+        return cache[f"blocks.{layer}.hook_mlp_out"]
+    return cache[f"blocks.{layer}.attn.hook_result"][:, :, int(part)]
+
+
+def decomposed(positions="where added", each=None, skip=(), layers=None, moved=None):
     """residual_decomposition with one thing changed, by other means: a component is one change of
     the stream.
+
+    each: what stands for the heads of a layer. layers: how many. moved: another order of labels.
     """
 
     def decompose(cache):
@@ -38,25 +51,70 @@ def decomposed(positions="where added", residuals=False, whole_layers=False, ski
         added = not torch.equal(cache["blocks.0.hook_resid_pre"], parts["embed"])
         if positions == "never" or (positions == "where added" and not added):
             del parts["pos"]
-        for name, value in cache.items():
-            layer = name.split(".")[1] if "." in name else None
-            if name.endswith("hook_result") and not whole_layers:
-                parts |= {f"{layer}.{head}": value[:, :, head] for head in range(value.shape[2])}
-            if name.endswith("hook_attn_out") and whole_layers:
-                parts[f"{layer}.0"] = value
-            if name.endswith("hook_mlp_out"):
-                parts[f"{layer}.mlp"] = value
-            if name.endswith("hook_resid_post") and residuals:
-                parts[f"{layer}.resid"] = value
-        kept = {label: part for label, part in parts.items() if label not in skip}
-        return list(kept), torch.stack(list(kept.values()))
+        n_layers = sum(name.endswith("resid_post") for name in cache) if layers is None else layers
+        for layer in range(n_layers):
+            parts |= (each or every_head)(cache, layer)
+            if f"blocks.{layer}.hook_mlp_out" in cache:
+                parts[f"{layer}.mlp"] = cache[f"blocks.{layer}.hook_mlp_out"]
+        labels = sorted(parts, key=moved) if moved else list(parts)
+        labels = [label for label in labels if label.split(".")[-1] not in skip]
+        return labels, torch.stack([parts[label] for label in labels])
 
     return decompose
 
 
+def every_head(cache, layer):
+    result = cache[f"blocks.{layer}.attn.hook_result"]
+    return {f"{layer}.{head}": result[:, :, head] for head in range(result.shape[2])}
+
+
+def whole_layer(cache, layer):
+    return {f"{layer}.attn": cache[f"blocks.{layer}.hook_attn_out"]}
+
+
+def whole_layer_as_head_0(cache, layer):
+    return {f"{layer}.0": cache[f"blocks.{layer}.hook_attn_out"]}
+
+
+def with_sum_so_far(cache, layer):
+    return every_head(cache, layer) | {f"{layer}.resid": cache[f"blocks.{layer}.hook_resid_post"]}
+
+
+def head_first(cache, layer):
+    return {name[::-1]: part for name, part in every_head(cache, layer).items()}
+
+
+def last_come_positions(label):
+    return label == "pos"
+
+
+def mlp_first(label):
+    layer, _, part = label.partition(".")
+    return (layer.isdigit(), layer, part != "mlp") if part else (False, "", False)
+
+
+def head_by_head(label):
+    layer, _, part = label.partition(".")
+    return (part, layer) if part else ("", "")
+
+
 def misnamed(cache):
     labels, components = decomposed()(cache)
-    return labels, components[[0, 3, 2, 1, 6, 5, 4]]
+    heads = [i for i, label in enumerate(labels) if label[-1].isdigit()]
+    others = components.clone()
+    others[heads] = components[heads[::-1]]
+    return labels, others
+
+
+def embed_with_positions(cache):
+    labels, components = decomposed()(cache)
+    components[0] = cache["blocks.0.hook_resid_pre"]
+    return labels, components
+
+
+def stacked_last(cache):
+    labels, components = decomposed()(cache)
+    return labels, components.movedim(0, 2)
 
 
 DECOMPOSITION_MISTAKES = {
@@ -67,12 +125,29 @@ DECOMPOSITION_MISTAKES = {
         decomposed(positions="never")
     ),
     "hook_resid_post was taken as a component: that is the sum so far, not what a layer adds": (
-        decomposed(residuals=True)
+        decomposed(each=with_sum_so_far)
     ),
     "the heads of a layer are one component (hook_attn_out); give each head its own "
-    "(hook_result)": decomposed(whole_layers=True),
+    "(hook_result)": decomposed(each=whole_layer),
+    "hook_attn_out, the sum over the heads, was given out for head 0": (
+        decomposed(each=whole_layer_as_head_0)
+    ),
     "the embedding is missing: it was there first": decomposed(skip=("embed",)),
-    "the MLPs are missing": decomposed(skip=("0.mlp", "1.mlp")),
+    "the MLPs are missing": decomposed(skip=("mlp",)),
+    "the components are not in the order of their labels": misnamed,
+    "the MLP of a layer comes after its heads: it reads what they wrote": (
+        decomposed(moved=mlp_first)
+    ),
+    "the positions come right after the embedding": decomposed(moved=last_come_positions),
+    "the heads are in another order: all of layer 0 first, then all of layer 1": (
+        decomposed(moved=head_by_head)
+    ),
+    "labels are layer.head, not head.layer": decomposed(each=head_first),
+    "the embedding is blocks.0.hook_resid_pre, which holds the positions too": (
+        embed_with_positions
+    ),
+    "only the first two layers are there": decomposed(layers=2),
+    "the components were stacked behind batch and pos; they are the first axis": stacked_last,
 }
 
 
@@ -100,13 +175,21 @@ def nothing(M):
     return torch.eye(len(M)).to(M)
 
 
-def rotated(for_k=inverse_transposed, for_o=inv, for_q_and_v=itself):
+def reciprocal(M):
+    return 1 / M
+
+
+def rotated(for_k=inverse_transposed, for_o=inv, for_q=itself, for_v=itself):
     """rotate_head, given by what multiplies each matrix; the defaults are right."""
 
     def rotate(W_Q, W_K, W_V, W_O, M):
-        return W_Q @ for_q_and_v(M), W_K @ for_k(M), W_V @ for_q_and_v(M), for_o(M) @ W_O
+        return W_Q @ for_q(M), W_K @ for_k(M), W_V @ for_v(M), for_o(M) @ W_O
 
     return rotate
+
+
+def pseudo_rotated(*head_and_M):
+    return rotated(lambda M: pinv(M).T, for_o=pinv)(*head_and_M)
 
 
 ROTATION_MISTAKES = {
@@ -114,169 +197,35 @@ ROTATION_MISTAKES = {
     "W_K was multiplied by the inverse of M, not transposed: in q k^T the k stands transposed": (
         rotated(for_k=inv)
     ),
+    "W_K was multiplied by M transposed, which does not undo it": rotated(for_k=transposed),
     "W_K was left as it is": rotated(for_k=nothing),
     "W_O was multiplied by M transposed: that is right only if M is a rotation": (
         rotated(for_o=transposed)
+    ),
+    "W_O was multiplied by the inverse of M transposed; z M meets W_O as it stands": (
+        rotated(for_o=inverse_transposed)
+    ),
+    "the two are exchanged: the inverse for W_K, its transpose for W_O": (
+        rotated(for_k=inv, for_o=inverse_transposed)
     ),
     "this is right only if M is a rotation: in general M transposed does not undo M": (
         rotated(for_k=itself, for_o=transposed)
     ),
     "W_O was multiplied by M, which does not undo it": rotated(for_o=itself),
     "W_O was left as it is, and now reads a z in another basis": rotated(for_o=nothing),
-    "nothing was changed: W_Q must become W_Q M": rotated(nothing, nothing, nothing),
-}
-
-
-# principal_angles and subspace_overlap
-
-ANGLES = torch.tensor([0.0, 20.0, 45.0, 90.0]).double()
-UNIT = torch.linalg.qr(torch.randn(10, 10, generator=seeded(3)).double())[0]  # orthonormal rows
-
-
-def turned(degrees):
-    """Two subspaces whose principal angles are known: direction i of the second is turned away from
-    the first by angle i.
-    """
-    n, radians = len(degrees), torch.deg2rad(degrees)[:, None]
-    return UNIT[:n], radians.cos() * UNIT[:n] + radians.sin() * UNIT[n : 2 * n]
-
-
-def mixed(rows, seed):
-    return torch.randn(len(rows), len(rows), generator=seeded(seed)).double() @ rows
-
-
-STRAIGHT_A, STRAIGHT_B = turned(ANGLES)
-A, B = mixed(STRAIGHT_A, 4), mixed(STRAIGHT_B, 5)
-SINGULAR = torch.cat([A, A[:2] - A[2:], torch.zeros(1, 10)])  # four dimensions in seven rows
-PAIRS = {
-    "angles of 0, 20, 45, 90 degrees, bases mixed": (A, B, ANGLES),
-    "the rows as they come: angles of 30 and 60 degrees": (
-        *turned(torch.tensor([30.0, 60.0]).double()),
-        (30, 60),
+    "the entries of M were inverted one by one; that is no inverse of a matrix": (
+        rotated(for_k=lambda M: reciprocal(M).T, for_o=reciprocal)
     ),
-    "seven rows that span four dimensions": (SINGULAR, B, ANGLES),
-    "a line inside a larger subspace": (A, A[:1] + 2 * A[1:2], (0,)),
-    "a subspace with itself": (B, 3 * B.flip(0), (0, 0, 0, 0)),
-    "float32 rows": (UNIT[:3].float(), UNIT[4:6].float(), (90, 90)),
-}
-
-
-def ranked(W):
-    """Orthonormal rows, by eigenvectors of W^T W: independent of the reference's way."""
-    values, vectors = torch.linalg.eigh(W.double().T @ W.double())
-    return vectors.T[values > 1e-9 * values.max()]
-
-
-def as_many_as_rows(W):
-    return torch.linalg.eigh(W.double().T @ W.double())[1].T[-min(W.shape) :]
-
-
-def unit_rows(W):
-    return W.double() / W.double().norm(dim=1, keepdim=True).clamp(min=1e-9)
-
-
-def cosines(A, B, basis=ranked):
-    return svdvals(basis(A) @ basis(B).T).clamp(max=1)
-
-
-def degrees(cosines):
-    return torch.rad2deg(torch.arccos(cosines))
-
-
-def spanned_by_columns(A, B):
-    return degrees(cosines(A[: len(B)].T, B[: len(A)].T))
-
-
-ANGLE_MISTAKES = {
-    "the rows were used as they are; make them orthonormal first": (
-        lambda A, B: degrees(cosines(A, B, unit_rows))
+    "only q and k were rotated; W_V must become W_V M": rotated(for_v=nothing, for_o=nothing),
+    "only v and W_O were rotated; W_Q must become W_Q M": rotated(nothing, for_q=nothing),
+    "nothing was changed: W_Q must become W_Q M": rotated(nothing, nothing, nothing, nothing),
+    "in q and k it is the other way round: M belongs to W_Q, what undoes it to W_K": (
+        rotated(for_q=inv, for_k=transposed)
     ),
-    "these are radians, not degrees": lambda A, B: torch.arccos(cosines(A, B)),
-    "these are the cosines, not the angles": cosines,
-    "the order is descending; the smallest angle comes first": (
-        lambda A, B: degrees(cosines(A, B)).flip(0)
+    "in v and W_O it is the other way round: M belongs to W_V, what undoes it to W_O": (
+        rotated(for_v=inv, for_o=itself)
     ),
-    "the cosines are the singular values, not their squares": (
-        lambda A, B: degrees(cosines(A, B).square())
-    ),
-    "zero rows, or mixtures of others, were counted as dimensions": (
-        lambda A, B: degrees(cosines(A, B, as_many_as_rows))
-    ),
-    "the subspaces are spanned by the rows, not by the columns": spanned_by_columns,
-}
-
-
-def mean_cosine(A, B):
-    return cosines(A, B).mean().item()
-
-
-def squared(A, B):
-    return cosines(A, B).square()
-
-
-def over_larger_dimension(A, B):
-    return squared(A, B).sum().item() / max(len(ranked(A)), len(ranked(B)))
-
-
-MEAN_COSINE = {"that is the mean cosine; square the cosines first": mean_cosine}
-OVERLAP_MISTAKES = MEAN_COSINE | {
-    "degrees went into cos; .deg2rad() first": (
-        lambda A, B: degrees(cosines(A, B)).cos().square().mean().item()
-    ),
-    "the cosines were added up; take their mean": lambda A, B: squared(A, B).sum().item(),
-    "only the smallest angle was used": lambda A, B: squared(A, B).max().item(),
-    "divided by d_model; the mean runs over the principal angles": (
-        lambda A, B: squared(A, B).sum().item() / A.shape[1]
-    ),
-    "divided by the larger dimension; what the smaller one loses counts": over_larger_dimension,
-    "that is the cosine of the mean angle": (
-        lambda A, B: math.cos(degrees(cosines(A, B)).mean().deg2rad())
-    ),
-}
-
-
-# interference
-
-
-def plain_cosine(a, b):
-    return float(a @ b / (a.norm() * b.norm()))
-
-
-def dot(a, b):
-    return float(a @ b)
-
-
-def over_pairs(rows, cosine=plain_cosine, different=True):
-    """cosine(a, b) for every pair of rows, one at a time."""
-    found = []
-    for i, a in enumerate(rows):
-        for j, b in enumerate(rows):
-            if i != j or not different:
-                found.append(cosine(a, b))
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def root_mean_square(values):
-    return values.square().mean().sqrt().item()
-
-
-INTERFERENCE_MISTAKES = {
-    "each row was also compared with itself": (
-        lambda rows: root_mean_square(over_pairs(rows, different=False))
-    ),
-    "the rows were not brought to length 1": lambda rows: root_mean_square(over_pairs(rows, dot)),
-    "cosines of opposite sign cancelled; square them before the mean": (
-        lambda rows: over_pairs(rows).mean().item()
-    ),
-    "the zeros on the diagonal were averaged in: there are n (n - 1) cosines, not n^2": (
-        lambda rows: root_mean_square(over_pairs(rows)) * math.sqrt(1 - 1 / len(rows))
-    ),
-    "sizes were averaged; square, mean, root": lambda rows: over_pairs(rows).abs().mean().item(),
-    "the columns were brought to length 1, not the rows": (
-        lambda rows: root_mean_square(over_pairs(rows / rows.norm(dim=0), dot))
-    ),
-    "the square root is missing": lambda rows: over_pairs(rows).square().mean().item(),
-    "columns were compared; the features are the rows": (
-        lambda rows: root_mean_square(over_pairs(rows.T))
+    "it is the other way round: M belongs to W_Q and W_V, what undoes it to W_K and W_O": (
+        rotated(for_q=inv, for_k=transposed, for_v=inv, for_o=itself)
     ),
 }
