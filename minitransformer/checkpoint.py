@@ -14,7 +14,6 @@ import platform
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 
@@ -56,9 +55,7 @@ def put_on(model: Transformer, device: str) -> Transformer:
 def read(path: Path) -> dict:
     """The content of a checkpoint file, if it is a whole one of ours. Raises CheckpointError."""
     try:
-        with open(path, "rb") as file:
-            check_sums(file)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(sound_copy(path), map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch each raise their own kinds
         # torch's own sentence would mislead: it tells of torch's options
         reason = getattr(error, "strerror", None) or type(error).__name__
@@ -72,14 +69,18 @@ def read(path: Path) -> dict:
     return content
 
 
-def check_sums(file: BinaryIO) -> None:
-    """Raises BadZipFile unless each part has the check sum that was stored with it.
+def sound_copy(path: Path) -> io.BytesIO:
+    """The parts of a zip file, packed anew. Raises BadZipFile if one lacks its stored check sum.
 
-    A checkpoint is a zip file, but torch does not look at its sums.
+    A checkpoint is a zip file, but torch looks neither at its sums nor at all of its headers: a
+    flipped bit would come back as another weight. Packed anew, no old header is left to mislead it.
     """
-    damaged = zipfile.ZipFile(file).testzip()
-    require(damaged is None, f"{damaged} is damaged", zipfile.BadZipFile)
-    file.seek(0)
+    copy = io.BytesIO()
+    with zipfile.ZipFile(path) as stored, zipfile.ZipFile(copy, "w") as packed:
+        for part in stored.infolist():
+            packed.writestr(part.filename, stored.read(part))  # `read` compares the sums
+    copy.seek(0)
+    return copy
 
 
 def is_ours(content) -> bool:
