@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from .config import ModelConfig, from_dict, require
-from .files import CheckpointError, find, pretrained_names, write_atomically, write_json
+from .files import CheckpointError, find, write_atomically
 from .model import Transformer, parameter_table
 
 FORMAT = "minitransformer 1"

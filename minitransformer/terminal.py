@@ -2,7 +2,7 @@
 any more, one sentence on Ctrl-C. Nothing is imported here that takes a while.
 
     if __name__ == "__main__":
-        terminal.run(main)      # main returns the exit status; it imports torch inside
+        terminal.run_main(main)      # main returns the exit status; it imports torch inside
 
 A closed stream (`>&-`) is replaced, so that code need not ask whether sys.stdout is there.
 """
@@ -30,7 +30,7 @@ def spell_out(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("spell out", spell_out)
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make stdout and stderr take any text, line by line; what is closed goes nowhere, but errors
     go to stdout if that is open.
     """
@@ -46,13 +46,13 @@ def prepare() -> None:
         stream.reconfigure(errors="spell out", line_buffering=True)
 
 
-def run(main: Callable[[], int | None]) -> NoReturn:
+def run_main(main: Callable[[], int | None]) -> NoReturn:
     """End the process with the exit status that `main` returns (None: 0).
 
     Ctrl-C: 130, and one sentence. Nobody reads the output any more: 141, silently. `main` must let
     KeyboardInterrupt and BrokenPipeError pass.
     """
-    prepare()
+    prepare_streams()
     try:
         status = status_of(main)
         sys.stdout.flush()

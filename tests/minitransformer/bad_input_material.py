@@ -29,7 +29,7 @@ from minitransformer import (
     tasks,
     train,
 )
-from minitransformer.__main__ import choose_device
+from minitransformer.commands import choose_device
 from tests.material import seeded, small_model
 
 CHAPTER = "ch01_transformer"

@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from minitransformer import ModelConfig, Transformer, checkpoint, load, train
-from minitransformer.__main__ import EXIT_BAD_INPUT, EXIT_INTERRUPTED, choose_device, main
+from minitransformer.__main__ import main
+from minitransformer.commands import EXIT_BAD_INPUT, EXIT_INTERRUPTED, choose_device
 from minitransformer.config import PRESETS
 
 PICTURES = {f"run_{name}.png" for name in ("training", "loss_by_position", "attention")}
