@@ -10,6 +10,7 @@ else's model cannot run their code.
 
 import io
 import json
+import os
 import platform
 import zipfile
 from dataclasses import asdict
@@ -70,14 +71,18 @@ def read(path: Path) -> dict:
 
 
 def sound_copy(path: Path) -> io.BytesIO:
-    """The parts of a zip file, packed anew. Raises BadZipFile if one lacks its stored check sum.
+    """The parts of a zip file, packed anew. Raises BadZipFile if one lacks its stored check sum, or
+    if they would take more room than the file.
 
     A checkpoint is a zip file, but torch looks neither at its sums nor at all of its headers: a
     flipped bit would come back as another weight. Packed anew, no old header is left to mislead it.
     """
     copy = io.BytesIO()
     with zipfile.ZipFile(path) as stored, zipfile.ZipFile(copy, "w") as packed:
-        for part in stored.infolist():
+        parts = stored.infolist()
+        fits = sum(part.file_size for part in parts) <= os.path.getsize(path)  # nothing is squeezed
+        require(fits, "its parts are larger than the file", zipfile.BadZipFile)
+        for part in parts:
             packed.writestr(part.filename, stored.read(part))  # `read` compares the sums
     copy.seek(0)
     return copy
