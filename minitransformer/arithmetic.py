@@ -34,7 +34,7 @@ What training never sees, the same for every seed:
 
 import random
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -64,6 +64,11 @@ class Problems:
     a: Tensor  # [problem] first operand
     b: Tensor  # [problem] second operand
     split: Tensor  # [problem] index into SPLITS
+
+    @cached_property
+    def training_rows(self) -> Tensor:
+        """Made once: finding them would make every step wait."""
+        return self.rows(TRAIN)
 
     def rows(self, split: int, operator: int | None = None) -> Tensor:
         """The indices of the problems of one split, or of those of them with one operator."""
@@ -117,7 +122,7 @@ def problems(kind: str) -> Problems:
 
 def draw_problems(all_of_them: Problems, batch: int, generator: torch.Generator) -> Batch:
     """Training problems, each as likely as any other, with replacement."""
-    rows = all_of_them.rows(TRAIN)
+    rows = all_of_them.training_rows
     tokens = all_of_them.tokens[rows[torch.randint(len(rows), (batch,), generator=generator)]]
     return Batch(tokens, all_of_them.predictable.expand(batch, -1))
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from minitransformer import Transformer
-from tests.material import SIZES, seeded, small_model
+from tests.material import SIZES, refuse_fork_after_backward, seeded, small_model
 
 torch.set_num_threads(1)
+refuse_fork_after_backward()
 
 ARCHITECTURES = {
     "no layer": {"n_layers": 0},

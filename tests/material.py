@@ -2,6 +2,8 @@
 compare tensors.
 """
 
+import os
+
 import torch
 
 from minitransformer import ModelConfig, Transformer
@@ -27,3 +29,34 @@ def same_tensors(first: dict, second: dict) -> bool:
 def assert_exact(found, expected) -> None:
     """Equal in float64, but for rounding."""
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def largest_difference(model: Transformer, other: Transformer) -> float:
+    """The largest difference between two models in any one weight."""
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    return max((mine - theirs).abs().max().item() for mine, theirs in pairs)
+
+
+def refuse_fork_after_backward() -> None:
+    """From now on, os.fork raises once a backward pass has run in this process.
+
+    On a machine with a GPU, autograd has threads by then, which a forked child lacks: it hangs, or
+    torch refuses. Without a GPU nothing would be noticed.
+    """
+    ran, fork = [], os.fork
+
+    def noting(run):
+        def backward(*arguments, **named):
+            ran.append(run)
+            return run(*arguments, **named)
+
+        return backward
+
+    def checked_fork() -> int:
+        if ran:
+            raise RuntimeError("os.fork after a backward pass: it would fail where a GPU is")
+        return fork()
+
+    torch.autograd.backward = noting(torch.autograd.backward)
+    torch.autograd.grad = noting(torch.autograd.grad)
+    os.fork = checked_fork
