@@ -1,5 +1,7 @@
 """Checks of chapter 10. The oracles: the model in matrices, exact identities in float64, planted
-circuits.
+circuits. Random models have one, two and three layers and loud weights, so that every way carries
+something; a metric that is not linear comes first, since a linear one hides what was done in which
+order.
 """
 
 import itertools
@@ -12,35 +14,31 @@ from minitransformer.planted import induction_model, pointer_model
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles.ch10 import (
     as_entries,
+    by_hand,
     evenly,
     ledger_of_any,
     ledger_of_two_layers,
+    loud_model,
     on_repeats,
     planted_ledgers,
     query_key_of_any,
     two_layers,
 )
-from tests.exercises.oracles.ch10_mistakes import (
-    DIRECT_MISTAKES,
-    DIRECT_NONLINEAR,
-    FREE,
-    LAZY_MISTAKES,
-    LEDGER_MISTAKES,
+from tests.exercises.oracles.ch10_ledger_mistakes import DEEP_LEDGER_MISTAKES, LEDGER_MISTAKES
+from tests.exercises.oracles.ch10_mistakes import DIRECT_MISTAKES, TOTAL_MISTAKES, WAYS, some
+from tests.exercises.oracles.ch10_role_mistakes import (
+    DEEP_SIDE_MISTAKES,
     MORE_THAN,
     ROLE_MISTAKES,
     SIDE_MISTAKES,
-    TOTAL_MISTAKES,
-    TOTAL_NONLINEAR,
-    TWICE,
-    WAYS,
-    some,
 )
-from tests.material import seeded, small_model
+from tests.material import seeded
 
-MODEL = small_model().requires_grad_(False)
-DEEPER = small_model(4, n_layers=3, positional_embedding_type="standard").requires_grad_(False)
+ONE = loud_model(1, n_layers=1)
+MODEL = loud_model(0)
+DEEPER = loud_model(20, n_layers=3, positional_embedding_type="standard")
 TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
-WEIGHT = torch.randn(2, 6, 11, dtype=torch.float64, generator=seeded())
+WEIGHT = torch.randn(2, 6, 11, dtype=torch.float64, generator=seeded()) / 20
 
 
 def linear(logits):
@@ -53,44 +51,71 @@ def loss(logits):
     return -logits.log_softmax(dim=-1)[..., 3].mean()
 
 
+LOSS, LINEAR = ("the loss of token 3", loss), ("a linear metric", linear)
+# model, head, (words for the metric, metric)
+CASES = [
+    (DEEPER, (0, 0), LOSS),
+    (DEEPER, (1, 2), LINEAR),
+    (MODEL, (0, 1), LOSS),
+    (MODEL, (1, 2), LINEAR),
+]
+ONE_LAYER = [(ONE, (0, 2), LOSS), (ONE, (0, 1), LINEAR)]
+
+
+def results(function, cases=CASES):
+    """All results first, so that a mistake is told by all of them; then (words, model, head,
+    metric, result) one by one.
+    """
+    got = [function(model, TOKENS, head, metric) for model, head, (_, metric) in cases]
+    for (model, head, (name, metric)), result in zip(cases, got):
+        which = f"{name}, head {head[0]}.{head[1]} of {model.cfg.n_layers} layers"
+        yield which, model, head, metric, result
+
+
 @checks("total_effect", mistakes=TOTAL_MISTAKES)
 def test_total_is_a_run_without_the_head(total_effect):
-    """The long way: the same model with this head's W_O set to 0, and, for layer 0, in matrices."""
-    for layer, number in ((0, 1), (1, 2), (0, 2)):
-        without = Transformer(MODEL.cfg).double().requires_grad_(False)
-        without.load_state_dict(MODEL.state_dict())
+    """The long way: the same model with this head's W_O set to 0."""
+    for which, model, (layer, number), metric, got in results(total_effect):
+        without = Transformer(model.cfg).double().requires_grad_(False)
+        without.load_state_dict(model.state_dict())
         without.W_O[layer, number] = 0
-        truth = linear(without(TOKENS)) - linear(MODEL(TOKENS))
-        got = total_effect(MODEL, TOKENS, (layer, number), linear)
-        why = f"head {layer}.{number}: the metric with its W_O set to 0, minus the metric"
+        truth = metric(without(TOKENS)) - metric(model(TOKENS))
+        why = f"{which}: with its W_O set to 0, minus the same undisturbed"
         expect_close(got, truth, "", why)
-        if layer == 0:
-            by_matrices = two_layers(MODEL, TOKENS, number, ["q", "k", "v", "logits"])
-            assert torch.allclose(truth, linear(by_matrices) - linear(MODEL(TOKENS)))
 
 
-@checks("total_effect", mistakes=TOTAL_NONLINEAR)
-def test_total_with_a_metric_that_is_not_linear(total_effect):
-    by_matrices = two_layers(MODEL, TOKENS, 2, ["q", "k", "v", "logits"])
-    truth = loss(by_matrices) - loss(MODEL(TOKENS))
-    got = total_effect(MODEL, TOKENS, (0, 2), loss)
-    expect_close(got, truth, "", "head 0.2: the loss without it, minus the loss")
+def expect_no_readers(function, names=()):
+    """In a model of one layer nobody reads what a head writes: its total effect is direct."""
+    for which, model, (_, number), metric, got in results(function, ONE_LAYER):
+        missing = by_hand(model, TOKENS, silent=(0, number))[0]
+        truth = metric(missing) - metric(model(TOKENS))
+        if names:
+            truth = {name: truth * (name in ("direct", "total")) for name in names}
+            expect_entries(got, truth, which)
+        else:
+            expect_close(got, truth, "", f"{which}: nobody else reads the head")
 
 
-@checks("direct_effect", mistakes=DIRECT_MISTAKES | DIRECT_NONLINEAR)
+@checks("total_effect", mistakes=some(TOTAL_MISTAKES, "sign"))
+def test_total_of_one_layer(total_effect):
+    expect_no_readers(total_effect)
+
+
+@checks("direct_effect", mistakes=DIRECT_MISTAKES)
 def test_direct_is_minus_the_attribution(direct_effect):
     """z W_O W_U of a head is its direct logit attribution; and a nonlinear metric of the rest."""
-    for model, heads in ((MODEL, [(0, 1), (1, 2), (0, 2)]), (DEEPER, [(0, 0), (1, 2), (2, 1)])):
+    for which, model, (layer, number), metric, got in results(direct_effect):
         logits, cache = model.run_with_cache(TOKENS)
-        for layer, number in heads:
-            z = cache[f"blocks.{layer}.attn.hook_z"][:, :, number]
-            own = z @ model.W_O[layer, number] @ model.W_U
-            got = direct_effect(model, TOKENS, (layer, number), linear)
-            why = f"head {layer}.{number} of {model.cfg.n_layers} layers: minus its attribution"
-            expect_close(got, -linear(own), "", why)
-            got = direct_effect(model, TOKENS, (layer, number), loss)
-            why = "the loss of the logits less the head's attribution, minus the loss"
-            expect_close(got, loss(logits - own) - loss(logits), "", why)
+        z = cache[f"blocks.{layer}.attn.hook_z"][:, :, number]
+        own = z @ model.W_O[layer, number] @ model.W_U
+        truth = metric(logits - own) - metric(logits)
+        expect_close(got, truth, "", f"{which}: without its attribution, minus undisturbed")
+        assert metric is loss or torch.allclose(truth, -linear(own))
+
+
+@checks("direct_effect", mistakes=some(DIRECT_MISTAKES, "sign"))
+def test_direct_of_one_layer(direct_effect):
+    expect_no_readers(direct_effect)
 
 
 @checks("direct_effect", mistakes=some(DIRECT_MISTAKES, "heads reacted: the"))
@@ -109,41 +134,33 @@ def expect_entries(got, truth, why):
         expect_close(got[name], value, "", f'{why}, "{name}"')
 
 
-@checks("effect_ledger", mistakes=LEDGER_MISTAKES)
+@checks("effect_ledger", mistakes=LEDGER_MISTAKES | DEEP_LEDGER_MISTAKES)
+def test_ledger_of_every_depth(effect_ledger):
+    """With a metric that is not linear the ledger need not close; the definitions still hold."""
+    for which, model, head, metric, got in results(effect_ledger):
+        truth = ledger_of_any(model, TOKENS, head, metric)
+        missing = abs(sum(truth[way] for way in WAYS) - truth["total"])
+        assert (missing < 1e-10) == (metric is linear or head[0] + 1 == model.cfg.n_layers)
+        expect_entries(got, truth, which)
+
+
+@checks("effect_ledger", mistakes=some(LEDGER_MISTAKES, "interaction", "signs"))
 def test_ledger_of_two_layers(effect_ledger):
     """In matrices: the head's output is missing from q and k, from v, from the logits, or more."""
-    for number in (0, 2):
-        truth = ledger_of_two_layers(MODEL, TOKENS, number, linear)
+    for metric, number in ((loss, 1), (linear, 0), (linear, 2)):
+        truth = ledger_of_two_layers(MODEL, TOKENS, number, metric)
         # every way is used, so every mistake shows
-        assert min(abs(value) for value in truth.values()) > 1e-2
-        assert abs(sum(truth[way] for way in WAYS) - truth["total"]) < 1e-10
-        got = effect_ledger(MODEL, TOKENS, (0, number), linear)
+        assert min(abs(value) for value in truth.values()) > 1e-3
+        got = effect_ledger(MODEL, TOKENS, (0, number), metric)
         expect_entries(got, truth, f"head 0.{number}, random weights")
 
 
-@checks("effect_ledger", mistakes=LEDGER_MISTAKES)
-def test_ledger_closes_in_three_layers(effect_ledger):
-    for head in ((0, 1), (1, 0), (2, 2)):
-        which = f"head {head[0]}.{head[1]} of three layers"
-        got = effect_ledger(DEEPER, TOKENS, head, linear)
-        expect_entries(got, ledger_of_any(DEEPER, TOKENS, head, linear), which)
-        ways = sum(got[way] for way in WAYS)
-        expect_close(ways, got["total"], "", f"{which}: the four ways add up to the total")
-        if head[0] == 2:
-            why = f"{which}: the last layer has no indirect effect"
-            expect_close(got["direct"], got["total"], "", why)
+@checks("effect_ledger", mistakes=some(LEDGER_MISTAKES, "all signs"))
+def test_ledger_of_one_layer(effect_ledger):
+    expect_no_readers(effect_ledger, [*WAYS, "total"])
 
 
-@checks("effect_ledger", mistakes=LAZY_MISTAKES)
-def test_every_entry_is_measured(effect_ledger):
-    """With a metric that is not linear the ledger need not close; the definitions still hold."""
-    truth = ledger_of_two_layers(MODEL, TOKENS, 1, loss)
-    assert abs(sum(truth[way] for way in WAYS) - truth["total"]) > 1e-3
-    got = effect_ledger(MODEL, TOKENS, (0, 1), loss)
-    expect_entries(got, truth, "head 0.1, with the loss for a metric")
-
-
-@checks("effect_ledger", mistakes=some(LEDGER_MISTAKES, "interaction still", "signs"))
+@checks("effect_ledger", mistakes=some(LEDGER_MISTAKES, "via patterns and via values", "signs"))
 def test_ledgers_of_planted_circuits(effect_ledger):
     """Positive controls: heads that act via patterns, one via values, and two by both ways."""
     for name, model, tokens, metric, head, known in planted_ledgers():
@@ -154,7 +171,16 @@ def test_ledgers_of_planted_circuits(effect_ledger):
 SIDES = ("via queries", "via keys", "both")
 
 
-@checks("query_and_key_effects", mistakes=SIDE_MISTAKES)
+@checks("query_and_key_effects", mistakes=SIDE_MISTAKES | DEEP_SIDE_MISTAKES)
+def test_queries_and_keys_of_every_depth(query_and_key_effects):
+    for which, model, head, metric, got in results(query_and_key_effects):
+        expect_entries(got, query_key_of_any(model, TOKENS, head, metric), which)
+        if metric is linear:
+            patterns = ledger_of_any(model, TOKENS, head, metric)["via patterns"]
+            expect_close(got["both"], patterns, "", '"both" is the effect via patterns')
+
+
+@checks("query_and_key_effects", mistakes=some(SIDE_MISTAKES, "exchanged", "signs"))
 def test_queries_and_keys_of_two_layers(query_and_key_effects):
     plain = linear(two_layers(MODEL, TOKENS, 0, []))
     for number in (0, 1):
@@ -165,15 +191,6 @@ def test_queries_and_keys_of_two_layers(query_and_key_effects):
         }
         got = query_and_key_effects(MODEL, TOKENS, (0, number), linear)
         expect_entries(got, truth, f"head 0.{number}, random weights")
-
-
-@checks("query_and_key_effects", mistakes=SIDE_MISTAKES | FREE)
-def test_queries_and_keys_of_three_layers(query_and_key_effects):
-    got = query_and_key_effects(DEEPER, TOKENS, (0, 1), linear)
-    truth = query_key_of_any(DEEPER, TOKENS, (0, 1), linear)
-    expect_entries(got, truth, "head 0.1 of three layers")
-    truth = ledger_of_any(DEEPER, TOKENS, (0, 1), linear)["via patterns"]
-    expect_close(got["both"], truth, "", '"both" is the effect via patterns')
 
 
 @checks("query_and_key_effects", mistakes=some(SIDE_MISTAKES, "exchanged"))
@@ -194,13 +211,41 @@ def expect_roles(got, truth, why):
     expect(got == truth, f"{why}: expected {truth}, got {got}")
 
 
+def roles_by_hand(model, metric, least):
+    """The roles from slow ledgers."""
+    sizes = {way: {} for way in WAYS}
+    for head in itertools.product(range(model.cfg.n_layers), range(model.cfg.n_heads)):
+        entries = ledger_of_any(model, TOKENS, head, metric)
+        way = max(WAYS, key=lambda each: entries[each].abs())
+        if entries[way].abs() >= least:
+            sizes[way][head] = entries[way].abs()
+    return {way: sorted(heads, key=heads.get, reverse=True) for way, heads in sizes.items()}
+
+
 @checks("causal_roles", mistakes=ROLE_MISTAKES)
+def test_roles_from_slow_ledgers(causal_roles):
+    cases = ((DEEPER, 2.0), (MODEL, 0.5))
+    got = [causal_roles(model, TOKENS, linear, least) for model, least in cases]
+    for (model, least), found in zip(cases, got):
+        which = f"random weights, {model.cfg.n_layers} layers, least = {least:g}"
+        expect_roles(found, roles_by_hand(model, linear, least), which)
+
+
+@checks("causal_roles", mistakes=some(ROLE_MISTAKES, "numbers"))
+def test_roles_of_one_layer(causal_roles):
+    got = causal_roles(ONE, TOKENS, linear, 0.01)
+    truth = roles_by_hand(ONE, linear, 0.01)
+    assert truth["direct"] != sorted(truth["direct"])
+    expect_roles(got, truth, "one layer, where all heads act directly")
+
+
+@checks("causal_roles", mistakes=some(ROLE_MISTAKES, "least` was ignored", "numbers", "smallest"))
 def test_roles_of_planted_heads(causal_roles):
     """Positive control: a strong induction head, one against the answer, one too weak to count."""
-    model, tokens, metric = on_repeats(induction_model(14, 14, strengths=(-0.4, 1.0, 0.7, 0.05)))
-    truth = dict.fromkeys(WAYS, []) | {"direct": [(1, 1), (1, 2), (1, 0)], "via patterns": [(0, 0)]}
+    model, tokens, metric = on_repeats(induction_model(14, 14, strengths=(-0.8, 1.0, 0.7, 0.05)))
+    truth = dict.fromkeys(WAYS, []) | {"direct": [(1, 1), (1, 0), (1, 2)], "via patterns": [(0, 0)]}
     got = causal_roles(model, tokens, metric)
-    expect_roles(got, truth, "induction heads of -4, 10, 7 and 0.5 nats, least = 1")
+    expect_roles(got, truth, "induction heads of -8, 10, 7 and 0.5 nats, least = 1")
     cases = {name: case for name, *case, _, _ in planted_ledgers()}
     found = causal_roles(*cases["either way enough"], 0.1)
     why = "either way enough: head 0.0 has only an interaction"
@@ -215,17 +260,6 @@ def test_a_role_of_exactly_the_least_effect(causal_roles):
     found = causal_roles(*cases["either way enough"], 10.0)
     why = "an interaction of exactly 10 nats, least = 10: head 0.0 has this role"
     expect(found["interaction"] == [(0, 0)], why)
-
-
-@checks("causal_roles", mistakes=some(ROLE_MISTAKES, "numbers", "smallest") | TWICE)
-def test_roles_from_slow_ledgers(causal_roles):
-    sizes = {way: {} for way in WAYS}
-    for head in itertools.product(range(2), range(3)):
-        entries = ledger_of_any(MODEL, TOKENS, head, linear)
-        way = max(WAYS, key=lambda each: entries[each].abs())
-        sizes[way][head] = entries[way].abs()
-    truth = {way: sorted(heads, key=heads.get, reverse=True) for way, heads in sizes.items()}
-    expect_roles(causal_roles(MODEL, TOKENS, linear, 1e-9), truth, "random weights, least = 1e-9")
 
 
 @checks("causal_roles")

@@ -8,7 +8,7 @@ import torch
 from minitransformer import Transformer, repeated_tokens
 from minitransformer.planted import induction_model, pointer_model, three_composers
 from solutions.ch10_direct_and_indirect import ASK, NO, POINT, START, YES, two_way_model
-from tests.material import seeded
+from tests.material import seeded, small_model
 
 READERS = {
     "direct": ["logits"],
@@ -17,6 +17,14 @@ READERS = {
     "via queries": ["q"],
     "via keys": ["k"],
 }
+
+
+def loud_model(seed: int, **config) -> Transformer:
+    """A small model whose weights are large enough for every way to carry something."""
+    model, generator = small_model(**config).requires_grad_(False), seeded(seed)
+    for parameter in model.parameters():
+        parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator).double())
+    return model
 
 
 def attend(model: Transformer, at: tuple, n: int, x_q, x_k):

@@ -1,10 +1,7 @@
 """What people get wrong in chapter 10: the same runs by hooks, with one thing changed."""
 
-import functools
-import itertools
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from minitransformer import Transformer
@@ -16,9 +13,11 @@ class Runs(NamedTuple):
     """The undisturbed and the removed run of one head, and hooks to make others from them."""
 
     logits: Tensor
+    next_pattern: str  # the name of the patterns of the layer after the head's
     clean: dict
     removed: dict
     zero: list  # zeroes the head
+    here: list  # puts the undisturbed head back right after its layer
     back: list  # puts the undisturbed head back, at the end
     away: list  # takes it off, at the end
 
@@ -35,9 +34,11 @@ def runs(model: Transformer, tokens, head: tuple) -> Runs:
     _, removed = model.run_with_cache(tokens, fwd_hooks=zero)
     written = clean[f"blocks.{layer}.attn.hook_result"][:, :, number]
     last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
+    here = [(f"blocks.{layer}.hook_resid_post", lambda x, hook: x + written)]
     back = [(last, lambda x, hook: x + written)]
     away = [(last, lambda x, hook: x - written)]
-    return Runs(logits, clean, removed, zero, back, away)
+    next_pattern = f"blocks.{layer + 1}.attn.hook_pattern"
+    return Runs(logits, next_pattern, clean, removed, zero, here, back, away)
 
 
 def held(cache, end):
@@ -84,17 +85,58 @@ def of_difference(hooks):
     return function
 
 
-def everything(r):
-    return [
-        ("blocks.0.attn.hook_z", lambda z, hook: 0 * z),
-        ("blocks.1.attn.hook_z", lambda z, hook: 0 * z),
-    ]
+def as_a_share(model, tokens, head, metric):
+    """The total effect, divided by the undisturbed metric."""
+    r = runs(model, tokens, head)
+    whole = metric(r.logits)
+    return (metric(model.run_with_hooks(tokens, r.zero)) - whole) / whole
+
+
+def edited(edit, names=lambda layer, model: [f"blocks.{layer}.attn.hook_z"]):
+    """The total effect of something else than zeroing one head: edit(activation, number) -> None,
+    at the hooks of these names.
+    """
+
+    def function(model, tokens, head, metric):
+        layer, number = head
+
+        def hook_fn(activation, hook):
+            edit(activation, number)
+            return activation
+
+        hooks = [(name, hook_fn) for name in names(layer, model)]
+        return metric(model.run_with_hooks(tokens, hooks)) - metric(model(tokens))
+
+    return function
+
+
+def zero_all(z, number):
+    z.zero_()
+
+
+def zero_head(z, number):
+    z[:, :, number] = 0
+
+
+def zero_at_the_end(z, number):
+    z[:, -1, number] = 0
+
+
+def average(z, number):
+    z[:, :, number] = z[:, :, number].mean(dim=(0, 1))
+
+
+def in_all_layers(layer, model):
+    return [f"blocks.{each}.attn.hook_z" for each in range(model.cfg.n_layers)]
 
 
 def in_layer_0(head):
     return (0, head[1])
 
 
+DIFFERENCE = (
+    "the metric was taken of the difference of the logits; take it of each run, then subtract"
+)
 TOTAL_MISTAKES = {
     "the sign is turned round; it is the zeroed run minus the undisturbed one": effect(
         lambda r: r.zero, sign=-1
@@ -104,20 +146,64 @@ TOTAL_MISTAKES = {
     "the patterns were held; in the total effect everything reacts": effect(
         lambda r: r.zero + held_patterns(r)
     ),
-    "all heads were zeroed, not one": effect(everything),
+    "all heads of all layers were zeroed, not one": edited(zero_all, in_all_layers),
+    "all heads of the layer were zeroed, not one": edited(zero_all),
+    "the head of this number was zeroed in every layer": edited(zero_head, in_all_layers),
+    "the head was zeroed at the last position only": edited(zero_at_the_end),
+    "the head wrote its average; zero it": edited(average),
+    "the effect was divided by the undisturbed metric; it is a difference, not a share": as_a_share,
     "the layer was ignored: a head of layer 0 was zeroed": effect(lambda r: r.zero, at=in_layer_0),
+    DIFFERENCE: of_difference(lambda r: r.zero),
 }
-DIFFERENCE = (
-    "the metric was taken of the difference of the logits; take it of each run, then subtract"
-)
-TOTAL_NONLINEAR = {DIFFERENCE: of_difference(lambda r: r.zero)}
-DIRECT_NONLINEAR = {DIFFERENCE: of_difference(lambda r: r.away)}
+
+
+def taken_off(at, what):
+    """The effect of taking something off the stream at one place; what(result, number)."""
+
+    def function(model, tokens, head, metric):
+        layer, number = head
+        logits, cache = model.run_with_cache(tokens)
+        written = what(cache[f"blocks.{layer}.attn.hook_result"], number)
+        hooks = [(at(layer, model), lambda stream, hook: stream - written)]
+        return metric(model.run_with_hooks(tokens, hooks)) - metric(logits)
+
+    return function
+
+
+def at_the_end(layer, model):
+    return f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
+
+
+def own(result, number):
+    return result[:, :, number]
+
+
+def minus_own_logits(model, tokens, head, metric):
+    """Minus the metric of what the head alone makes of the logits."""
+    layer, number = head
+    _, cache = model.run_with_cache(tokens)
+    return -metric(cache[f"blocks.{layer}.attn.hook_result"][:, :, number] @ model.W_U)
+
+
+def total_less_direct(model, tokens, head, metric):
+    r = runs(model, tokens, head)
+    zeroed = metric(model.run_with_hooks(tokens, r.zero))
+    return zeroed - metric(model.run_with_hooks(tokens, r.away))
+
+
 DIRECT_MISTAKES = {
+    "the head's output was added to the final stream; subtract it": effect(lambda r: r.back),
     "the sign is turned round; subtract the undisturbed metric from the other": effect(
-        lambda r: r.back
+        lambda r: r.away, sign=-1
     ),
     "later heads reacted: the head was zeroed where it writes, not in the final stream": effect(
         lambda r: r.zero
+    ),
+    "later heads reacted: it was subtracted before the last layer, not after it": taken_off(
+        lambda layer, model: f"blocks.{model.cfg.n_layers - 1}.hook_resid_pre", own
+    ),
+    "it was subtracted after layer 1, whatever the number of layers": taken_off(
+        lambda layer, model: f"blocks.{min(1, model.cfg.n_layers - 1)}.hook_resid_post", own
     ),
     "only the patterns were held; values of later heads reacted": effect(
         lambda r: r.zero + held_patterns(r)
@@ -126,174 +212,18 @@ DIRECT_MISTAKES = {
     "this is the indirect effect: the unembedding is the one that must miss the head": effect(
         lambda r: r.zero + r.back
     ),
+    "this is the indirect effect, total minus direct": total_less_direct,
+    "all heads of the layer were taken off, not one": taken_off(
+        at_the_end, lambda result, number: result.sum(dim=2)
+    ),
+    "what the head wrote at the last position was taken off everywhere": taken_off(
+        at_the_end, lambda result, number: result[:, -1:, number]
+    ),
+    "the metric was taken of the head's own logits; take it of the logits without them": (
+        minus_own_logits
+    ),
     "another head was taken: its number was used in layer 0 whatever the layer": effect(
         lambda r: r.away, at=in_layer_0
     ),
-}
-
-
-# effect_ledger
-
-
-def ledger(
-    patterns=removed_patterns,
-    values=lambda r: held_patterns(r) + r.zero + r.back,
-    interaction=None,
-    total=None,
-    sign=1,
-):
-    """effect_ledger with one entry wrong; the defaults are right.
-
-    patterns, values: runs -> fwd_hooks. interaction: a function of the other entries, of the effect
-    of both ways together, and of the total. total: a function of the other entries.
-    """
-
-    def function(model, tokens, head, metric):
-        r = runs(model, tokens, head)
-
-        def change(hooks):
-            return sign * (metric(model.run_with_hooks(tokens, hooks)) - metric(r.logits))
-
-        out = {
-            "direct": change(r.away),
-            "via patterns": change(patterns(r)),
-            "via values": change(values(r)),
-        }
-        whole, both = change(r.zero), change(r.zero + r.back)
-        if interaction:
-            out["interaction"] = interaction(out, both, whole)
-        else:
-            out["interaction"] = both - out["via patterns"] - out["via values"]
-        return out | {"total": total(out) if total else whole}
-
-    return function
-
-
-LEDGER_MISTAKES = {
-    "via values holds the direct effect too: what the head wrote was not added back": ledger(
-        values=lambda r: held_patterns(r) + r.zero
-    ),
-    "via values had the patterns of the removed run; hold the undisturbed ones": ledger(
-        values=lambda r: removed_patterns(r) + r.zero + r.back
-    ),
-    "via patterns zeroed the head as well; only where later heads look may change": ledger(
-        patterns=lambda r: removed_patterns(r) + r.zero
-    ),
-    "via patterns zeroed the head and put it back; there only patterns may change": ledger(
-        patterns=lambda r: removed_patterns(r) + r.zero + r.back
-    ),
-    "nothing was added back: via values and interaction hold the direct effect too": ledger(
-        values=lambda r: held_patterns(r) + r.zero,
-        interaction=lambda out, both, whole: whole - out["via patterns"] - out["via values"],
-    ),
-    "the interaction holds the direct effect too: what the head wrote was not added back": ledger(
-        interaction=lambda out, both, whole: whole - out["via patterns"] - out["via values"]
-    ),
-    "the interaction still holds the effects via patterns and via values": ledger(
-        interaction=lambda out, both, whole: both
-    ),
-    "all signs are turned round": ledger(sign=-1),
-}
-LAZY_MISTAKES = {
-    "the interaction is what was left of the total: so the ledger closes whatever it holds": ledger(
-        interaction=lambda out, both, whole: whole - sum(out.values())
-    ),
-    "the total was computed as a sum; measure it, so that the sum can be tested": ledger(
-        total=lambda out: sum(out.values())
-    ),
-}
-
-
-# query_and_key_effects
-
-
-def query_key(q="hook_q", k="hook_k", extra=lambda r: [], both_is_sum=False, free=False):
-    """query_and_key_effects with something wrong."""
-
-    def function(model, tokens, head, metric):
-        r = runs(model, tokens, head)
-
-        def change(hooks):
-            run = model.run_with_hooks(tokens, hooks + extra(r))
-            return metric(run) - metric(r.logits)
-
-        q_held, k_held = held(r.clean, q), held(r.clean, k)
-        if free:
-            q_held = k_held = []
-        out = {
-            "via queries": change(held(r.removed, q) + k_held),
-            "via keys": change(held(r.removed, k) + q_held),
-        }
-        both = change(held(r.removed, q) + held(r.removed, k))
-        return out | {"both": sum(out.values()) if both_is_sum else both}
-
-    return function
-
-
-SIDE_MISTAKES = {
-    "queries and keys are exchanged": query_key(q="hook_k", k="hook_q"),
-    '"both" was computed as a sum; a softmax stands between them, so run it': query_key(
-        both_is_sum=True
-    ),
-    "the values came from the removed run as well": query_key(
-        extra=lambda r: held(r.removed, "hook_v")
-    ),
-    "the head was zeroed besides; nothing may be zeroed here": query_key(extra=lambda r: r.zero),
-}
-FREE = {"the other side was not held: in later layers it reacted, too": query_key(free=True)}
-
-
-# causal_roles
-
-
-@functools.cache
-def entries_of(model, rows, head, metric):
-    """The right ledger in plain numbers; rows: the tokens as a tuple, so that it can be kept."""
-    entries = ledger()(model, torch.tensor(rows), head, metric)
-    return {way: entry.item() for way, entry in entries.items()}
-
-
-def roles(
-    largest=abs,
-    kept=lambda size, least: size >= least,
-    order=lambda size, head: -size,
-    every=False,
-    empty=True,
-):
-    """causal_roles with one thing changed; the defaults are right."""
-
-    def function(model, tokens, metric, least=1.0):
-        rows = tuple(map(tuple, tokens.tolist()))
-        found = {way: [] for way in WAYS}
-        for head in itertools.product(range(model.cfg.n_layers), range(model.cfg.n_heads)):
-            entries = entries_of(model, rows, head, metric)
-            sizes = {way: largest(entries[way]) for way in WAYS}
-            for way in WAYS if every else [max(sizes, key=sizes.get)]:
-                if kept(sizes[way], least):
-                    found[way].append((order(abs(entries[way]), head), head))
-        listed = {way: [head for _, head in sorted(pairs)] for way, pairs in found.items()}
-        return {way: heads for way, heads in listed.items() if heads or empty}
-
-    return function
-
-
-ROLE_MISTAKES = {
-    "the sign was not dropped: what lowers the metric when removed has a negative effect": roles(
-        largest=lambda x: x
-    ),
-    "the sign was turned round, not dropped: heads that work against the answer are lost": roles(
-        largest=lambda x: -x
-    ),
-    "`least` was ignored": roles(kept=lambda size, least: size > 1e-9),
-    "the heads are in the order of their numbers, not of their effects": roles(
-        order=lambda size, head: head
-    ),
-    "the smallest effect comes first": roles(order=lambda size, head: size),
-    "ways without heads are missing: give them an empty list": roles(empty=False),
-}
-MORE_THAN = {"an effect of exactly `least` counts": roles(kept=lambda size, least: size > least)}
-TWICE = {
-    "a head is listed under several ways; it belongs to the one with its largest effect": roles(
-        every=True
-    )
+    DIFFERENCE: of_difference(lambda r: r.away),
 }
