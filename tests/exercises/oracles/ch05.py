@@ -2,26 +2,30 @@
 have a fixed offset.
 """
 
+from dataclasses import replace
+
 import torch
 from torch.nn.functional import one_hot
 
-from minitransformer import planted
+from minitransformer import Transformer, planted
 from minitransformer.data import random_tokens, repeated_tokens
 from minitransformer.evaluate import attention
 from tests.material import seeded
 
 
-def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False):
+def counted_by_loops(pattern, tokens, wanted, everyone=False, by_row=False, shared=False):
     """The definition: attention on the wanted keys j of row i, mean over the queries that have one.
 
-    everyone: over all queries. by_row: the mean of each sequence first.
+    everyone: over all queries. by_row: the mean of each sequence first. shared: the attention of a
+    query is averaged over its keys, not added up.
     """
     total = torch.zeros(tokens.shape[0], pattern.shape[1]).to(pattern)
     count = torch.zeros(len(tokens), 1)
     for b, row in enumerate(tokens.tolist()):
         for i in range(len(row)):
             keys = [j for j in wanted(row, i) if 0 <= j <= i]
-            total[b] += pattern[b, :, i, keys].sum(dim=-1)
+            each = pattern[b, :, i, keys].sum(dim=-1)
+            total[b] += each / max(1, len(keys)) if shared else each
             count[b] += bool(keys) or everyone
     return (total / count).mean(dim=0) if by_row else total.sum(dim=0) / count.sum()
 
@@ -142,30 +146,60 @@ def two_kinds_of_tokens(model):
     return random_tokens(8, model.cfg.n_ctx, 3, seeded(2))
 
 
-def detector(draw=alone, order=-1, best_only=False, threshold=0.5, flip=1, weigh=False):
+def scores_of(model, tokens, weigh=False):
+    """role -> (layer, head) -> its score on these tokens.
+
+    weigh: by the length of what is moved, relative to the longest.
+    """
+    scores = {role: {} for role in ROLES}
+    for layer, pattern in enumerate(attention(model, tokens)):
+        if weigh:
+            pattern = pattern * value_lengths(model, tokens, layer)
+        for role, score in SCORES.items():
+            for head, value in enumerate(score(pattern, tokens).tolist()):
+                scores[role][layer, head] = value
+    return scores
+
+
+def detector(
+    draw=alone, order=-1, best_only=False, threshold=0.5, flip=1, weigh=False, layers=slice(None)
+):
     """find_heads with one thing changed, by loops over heads and the scores of this file.
 
     draw: the sequences. order -1: best first, 1: worst first, 0: as the model has them. flip -1:
-    pairs (head, layer). weigh: by the length of what is moved, relative to the longest.
+    pairs (head, layer). layers: those that are looked at.
     """
 
     def find(model):
-        tokens = draw(model)
-        found = {role: [] for role in ROLES}
-        for layer, pattern in enumerate(attention(model, tokens)):
-            if weigh:
-                pattern = pattern * value_lengths(model, tokens, layer)
-            for role, score in SCORES.items():
-                for head, value in enumerate(score(pattern, tokens).tolist()):
-                    if value > threshold:
-                        found[role].append((value, (layer, head)))
-        for role, heads in found.items():
-            ranked = sorted(heads, key=lambda pair: order * pair[0])
-            pairs = [where[::flip] for _, where in ranked]
+        found = {}
+        looked_at = range(model.cfg.n_layers)[layers]
+        for role, values in scores_of(model, draw(model), weigh).items():
+            heads = [at for at in values if values[at] > threshold and at[0] in looked_at]
+            ranked = sorted(heads, key=lambda at: order * values[at])
+            pairs = [at[::flip] for at in ranked]
             found[role] = pairs[:1] if best_only else pairs
         return found
 
     return find
+
+
+def one_role_each(model):
+    """Every head under its best role only."""
+    scores = scores_of(model, alone(model))
+    found = {role: [] for role in ROLES}
+    for at in scores["induction"]:
+        best = max(ROLES, key=lambda role: scores[role][at])
+        if scores[best][at] > 0.5:
+            found[best].append(at)
+    return found
+
+
+def without_a_seed(model):
+    """Sequences drawn anew at each call, without a seed."""
+    generator = torch.Generator()
+    generator.seed()
+    n = min(model.cfg.n_ctx, model.cfg.d_vocab)
+    return random_tokens(8, n, min(model.cfg.d_vocab, 2 * n), generator)
 
 
 def value_lengths(model, tokens, layer):
@@ -185,6 +219,35 @@ def with_the_model_changed(model):
     found = detector()(model)
     model.W_U += 1
     return found
+
+
+@torch.no_grad()
+def with_idle_layers(model, before=0, after=0):
+    """The same model with layers before and after its own whose heads attend evenly and write
+    nothing.
+    """
+    n_layers = before + model.cfg.n_layers + after
+    other = Transformer(replace(model.cfg, n_layers=n_layers))
+    for name, value in other.named_parameters():
+        own = model.get_parameter(name)
+        if name in ("W_Q", "W_K", "W_V", "W_O"):
+            value.zero_()
+            value[before : before + len(own)] = own
+        else:
+            value.copy_(own)
+    return other
+
+
+@torch.no_grad()
+def undecided_model():
+    """The hand-built circuit, whose induction head now leaves .45 of its attention on BOS where
+    its token stood once before. It earns both roles, induction and first_token.
+    """
+    model = planted.induction_model()
+    space = planted.induction_spaces(model.cfg.d_vocab, model.cfg.n_ctx)
+    as_good = 1 - torch.tensor(0.55 / 0.45).log() / planted.SHARPNESS  # nearly as good as a match
+    model.W_E[0] += (as_good - planted.REST) * space.previous.sum(dim=1)
+    return model
 
 
 def offset_model(*heads, n_ctx=28):

@@ -15,6 +15,12 @@ LATER = "a later copy was enough to be counted; only what has been read can be f
 # Habits that do not depend on the tokens
 
 
+ONE_LESS = "query 1 was left out, too; only query 0 is not counted"
+LARGEST = "queries were counted whose largest share goes there; average the shares themselves"
+ADDED = "the shares were added up over the queries; their mean is wanted"
+OVER_N = "divided by n queries, but n - 1 are counted: query 0 is not"
+
+
 def diagonal_per_batch(offset, first=0):
     def score(pattern):
         return pattern.diagonal(offset, dim1=-2, dim2=-1)[..., first:].mean(dim=(1, -1))
@@ -22,22 +28,73 @@ def diagonal_per_batch(offset, first=0):
     return score
 
 
+def largest_there(offset=None):
+    """The share of the queries i >= 1 whose largest entry is at i - offset; None: at BOS."""
+
+    def score(pattern):
+        queries = torch.arange(1, pattern.shape[-1])
+        there = 0 * queries if offset is None else queries - offset
+        return (pattern.argmax(dim=-1)[..., 1:] == there).double().mean(dim=(0, -1))
+
+    return score
+
+
+def added_up(right):
+    return lambda pattern: right(pattern) * (pattern.shape[-1] - 1)
+
+
+def over_n(right):
+    return lambda pattern: right(pattern) * (pattern.shape[-1] - 1) / pattern.shape[-1]
+
+
+def without_first_sequence(pattern):
+    return pattern.diagonal(dim1=-2, dim2=-1)[1:].mean(dim=(0, -1))
+
+
 PREVIOUS = {
     TRANSPOSED: by_definition(at(1), flip=True),
     "off by one: this is the diagonal of looking at oneself": by_definition(at(0, 0)),
     "off by one: this is the diagonal of looking two back": by_definition(at(2, 2)),
     "query 0 was counted; it has no token before it": by_definition(at(1), everyone=True),
+    ONE_LESS: by_definition(at(1, 2)),
+    LARGEST: largest_there(1),
+    ADDED: added_up(oracle.PREVIOUS),
     WRONG_AXIS: diagonal_per_batch(-1),
+    "the diagonal runs over batch and head: say dim1=-2, dim2=-1": (
+        lambda pattern: pattern.diagonal(-1).mean(dim=(0, -1))
+    ),
 }
 CURRENT = {
     BOS_COUNTED: by_definition(at(0, 0)),
     "off by one: this is the diagonal of looking one back": by_definition(at(1)),
+    "this is the diagonal of looking one back, without query 1": by_definition(at(1, 2)),
+    "the last query was left out; query 0 is the one that is not counted": (
+        by_definition(lambda row, i: [i] if i < len(row) - 1 else [])
+    ),
+    "the first sequence was left out: [1:] is for the last axis, [..., 1:]": without_first_sequence,
+    ONE_LESS: by_definition(at(0, 2)),
+    LARGEST: largest_there(0),
+    ADDED: added_up(oracle.CURRENT),
+    OVER_N: over_n(oracle.CURRENT),
     WRONG_AXIS: diagonal_per_batch(0, first=1),
+    "the diagonal runs over batch and head: say dim1=-2, dim2=-1": (
+        lambda pattern: pattern.diagonal()[..., 1:].mean(dim=(0, -1))
+    ),
 }
 FIRST = {
     BOS_COUNTED: by_definition(lambda row, i: [0]),
     TRANSPOSED: by_definition(bos, flip=True),
     "this is key 1, the token after BOS": by_definition(lambda row, i: [1] if i else []),
+    "only the last query was asked; average over all but query 0": (
+        lambda pattern: pattern[:, :, -1, 0].mean(dim=0)
+    ),
+    ONE_LESS: by_definition(lambda row, i: [0] if i > 1 else []),
+    LARGEST: largest_there(),
+    ADDED: added_up(oracle.FIRST),
+    OVER_N: over_n(oracle.FIRST),
+    "the mean went over the key axis, which has one entry left; average over the queries": (
+        lambda pattern: pattern[:, :, 1:, :1].mean(dim=(0, -1))
+    ),
     WRONG_AXIS: lambda pattern: pattern[:, :, 1:, 0].mean(dim=(1, -1)),
 }
 
@@ -75,6 +132,17 @@ def itself_before_the_shift(pattern, tokens):
     return on_wanted(pattern, pad(same_token(tokens).tril()[:, :, :-1], (1, 0)))
 
 
+def next_token_matched(pattern, tokens):
+    following = tokens.roll(-1, dims=1)
+    wanted = (following[:, :, None] == tokens[:, None, :]).tril()
+    wanted[:, -1] = False
+    return on_wanted(pattern, wanted)
+
+
+def two_to_the_right(pattern, tokens):
+    return on_wanted(pattern, pad(same_token(tokens).tril(-1)[:, :, :-2], (2, 0)))
+
+
 def queries_shifted(pattern, tokens):
     return on_wanted(pattern, pad(same_token(tokens).tril(-1)[:, :-1], (0, 0, 1, 0)))
 
@@ -106,8 +174,15 @@ def token_mistakes(right):
         "each sequence was averaged first; every counted query of the batch weighs the same": (
             by_definition(right, by_row=True)
         ),
+        "the attention of a query was averaged over its keys; add it up": (
+            by_definition(right, shared=True)
+        ),
         TRANSPOSED: by_definition(right, flip=True),
     }
+
+
+def not_bos(row, i):
+    return [j for j in copies(row, i) if row[j]]
 
 
 DUPLICATE = token_mistakes(copies) | {
@@ -121,6 +196,7 @@ DUPLICATE = token_mistakes(copies) | {
         by_definition(lambda row, i: copies(row, i)[-1:])
     ),
     "these are the tokens after the copies; that is the prefix-matching score": oracle.MATCHING,
+    "BOS was left out; a second 0 in a sequence is a copy like any other": by_definition(not_bos),
     PAIRS: per_pair(0),
     LATER: with_later(0),
 }
@@ -145,6 +221,18 @@ MATCHING = token_mistakes(followers) | {
         itself_before_the_shift
     ),
     "the queries were shifted; shift the keys": queries_shifted,
+    "off by two: these are two to the right of the copies; one to the right is wanted": (
+        two_to_the_right
+    ),
+    "keys that hold the token after the query: that is the answer, which nobody has read yet": (
+        next_token_matched
+    ),
+    "the token before the query's own was matched; match its own": (
+        by_definition(lambda row, i: [j + 2 for j in copies(row, i - 1)] if i else [])
+    ),
+    "BOS was left out; what came after it counts where 0 stands again": (
+        by_definition(lambda row, i: [j + 1 for j in not_bos(row, i)])
+    ),
     PAIRS: per_pair(1),
     LATER: with_later(1),
     "one fixed diagonal was read; where the copies stand depends on the tokens": fixed_diagonal,
@@ -170,6 +258,10 @@ def weighted(reduce=length, axis=2, by_W_O=True):
     return wrong
 
 
+def heads_together(pattern, v, W_O):
+    return pattern * length(torch.einsum("bkhd,hdm->bkm", v, W_O))[:, None, None]
+
+
 VALUE_WEIGHTED = {
     "W_O was left out: the length of v is free, what the head does depends on v W_O": (
         weighted(by_W_O=False)
@@ -178,6 +270,18 @@ VALUE_WEIGHTED = {
     "the square root of the sum of squares is missing": weighted(lambda x: length(x) ** 2),
     "this is the sum of the vector's entries, not its length": weighted(lambda x: x.sum(-1)),
     "this is the sum of absolute entries, not the length": weighted(lambda x: x.abs().sum(-1)),
+    "this is the root mean square of the entries; the length has a sum there": (
+        weighted(lambda x: x.pow(2).mean(-1).sqrt())
+    ),
+    "the length was taken over the keys; each key has its own, over d_model": (
+        lambda pattern, v, W_O: (
+            pattern * torch.einsum("bkhd,hdm->bhkm", v, W_O).norm(dim=2)[:, :, None, :1]
+        )
+    ),
+    "the heads were added up before the length was taken; each head has its own": heads_together,
+    "length of v times size of W_O; the length of the product v W_O is shorter": (
+        lambda pattern, v, W_O: pattern * (length(v) * W_O.norm(dim=(-2, -1))).mT[:, :, None]
+    ),
     "the lengths were scaled to a largest of 1; keep the units of the stream": (
         weighted(lambda x: length(x) / length(x).max())
     ),
@@ -196,6 +300,11 @@ NOT_FOUND = {
     "so few different tokens that any key follows a copy": detector(oracle.two_kinds_of_tokens),
     "only the best head of each role was returned": detector(best_only=True),
     "the pairs are the wrong way round: (layer, head)": detector(flip=-1),
+    "the last layer was left out; any layer may hold any role": detector(layers=slice(-1)),
+    "only the last layer was searched; any layer may hold any role": (
+        detector(layers=slice(-1, None))
+    ),
+    "only the first two layers were searched; a model may have more": detector(layers=slice(2)),
     "the sequences are n_ctx long, but d_vocab distinct tokens do not reach that far": (
         detector(oracle.too_long)
     ),
@@ -207,12 +316,13 @@ NOT_REJECTED = {
     "all periods were a quarter of the length: looking a fixed distance back was enough": (
         detector(oracle.blocks(low=4, high=4))
     ),
-    "blocks only: there, matching the token before is enough. Let a token repeat by itself": (
+    "matching the token before was enough: ask for sequences where a token repeats by itself": (
         detector(oracle.blocks())
     ),
     "the threshold is too low: use FOUND": detector(threshold=0.02),
 }
 ORDER = {
+    "the threshold is too high: use FOUND": detector(threshold=0.75),
     "worst first; the best comes first": detector(order=1),
     "in the order of the layers": detector(order=0),
 }
