@@ -260,7 +260,8 @@ def test_other_shapes_and_sizes(find_heads):
         try:
             found = find_heads(model)
         except Wrong as wrong:
-            raise Wrong(f"n_ctx {sizes['n_ctx']}, d_vocab {sizes['d_vocab']}: {wrong}", wrong.line)
+            case = f"n_ctx {sizes['n_ctx']}, d_vocab {sizes['d_vocab']}"
+            raise Wrong(f"{case}: {wrong}", wrong.line) from None
         expect(set(found) >= set(ROLES), f"expected the keys {', '.join(ROLES)}, got {list(found)}")
     for n_ctx, d_vocab in ((3, 9), (9, 3)):
         too_small = Transformer(ModelConfig(n_ctx=n_ctx, d_vocab=d_vocab))
