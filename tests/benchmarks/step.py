@@ -70,9 +70,11 @@ def bare_forward(W: dict, cfg: ModelConfig, mask: Tensor, tokens: Tensor) -> Ten
 # ---- the measurements; each returns rows (what, target, measured)
 
 
-def training_step(parameters, forward: Callable, tokens: Tensor) -> Callable[[], None]:
+def training_step(
+    parameters, forward: Callable, tokens: Tensor, capturable=False
+) -> Callable[[], None]:
     """One step on the same batch: forward, loss, backward, AdamW."""
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True, capturable=capturable)
 
     def step() -> None:
         logits = forward(tokens[:, :-1])
