@@ -4,14 +4,17 @@ A mistake becomes a `Wrong` with a sentence and the learner's own line: a syntax
 loop, an endless recursion, a None, an argument edited in place, any exception.
 """
 
-import contextlib
 import importlib.util
-import signal
+import inspect
+import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-SECONDS = 10  # for one check; Windows has no alarm signal, there Ctrl-C must do
+from . import stubs
+from .limits import OutOfTime, restored_state, time_limit
+
 UNUSABLE = "the file cannot be"  # read, or imported: then all checks of the chapter say the same
 
 
@@ -23,38 +26,52 @@ class Wrong(AssertionError):
         self.line = line
 
 
-@contextlib.contextmanager
-def time_limit(seconds: float):
-    """Raises TimeoutError in the code inside once it has taken this long."""
-
-    def ring(*_):
-        raise TimeoutError(f"still running after {seconds} s: is there a loop that never ends?")
-
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def load_file(path: Path) -> ModuleType:
     """Import a chapter's file anew. Raises Wrong, with the line, if it cannot be imported."""
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}.{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
+    name = f"{path.parent.name}.{path.stem}"
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path))
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # a dataclass looks there for what its annotations mean
     try:
-        with time_limit(SECONDS):
-            spec.loader.exec_module(module)
+        with restored_state(), time_limit():  # from the text: a .pyc may be a second too old
+            exec(compile(stubs.source(path), str(path), "exec", dont_inherit=True), vars(module))
     except SyntaxError as error:
         raise Wrong(unreadable(error, path), error.lineno) from None
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         sentence = f"{UNUSABLE} imported: {describe(error)} (exercises/{path.name})"
         raise Wrong(sentence, own_line(error, path)) from None
+    finally:
+        sys.modules[name] = before
+        if before is None:
+            del sys.modules[name]
     return module
+
+
+def load_function(path: Path, name: str) -> Callable:
+    """The function `name` of a chapter's file, imported anew. Raises Wrong, with the line, if what
+    has this name cannot be called like a function.
+    """
+    module = load_file(path)
+    places = stubs.bindings(stubs.source(path)).get(name, [])
+    found, line = getattr(module, name, None), places[-1].lineno if places else None
+    if len(places) > 1 and stubs.is_stub(places[-1]):
+        raise Wrong(
+            "it stands there twice, and the lower one, still empty, counts: delete it", line
+        )
+    if found is None:
+        raise Wrong(f"there is no function `{name}` in the file: renamed or deleted?")
+    kinds = {
+        "a class": inspect.isclass(found),
+        "an `async def`": inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found),
+        "a generator (it has a `yield`)": inspect.isgeneratorfunction(found),
+        f"no function, but {type(found).__name__}": not callable(found),
+    }
+    for kind, holds in kinds.items():
+        if holds:
+            raise Wrong(f"it is {kind}; a function is asked for: `def {name}(...)`", line)
+    return found
 
 
 def unreadable(error: SyntaxError, path: Path) -> str:
@@ -63,6 +80,8 @@ def unreadable(error: SyntaxError, path: Path) -> str:
 
 
 def describe(error: BaseException) -> str:
+    if isinstance(error, OutOfTime):
+        return str(error)
     if isinstance(error, RecursionError):
         return "RecursionError: it calls itself without end"
     return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"

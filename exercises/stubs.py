@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "exercises"  # where the learner's files are
 MARK = re.compile(r"^( *)# YOUR CODE: .*$", re.MULTILINE)
 
 
@@ -31,12 +32,22 @@ def title(chapter: str) -> str:
     return first.partition(". ")[2]
 
 
+def passage(chapter: str, name: str) -> str:
+    """The part of a chapter's text that asks for an exercise: its paragraphs up to the next code."""
+    cells = (ROOT / "course" / f"{chapter}.py").read_text(encoding="utf-8").split("\n# %%")
+    texts = [cell for cell in cells if cell.lstrip("# %").startswith("[markdown]")]
+    asks = re.compile(rf"\*\*Exercises?[^*]*`{name}`[^*]*\*\*")
+    texts = [re.sub(r"^# ?", "", text.partition("\n")[2], flags=re.MULTILINE) for text in texts]
+    found = [text for text in texts if asks.search(" ".join(text.split()))]
+    return (found or [text for text in texts if f"`{name}`" in text] or texts)[0].strip()
+
+
 def solution_path(chapter: str) -> Path:
     return ROOT / "solutions" / f"{chapter}.py"
 
 
 def exercise_path(chapter: str) -> Path:
-    return ROOT / "exercises" / f"{chapter}.py"
+    return FOLDER / f"{chapter}.py"
 
 
 def functions(text: str, name: str = "<unknown>") -> dict[str, ast.FunctionDef]:
@@ -73,46 +84,102 @@ def stub_text(solution: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def is_stub(node: ast.FunctionDef) -> bool:
+def is_stub(node: ast.stmt) -> bool:
     """True while a function has a docstring and `raise NotImplementedError`, nothing else: it was
     not attempted.
     """
+    if not isinstance(node, ast.FunctionDef):
+        return False
     *before, last = node.body
-    raised = (
-        last.exc
-        if isinstance(last, ast.Raise) and len(before) <= (ast.get_docstring(node) is not None)
-        else None
-    )
-    name = raised.func if isinstance(raised, ast.Call) else raised
+    if not isinstance(last, ast.Raise) or len(before) > (ast.get_docstring(node) is not None):
+        return False
+    name = last.exc.func if isinstance(last.exc, ast.Call) else last.exc
     return isinstance(name, ast.Name) and name.id == "NotImplementedError"
 
 
-def written(chapter: str) -> dict[str, ast.FunctionDef]:
-    """The functions in a chapter's exercise file, none if there is no file. Raises SyntaxError if
-    it cannot be read.
+def source(path: Path) -> str:
+    """The text of a learner's file. Raises SyntaxError, with the reason, if it has none."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:  # a folder of that name, for example
+        raise SyntaxError(error.strerror, (shown(path), None, None, None)) from None
+    except UnicodeDecodeError as error:
+        reason = f"it is not UTF-8 text, see byte {error.start}"
+        raise SyntaxError(reason, (shown(path), None, None, None)) from None
+    if "\0" in text:
+        reason = "source code string cannot contain null bytes"
+        raise SyntaxError(reason, (shown(path), None, None, None))
+    return text
+
+
+def shown(path: Path) -> str:
+    """How a learner's file is called in messages."""
+    return f"exercises/{path.name}"
+
+
+def bindings(text: str) -> dict[str, list[ast.stmt]]:
+    """What a text gives a name to, outside of functions and classes: name -> the statements that
+    do, in order. Raises SyntaxError.
+    """
+    try:
+        tree = ast.parse(text)
+    except (RecursionError, MemoryError):
+        raise SyntaxError("it is nested too deeply") from None
+    found = {}
+    for node in statements(tree.body):
+        for name in names_given(node):
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def statements(body: list[ast.stmt]) -> list[ast.stmt]:
+    """All statements, also those under an `if`, a `try` or a `with`, in order."""
+    found = []
+    for node in body:
+        found.append(node)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner = [getattr(node, part, []) for part in ("body", "orelse", "finalbody")]
+            inner += [part.body for part in getattr(node, "handlers", [])]
+            for part in inner:
+                found += statements(part)
+    return found
+
+
+def names_given(node: ast.stmt) -> list[str]:
+    """The names that one statement binds: those of a function, a class, an import, a value."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names]
+    targets = []
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    elif isinstance(node, ast.AnnAssign) and node.value:
+        targets = [node.target]
+    return [
+        part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)
+    ]
+
+
+def written(chapter: str) -> dict[str, list[ast.stmt]]:
+    """What stands in a chapter's exercise file, by name; nothing if there is no file. Raises
+    SyntaxError if it cannot be read.
     """
     path = exercise_path(chapter)
-    name = f"exercises/{path.name}"
     try:
-        return functions(path.read_text(encoding="utf-8"), name) if path.exists() else {}
-    except (OSError, UnicodeDecodeError) as error:  # a folder of that name; another encoding
-        reason = (
-            error.strerror
-            if isinstance(error, OSError)
-            else f"it is not UTF-8 text, see byte {error.start}"
-        )
-        raise SyntaxError(reason, (name, None, None, None)) from None
+        return bindings(source(path)) if path.exists() else {}
     except SyntaxError as error:
-        error.filename = name  # of null bytes, Python says only that there are some
+        error.filename = shown(path)
         raise
 
 
 def attempted(chapter: str) -> list[str]:
-    """The exercises of a chapter whose stub has been replaced. Raises SyntaxError if the file
-    cannot be read.
+    """The exercises of a chapter that stand in its file as anything but a stub. Raises SyntaxError
+    if the file cannot be read.
     """
-    nodes = written(chapter)
-    return [name for name in exercise_names(chapter) if name in nodes and not is_stub(nodes[name])]
+    found = written(chapter)
+    names = exercise_names(chapter)
+    return [name for name in names if not all(map(is_stub, found.get(name, [])))]
 
 
 def write_all() -> None:

@@ -2,58 +2,46 @@
 line.
 """
 
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from course import __main__ as course
 from exercises import __main__ as desk
-from exercises import attempts, progress, stubs
+from exercises import attempts, progress, runner, stubs
+from exercises.commands import find
 from tests.exercises import checking
 from tests.exercises.guarded import Guarded
-
-CHAPTER = "ch01_transformer"
-RIGHT = """\
-scores = einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
-later = torch.ones(scores.shape[-2:]).triu(1).bool()
-return (scores / math.sqrt(q.shape[-1])).masked_fill(later, -math.inf).softmax(dim=-1)
-"""
+from tests.exercises.learner import CHAPTER, RIGHT, Learner
 
 
 @pytest.fixture
 def attempt(tmp_path, monkeypatch):
-    """Replace attention_pattern's stub in a copy of chapter 1's exercise file by `body`."""
-    (tmp_path / f"{CHAPTER}.py").write_text(
-        stubs.stub_text(stubs.solution_path(CHAPTER).read_text(encoding="utf-8")), encoding="utf-8"
-    )
-    monkeypatch.setattr(stubs, "exercise_path", lambda chapter: tmp_path / f"{chapter}.py")
-    monkeypatch.setattr(stubs, "chapters", lambda: [CHAPTER])
-    monkeypatch.setattr(checking, "SECONDS", 0.5)
-
-    def write(body: str, name: str = "attention_pattern"):
-        path = stubs.exercise_path(CHAPTER)
-        stub = f'    raise NotImplementedError("{name}")'
-        path.write_text(
-            path.read_text(encoding="utf-8").replace(stub, textwrap.indent(body, "    ")),
-            encoding="utf-8",
-        )
-
-    return write
+    """Replace attention_pattern's stub in a copy of chapter 1's exercise file by a body."""
+    return Learner(tmp_path, monkeypatch).answers
 
 
-def messages(name: str = "attention_pattern") -> list[str]:
-    return progress.run([(CHAPTER, name)])[CHAPTER, name].messages
+class Kept(list):
+    """Reports of runner.py, run in this very process: nothing here ends it, and that is quicker."""
+
+    def add(self, **report) -> None:
+        self.append(report)
+
+
+def message(name: str = "attention_pattern") -> str:
+    reports = Kept()
+    runner.run_chapter(CHAPTER, [name], {}, reports)
+    return reports[-1]["message"]
 
 
 def test_a_right_answer_passes(attempt):
     attempt(RIGHT)
     outcome = progress.run([(CHAPTER, "attention_pattern")])[CHAPTER, "attention_pattern"]
-    assert outcome.sign == "✓" and outcome.passed == 2
+    assert outcome.sign == "✓" and outcome.passed >= 2
 
 
 def test_an_untouched_file_is_not_attempted(attempt):
-    assert progress.run(desk.find("1"))[CHAPTER, "forward"].sign == "·"
+    assert progress.run(find("1"))[CHAPTER, "forward"].sign == "·"
 
 
 BROKEN = {
@@ -93,34 +81,24 @@ BROKEN = {
 def test_what_learners_break(attempt, kind):
     body, sentence, line = BROKEN[kind]
     attempt(body)
-    found = messages()
-    assert found and all(sentence in message for message in found), found
-    for message in found:
-        assert (
-            len(message.splitlines()) <= 6
-            and "Traceback" not in message
-            and "checking.py" not in message
-        )
-        assert (
-            f"exercises/{CHAPTER}.py" in message
-            and "python -m exercises hint attention_pattern" in message
-        )
-        assert not line or f"your line: {line}" in message, message
+    found = message()
+    assert sentence in found and len(found.splitlines()) <= 6, found
+    assert "Traceback" not in found and "checking.py" not in found
+    assert f"exercises/{CHAPTER}.py" in found
+    assert "python -m exercises hint attention_pattern" in found
+    assert f"your line: {line}" in found or not line, found
 
 
 def test_a_broken_function_does_not_stop_the_others(attempt):
     attempt("while True:\n    pass")
     attempt("return head", name="head_output")
-    signs = [outcome.sign for outcome in progress.run(desk.find("1")).values()]
+    signs = [outcome.sign for outcome in progress.run(find("1")).values()]
     assert signs == ["✗", "✗", "·", "·"]
 
 
 def test_a_named_mistake_is_named(attempt):
     attempt(RIGHT.replace(" / math.sqrt(q.shape[-1])", ""))
-    assert any(
-        "likely:    the scores were not divided by sqrt(d_head)" in message
-        for message in messages()
-    )
+    assert "likely:    the scores were not divided by sqrt(d_head)" in message()
 
 
 def test_progress_check_and_hint_say_what_is_next(attempt, capsys):
@@ -167,7 +145,7 @@ def test_a_missing_function_is_said_to_be_missing(attempt, capsys, gone):
     )
     if gone == "file":
         path.unlink()
-    assert desk.main(["check", "forward"]) == 0
+    assert desk.main(["check", "forward"]) == 1
     assert "forward is not in exercises/ch01_transformer.py" in capsys.readouterr().out
 
 
@@ -207,6 +185,7 @@ def test_what_was_right_so_far_is_not_called_a_mistake():
         ["check", "nonsense"],
         ["hint", "forward", "99"],
         ["reset", "77"],
+        ["reset"],
         ["reset", "forward"],
         ["hint", "forwrd"],
     ],
