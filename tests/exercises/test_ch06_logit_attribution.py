@@ -27,6 +27,18 @@ DLA_MISTAKES = {
     "a log-softmax was taken of every part; only the raw logits add up": (
         oracle.attribution(logits=lambda x: x.log_softmax(-1))
     ),
+    "the tokens were shifted back by one; ask about exactly the tokens given": (
+        oracle.attribution(tokens=lambda x: x.roll(1, dims=1))
+    ),
+    "every position was asked about the last token; each has its own": (
+        oracle.attribution(tokens=lambda x: x[:, -1:].expand_as(x))
+    ),
+    "the columns of W_U were scaled to length 1; how long they are counts": (
+        oracle.along_unit_directions
+    ),
+    "each part was divided by the sum of all; logits are wanted, not shares": (
+        oracle.attribution(result=lambda x: x / x.sum(dim=0))
+    ),
 }
 SHAPE_MISTAKES = {
     "the embedding is missing: it is in the stream too": oracle.attribution(parts=lambda x: x[1:]),
@@ -68,7 +80,7 @@ def test_zeroing_a_last_head_takes_its_attribution_away(direct_logit_attribution
         expect_close(got[4 + head], lost, "batch pos", why)
 
 
-@checks("direct_logit_attribution", mistakes=some(DLA_MISTAKES, "shifted"))
+@checks("direct_logit_attribution", mistakes=some(DLA_MISTAKES, "shifted by one"))
 def test_attribution_of_the_planted_circuit(direct_logit_attribution):
     """Positive control: the induction head writes all 10 logits, the previous-token head none,
     although it is needed.
@@ -81,7 +93,7 @@ def test_attribution_of_the_planted_circuit(direct_logit_attribution):
     expect_close(got, truth, "component position", why)
 
 
-@checks("direct_logit_attribution", mistakes=some(DLA_MISTAKES, "length 1"))
+@checks("direct_logit_attribution", mistakes=some(DLA_MISTAKES, "part was scaled to length 1"))
 def test_another_basis_of_the_stream_changes_no_attribution(direct_logit_attribution):
     """Other weights everywhere, the same patterns and logits."""
     W_U, _, cache = ran(MODEL)
@@ -135,6 +147,19 @@ DIFFERENCE_MISTAKES = {
         oracle.difference(logits=lambda x: x.softmax(-1))
     ),
     NOT_THE_PART: oracle.difference(parts=oracle.cumulative),
+    "the absolute difference was taken; a part may speak for the wrong token": (
+        lambda *given: oracle.difference()(*given).abs()
+    ),
+    "the tokens were shifted by one; compare exactly the tokens given": (
+        oracle.difference(tokens=lambda x: x.roll(-1, dims=1))
+    ),
+    "one attribution was divided by the other; subtract it": oracle.ratio,
+    "the parts were added up; return the share of each": (
+        oracle.difference(result=lambda x: x.sum(dim=0))
+    ),
+    "the direction between the two columns was scaled to length 1; its length counts": (
+        oracle.along_a_unit_direction
+    ),
 }
 
 
@@ -188,6 +213,22 @@ LENS_MISTAKES = {
     "a softmax was taken; return logits": oracle.lens(end=lambda x: x.softmax(-1)),
     "a log-softmax was taken; return logits": oracle.lens(end=lambda x: x.log_softmax(-1)),
     "the depths are in the wrong order: depth 0 comes first": oracle.lens(end=lambda x: x.flip(0)),
+    "only the first two layers were looked at; a model may have more": (
+        oracle.lens(lambda n: oracle.streams(2))
+    ),
+    "the batch is the first axis; the depths belong there": (
+        oracle.lens(end=lambda x: x.transpose(0, 1))
+    ),
+    "the stream between two layers stands there twice: one's resid_post, the other's resid_pre": (
+        oracle.lens(oracle.both_sides_of_layers)
+    ),
+    "positions were added to the stream; what it holds stands in the cache": (
+        oracle.lens_with_positions
+    ),
+    "there is a depth for each part; one for each layer is wanted": oracle.lens_part_by_part,
+    "the mean over the vocabulary was subtracted; return the logits": (
+        oracle.lens(end=oracle.centred)
+    ),
 }
 
 
@@ -247,6 +288,18 @@ COMPONENT_MISTAKES = {
         oracle.unembedded(lambda x: x.log_softmax(-1))
     ),
     NOT_THE_PART: oracle.unembedded(parts=oracle.cumulative),
+    "one mean for each part was subtracted; each vocabulary row has its own": (
+        oracle.unembedded(lambda x: x - x.mean(dim=(1, 2, 3), keepdim=True))
+    ),
+    "the largest logit was subtracted; the mean is meant": (
+        oracle.unembedded(lambda x: x - x.amax(dim=-1, keepdim=True))
+    ),
+    "the rows were divided by their standard deviation: the parts no longer add up": (
+        oracle.unembedded(lambda x: oracle.centred(x) / x.std(dim=-1, keepdim=True))
+    ),
+    "the median was subtracted; the mean is meant": (
+        oracle.unembedded(lambda x: x - x.median(dim=-1, keepdim=True).values)
+    ),
 }
 
 

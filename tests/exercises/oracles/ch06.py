@@ -10,8 +10,9 @@ from minitransformer import repeated_tokens
 from tests.exercises.oracles.ch05_gauges import in_another_gauge
 from tests.material import seeded, small_model
 
-MODEL = small_model(n_ctx=6)
-DEEPER = small_model(seed=4, n_ctx=6, n_layers=3, positional_embedding_type="standard")
+# d_model is less than the vocabulary, so that W_U[tokens], which takes rows, cannot go unnoticed
+MODEL = small_model(n_ctx=6, d_model=9)
+DEEPER = small_model(seed=4, n_ctx=6, d_model=9, n_layers=3, positional_embedding_type="standard")
 TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
 RIGHT, WRONG = TOKENS.flip(1), (TOKENS * 3 + 1) % 11
 OTHER, OTHER_DEEPER = in_another_gauge(MODEL, seed=1), in_another_gauge(DEEPER, seed=2)
@@ -112,6 +113,9 @@ SHIFT_MISTAKES = {
     "u was subtracted": lambda W_U, u: W_U - u[:, None],
     "only the first column was shifted, so one token gained on the others": first_column_only,
     "the columns were multiplied by u; it is added": lambda W_U, u: W_U * u[:, None],
+    "u was shared out over the columns; each gets the whole of it": (
+        lambda W_U, u: W_U + u[:, None] / W_U.shape[1]
+    ),
     "one number was added everywhere: the mean of u": lambda W_U, u: W_U + u.mean(),
     "the mean of u was left out": lambda W_U, u: W_U + (u - u.mean())[:, None],
 }
@@ -158,6 +162,20 @@ def difference(**changes):
     return function
 
 
+def along_unit_directions(cache, W_U, asked):
+    return attribution()(cache, W_U / W_U.norm(dim=0), asked)
+
+
+def along_a_unit_direction(cache, W_U, right, wrong):
+    direction = (W_U[:, right] - W_U[:, wrong]).movedim(0, -1)  # batch pos d_model
+    direction = direction / direction.norm(dim=-1, keepdim=True)
+    return (any_parts(cache) * direction).sum(dim=-1)
+
+
+def ratio(cache, W_U, right, wrong):
+    return attribution()(cache, W_U, right) / attribution()(cache, W_U, wrong)
+
+
 def streams(n_layers):
     """The names of the stream at every depth."""
     names = [f"blocks.{layer}.hook_resid_pre" for layer in range(n_layers)]
@@ -172,6 +190,18 @@ def lens(names=streams, end=unchanged):
         return end(torch.stack([cache[name] for name in names(n_layers)]) @ W_U)
 
     return function
+
+
+def both_sides_of_layers(n_layers):
+    return [f"blocks.{layer}.hook_resid_{x}" for layer in range(n_layers) for x in ("pre", "post")]
+
+
+def lens_with_positions(cache, W_U):
+    return lens()(cache, W_U) + cache["hook_pos_embed"] @ W_U
+
+
+def lens_part_by_part(cache, W_U):
+    return any_parts(cache).cumsum(dim=0) @ W_U
 
 
 def unembedded(end=centred, parts=unchanged):
