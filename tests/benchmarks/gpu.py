@@ -100,7 +100,7 @@ def step_against_bare(name: str, cfg: ModelConfig, batch_size: int) -> tuple:
     train.prepare(cfg, CARD)
     tokens = random_tokens(batch_size, cfg.n_ctx + 1, cfg.d_vocab, seeded())
     batch = Batch(tokens, torch.ones_like(tokens, dtype=torch.bool))
-    config = PRESETS["bigger"].train.changed(batch_size=batch_size)
+    config = train.TrainConfig(batch_size=batch_size)
     ours = partial(train.start(cfg, config, CARD).descend, batch)
     eager = train.start(cfg, config, CARD)
     eager = partial(eager.descend.step, Batch(*(part.to(CARD) for part in batch)))
