@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from exercises import stubs
-from exercises.attempts import SECONDS, Wrong, describe, load_file, own_line, time_limit
+from exercises.attempts import Wrong, describe, load_file, load_function, own_line
+from exercises.limits import OutOfTime, restored_state, time_limit
 from tests.exercises.guarded import Guarded
 
 LONGEST = 400  # characters of a message's first line: a tensor in it must not bury the rest
@@ -52,12 +53,12 @@ def checks(name: str, mistakes: dict[str, Callable] | None = None):
 def verdict(check: Callable, guarded: Guarded) -> Wrong | None:
     """Run one check; what it found wrong, or None."""
     try:
-        with time_limit(SECONDS):
+        with restored_state(), time_limit():
             check(guarded)
     except Wrong as wrong:
         return wrong
-    except TimeoutError as error:
-        return Wrong(str(error))
+    except OutOfTime as error:
+        return Wrong(str(error), own_line(error, guarded.path))
     except Exception as error:
         line = own_line(error, guarded.path)
         if line:
@@ -114,7 +115,7 @@ def failure(
     """What a check says of the function `name` in the learner's file `path`; None if it passes."""
     guarded = likely = None
     try:
-        guarded = Guarded(getattr(load_file(path), name), path)
+        guarded = Guarded(load_function(path, name), path)
         wrong = verdict(check, guarded)
     except Wrong as error:
         wrong = error
