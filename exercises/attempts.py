@@ -34,7 +34,9 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # a dataclass looks there for what its annotations mean
     try:
         with restored_state(), time_limit():  # from the text: a .pyc may be a second too old
-            exec(compile(stubs.source(path), str(path), "exec", dont_inherit=True), vars(module))
+            text = stubs.source(path)
+            stubs.parsed(text)
+            exec(compile(text, str(path), "exec", dont_inherit=True), vars(module))
     except SyntaxError as error:
         raise Wrong(unreadable(error, path), error.lineno) from None
     except KeyboardInterrupt:

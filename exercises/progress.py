@@ -131,7 +131,7 @@ def wait_for(folder: Path, words, most: float) -> int | None:
 
 
 def environment() -> dict[str, str]:
-    """Of the variables that could change what a check says, none; the project's own modules first."""
+    """The environment without what could change a verdict; the project's own modules come first."""
     kept = {name: value for name, value in os.environ.items() if not UNWANTED.match(name)}
     path = [str(stubs.ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(path), "PYTHONUTF8": "1"}

@@ -33,7 +33,7 @@ def title(chapter: str) -> str:
 
 
 def passage(chapter: str, name: str) -> str:
-    """The part of a chapter's text that asks for an exercise: its paragraphs up to the next code."""
+    """The part of a chapter's text that asks for an exercise, up to the next code."""
     cells = (ROOT / "course" / f"{chapter}.py").read_text(encoding="utf-8").split("\n# %%")
     texts = [cell for cell in cells if cell.lstrip("# %").startswith("[markdown]")]
     asks = re.compile(rf"\*\*Exercises?[^*]*`{name}`[^*]*\*\*")
@@ -55,7 +55,7 @@ def functions(text: str, name: str = "<unknown>") -> dict[str, ast.FunctionDef]:
     of the text.
     """
     return {
-        node.name: node for node in ast.parse(text, name).body if isinstance(node, ast.FunctionDef)
+        node.name: node for node in parsed(text, name).body if isinstance(node, ast.FunctionDef)
     }
 
 
@@ -121,15 +121,22 @@ def bindings(text: str) -> dict[str, list[ast.stmt]]:
     """What a text gives a name to, outside of functions and classes: name -> the statements that
     do, in order. Raises SyntaxError.
     """
-    try:
-        tree = ast.parse(text)
-    except (RecursionError, MemoryError):
-        raise SyntaxError("it is nested too deeply") from None
+    tree = parsed(text)
     found = {}
     for node in statements(tree.body):
         for name in names_given(node):
             found.setdefault(name, []).append(node)
     return found
+
+
+def parsed(text: str, name: str = "<unknown>") -> ast.Module:
+    """Raises SyntaxError if Python cannot read a text, for whatever reason."""
+    try:
+        return ast.parse(text, name)
+    except (RecursionError, MemoryError):
+        raise SyntaxError("it is nested too deeply", (name, None, None, None)) from None
+    except ValueError as error:
+        raise SyntaxError(str(error), (name, None, None, None)) from None
 
 
 def statements(body: list[ast.stmt]) -> list[ast.stmt]:
