@@ -1,11 +1,13 @@
-"""What people get wrong in chapter 8: label -> the function they write."""
+"""What people get wrong in chapter 8: label -> the function they write. Scores and gauges; parts,
+terms and paths are in ch08_path_mistakes.py.
+"""
 
 from functools import partial
 
 import torch
 
 from tests.exercises.oracles import ch08 as slow
-from tests.exercises.oracles.ch08 import RIGHT, length, score, table
+from tests.exercises.oracles.ch08 import RIGHT, length, moves, score, table
 
 
 def largest(A):
@@ -13,18 +15,45 @@ def largest(A):
     return torch.linalg.svdvals(A)[0].item()
 
 
+def absolute(A):
+    return A.abs().sum().item()
+
+
+def mean_row(A):
+    return A.norm(dim=-1).mean().item()
+
+
+def by(size):
+    """A composition score with another size than the Frobenius norm."""
+    return lambda A, B: size(A @ B) / (size(A) * size(B))
+
+
 SCORE = {
     "the product is in the wrong order: row vectors meet A first, so A @ B": (
         lambda A, B: score(B, A)
     ),
     "the result is |A B| alone; it must be divided by |A| |B|": lambda A, B: length(A @ B),
+    "it was divided by |A| alone; divide by |A| |B|": lambda A, B: length(A @ B) / length(A),
+    "it was divided by |A| + |B|; divide by the product |A| |B|": (
+        lambda A, B: length(A @ B) / (length(A) + length(B))
+    ),
     "the root is missing: use norms, not sums of squares": lambda A, B: score(A, B) ** 2,
     "that is the spectral norm (largest singular value); use the root of the sum of all squares": (
-        lambda A, B: largest(A @ B) / (largest(A) * largest(B))
+        by(largest)
     ),
+    "absolute values were added; the Frobenius norm is the root of the sum of all squares": (
+        by(absolute)
+    ),
+    "the lengths of the rows were averaged; the norm is over all entries": by(mean_row),
     "B was transposed": lambda A, B: score(A, B.T),
     "that is the cosine of A and B as lists of numbers; the matrices must be multiplied": (
         lambda A, B: ((A * B).sum() / length(A) / length(B)).item()
+    ),
+    "entries were multiplied one by one, which adds up to the trace of A B; take its norm": (
+        lambda A, B: abs((A * B.T).sum().item()) / (length(A) * length(B))
+    ),
+    "what chance gives was subtracted; a score does without (normalised_composition comes later)": (
+        lambda A, B: score(A, B) - A.shape[-1] ** -0.5
     ),
 }
 
@@ -51,27 +80,67 @@ TABLE = EXCHANGED | {
         {**RIGHT, "Q": RIGHT["K"]}
     ),
     "W_OV of the layer-1 head is transposed": table({**RIGHT, "V": lambda QK, OV: OV.T}),
-    "W_OV of the layer-0 head is transposed": table(writes=lambda V, out: (V @ out).T),
+    "W_OV of the layer-0 head is transposed": table(writes=lambda model, at: moves(model, at).T),
     "the order is reversed: the layer-0 head comes first": table(score=lambda A, B: score(B, A)),
     "the factors were moved around the circle; a trace allows that, the Frobenius norm does not": (
-        table(writes=lambda V, out: (V, out), score=cyclic_score)
+        table(writes=lambda model, at: (model.W_V[at], model.W_O[at]), score=cyclic_score)
     ),
     "V must use W_OV of the layer-1 head, not its W_QK": table({**RIGHT, "V": RIGHT["Q"]}),
-    "layer 1 reads with W_QK or W_OV, whole circuits, not with W_Q, W_K or W_V alone": factors,
 }
-FLIPPED = {"rows and columns are exchanged: a row is a head of layer 0": table(flip=True)}
+ON_RANDOM_WEIGHTS = TABLE | {
+    "rows and columns are exchanged: a row is a head of layer 0": table(flip=True),
+    "layer 1 reads with W_QK or W_OV, whole circuits, not with W_Q, W_K or W_V alone": factors,
+    "what the layer-0 head writes is W_OV = W_V W_O, not W_O alone": table(
+        writes=lambda model, at: model.W_O[at].detach()
+    ),
+    "the layer-0 head writes with W_OV; its W_QK only says where it looks": table(
+        writes=lambda model, at: (model.W_Q[at] @ model.W_K[at].T).detach()
+    ),
+    "the layers are exchanged: layer 0 writes, layer 1 reads": table(layers=(1, 0)),
+    "the last layer was taken instead of layer 1": table(layers=(0, -1)),
+    "what chance gives was subtracted; the table holds the scores": table(
+        score=lambda A, B: score(A, B) - A.shape[0] ** -0.5
+    ),
+}
 
 
-def one_head_for_all(d_model, d_head, samples, generator):
-    def head():
-        writes = torch.randn(d_model, d_head, generator=generator)
-        return writes @ torch.randn(d_head, d_model, generator=generator)
-
-    first = head()
-    return torch.tensor([score(first, head()) for _ in range(samples)])
+def drawn(d_model, d_head, generator):
+    writes = torch.randn(d_model, d_head, generator=generator)
+    return writes @ torch.randn(d_head, d_model, generator=generator)
 
 
-DRAWN_ONCE = {"one head was drawn once and met all others; draw both afresh": one_head_for_all}
+def first_for_all(d_model, d_head, samples, generator):
+    first = drawn(d_model, d_head, generator)
+    return torch.tensor([score(first, drawn(d_model, d_head, generator)) for _ in range(samples)])
+
+
+def second_for_all(d_model, d_head, samples, generator):
+    second = drawn(d_model, d_head, generator)
+    return torch.tensor([score(drawn(d_model, d_head, generator), second) for _ in range(samples)])
+
+
+def chain(d_model, d_head, samples, generator):
+    heads = [drawn(d_model, d_head, generator) for _ in range(samples + 1)]
+    return torch.tensor([score(A, B) for A, B in zip(heads, heads[1:])])
+
+
+def with_itself(d_model, d_head, samples, generator):
+    heads = [drawn(d_model, d_head, generator) for _ in range(samples)]
+    return torch.tensor([score(A, A) for A in heads])
+
+
+def symmetric(d_model, d_head, samples, generator):
+    thin = torch.randn(samples, 2, d_model, d_head, generator=generator)
+    return torch.tensor([score(A @ A.T, B @ B.T) for A, B in thin])
+
+
+DRAWN_ONCE = {
+    "one head was drawn once and met all others; draw both afresh": first_for_all,
+    "all heads met one that was drawn once; draw both afresh": second_for_all,
+    "the second head of a pair was used again in the next; draw both afresh": chain,
+    "a head met itself; draw two": with_itself,
+    "a factor was multiplied with its own transpose; a head has two factors": symmetric,
+}
 BASELINE = {
     "the heads were drawn as full matrices; a head is a product of two thin ones": partial(
         slow.chance, full=True
@@ -91,17 +160,42 @@ BASELINE = {
     "the factors were drawn without `generator`, so nobody can repeat it": (
         lambda d_model, d_head, samples, generator: slow.chance(d_model, d_head, samples, None)
     ),
+    "the expected value was subtracted; return the scores themselves": (
+        lambda d_model, *rest: slow.chance(d_model, *rest) - d_model**-0.5
+    ),
+    "the factors were multiplied along d_model: a head is [d_model, d_head] @ [d_head, d_model]": (
+        lambda d_model, d_head, *rest: slow.chance(d_head, d_model, *rest)
+    ),
 }
 
 
-def sizes_of_eigenvalues(A):
-    return torch.linalg.eigvals(A).abs().sort(descending=True).values / length(A)
+def eigenvalues(A):
+    return torch.linalg.eigvals(A).abs().sort(descending=True).values
+
+
+def by_eigenvalues(A, B):
+    a, b = eigenvalues(A), eigenvalues(B)
+    return slow.ceiling_of(a / a.norm(), b / b.norm())
 
 
 def cut_first(A, B):
     a, b = torch.linalg.svdvals(A), torch.linalg.svdvals(B)
     shared = min(len(a), len(b))
     return slow.ceiling_of(a[:shared] / a[:shared].norm(), b[:shared] / b[:shared].norm())
+
+
+def strongest_only(A, B):
+    return float(slow.spectrum(A)[0] * slow.spectrum(B)[0])
+
+
+def root_of_products(A, B):
+    products = torch.linalg.svdvals(A) * torch.linalg.svdvals(B)
+    return products.sum().sqrt().item() / (length(A) * length(B))
+
+
+def by_sums(A, B):
+    a, b = torch.linalg.svdvals(A), torch.linalg.svdvals(B)
+    return slow.ceiling_of(a / a.sum(), b / b.sum())
 
 
 CUT_FIRST = {"both spectra were cut to equal length before |A| and |B| were taken": cut_first}
@@ -112,166 +206,55 @@ CEILING = {
     "the products a_i b_i were added without squares": (
         lambda A, B: float((slow.spectrum(A) * slow.spectrum(B)).sum())
     ),
+    "the squares are missing: the root of the sum of (a_i b_i)^2": root_of_products,
     "the root is missing": lambda A, B: slow.ceiling(A, B) ** 2,
-    "eigenvalues are not singular values": (
-        lambda A, B: slow.ceiling_of(sizes_of_eigenvalues(A), sizes_of_eigenvalues(B))
+    "the root is missing above the line": lambda A, B: (
+        slow.ceiling(A, B) ** 2 * length(A) * length(B)
+    ),
+    "only the largest singular values were used; all of them meet, each its own partner": (
+        strongest_only
+    ),
+    "every singular value met every other; each meets its own partner only": lambda A, B: 1.0,
+    "those are the singular values of A @ B as they stand, the score; the best turn is asked for": (
+        score
+    ),
+    "it was divided by sums of singular values; |A| is the root of the sum of their squares": (
+        by_sums
+    ),
+    "eigenvalues are not singular values": by_eigenvalues,
+    "eigenvalues are not singular values, nor do they give |A|": lambda A, B: slow.ceiling_of(
+        eigenvalues(A) / length(A), eigenvalues(B) / length(B)
     ),
     "1/sqrt(rank) holds for flat spectra only": lambda A, B: 6**-0.5,
 }
 
+
+def share(A, B):
+    return slow.normalised()(A, B)
+
+
 NORMALISED = {
-    "the baseline is missing: chance must come out as 0": slow.normalised(lambda A: 0.0),
-    "the baseline is 1/sqrt(d_model), not 1/sqrt(rank)": slow.normalised(lambda A: 3**-0.5),
+    "the baseline is missing: chance must come out as 0": slow.normalised(lambda A, B: 0.0),
+    "the baseline is 1/sqrt(d_model), not 1/sqrt(rank)": slow.normalised(lambda A, B: 3**-0.5),
+    "the baseline is 1/sqrt(d_model); the root is missing": slow.normalised(
+        lambda A, B: 1 / A.shape[-1]
+    ),
+    "d_model is the number of columns of A; its rows were counted": slow.normalised(
+        lambda A, B: A.shape[0] ** -0.5
+    ),
+    "d_model is the number of columns of A; those of B were counted": slow.normalised(
+        lambda A, B: B.shape[-1] ** -0.5
+    ),
     "the ceiling was taken to be 1": slow.normalised(top=lambda A, B: 1.0),
     "it was not divided by (ceiling - baseline)": slow.normalised(share=False),
     "it was divided by the ceiling, not by (ceiling - baseline)": (
         lambda A, B: slow.normalised(share=False)(A, B) / slow.ceiling(A, B)
     ),
-}
-
-
-STRETCH = {
-    "S.T undoes S only if S is a rotation; any S that has an inverse must do": partial(
-        slow.stretched, undo=lambda S: S.T
+    "that is how much is missing to the best; how much is above chance was asked for": (
+        lambda A, B: 1 - share(A, B)
     ),
-    "what reads from the stream was left as it was": partial(slow.stretched, readers=()),
-    "W_U reads from the stream too": partial(slow.stretched, readers=slow.READERS[:3]),
-    "values are read from the stream too: W_V must undo S": partial(
-        slow.stretched, readers=("W_Q", "W_K", "W_U")
+    "the result was cut off at 0 (and 1); below chance it is negative": (
+        lambda A, B: min(max(share(A, B), 0.0), 1.0)
     ),
-    "positions meet W_Q and W_K as well: W_pos is followed by S": partial(
-        slow.stretched, writers=("W_E", "W_O")
-    ),
-    "W_O writes into the stream: it is followed by S": partial(
-        slow.stretched, writers=("W_E", "W_pos")
-    ),
-    "S and its inverse are exchanged: a vector x of the stream must become x S": (
-        lambda weights, S: slow.stretched(weights, torch.linalg.inv(S))
-    ),
-    "S was transposed: a row vector x becomes x S": (
-        lambda weights, S: slow.stretched(weights, S.T)
-    ),
-}
-
-
-def mean_size(x):
-    return x.abs().mean().item()
-
-
-def exchange_q_and_k(model, kind):
-    return slow.token_space(model, {"Q": "K", "K": "Q", "V": "V"}[kind])
-
-
-NO_POSITIONS = {
-    "a standard model's stream holds positions too: x is W_E[t] + W_pos[p]": partial(
-        slow.token_space, x_of=lambda model: model.W_E.detach()
-    )
-}
-TOKEN_SPACE = {
-    "Q and K are exchanged": exchange_q_and_k,
-    "the scores were not divided by sqrt(d_head)": partial(slow.token_space, scale=False),
-    "that is the norm, which grows with the vocabulary; take the mean before the root": partial(
-        slow.token_space, size=length
-    ),
-    "the mean of the sizes was taken; square, take the mean, then the root": partial(
-        slow.token_space, size=mean_size
-    ),
-    "the root is missing": partial(slow.token_space, size=lambda x: x.square().mean().item()),
-    "the standard deviation was taken, which leaves out what all pairs share": partial(
-        slow.token_space, size=lambda x: x.std(correction=0).item()
-    ),
-    "the logits of V were not centred: subtract their mean over the output tokens": partial(
-        slow.token_space, centre=None
-    ),
-    "V was centred over the inputs; subtract the mean over the output tokens": partial(
-        slow.token_space, centre=0
-    ),
-    "V was left in the stream; unembed it, logits are what W_U makes of it": partial(
-        slow.token_space, unembed=False
-    ),
-    "heads of a shortformer model move no positions: x is W_E[t]": partial(
-        slow.token_space, x_of=slow.tokens_at_places
-    ),
-    "W_OV of the layer-0 head was left out: that is layer 1 alone": partial(
-        slow.token_space, moves=lambda V, out: torch.eye(len(V)).to(V)
-    ),
-    "W_OV of the layer-0 head is transposed": partial(
-        slow.token_space, moves=lambda V, out: (V @ out).T
-    ),
-    "rows and columns are exchanged: a row is a head of layer 0": partial(
-        slow.token_space, flip=True
-    ),
-}
-
-PARTS = {
-    "the positions are missing": partial(slow.stack, positions=False),
-    "hook_resid_pre of standard models holds the positions already": partial(
-        slow.stack, embed="blocks.0.hook_resid_pre"
-    ),
-    "those are the heads of layer 1; its q and k are made from what came before": partial(
-        slow.stack, heads=1
-    ),
-}
-
-TERMS = {
-    "the terms were not divided by sqrt(d_head)": partial(slow.terms, scale=1.0),
-    "the terms were divided by sqrt(d_model)": partial(slow.terms, scale=8**0.5),
-    "query part and key part are exchanged": partial(slow.terms, flip=True),
-    "W_Q and W_K are exchanged": lambda parts, W_Q, W_K: slow.terms(parts, W_K, W_Q),
-    "each part met only itself; every query part meets every key part": partial(
-        slow.terms, diagonal=True
-    ),
-    "a softmax was applied to each term; only before the softmax can terms be added": (
-        lambda parts, W_Q, W_K: slow.terms(parts, W_Q, W_K).softmax(-1)
-    ),
-}
-
-
-def without_ov(V, out):
-    return torch.eye(len(V)).to(V)
-
-
-CIRCUIT = {
-    "rows and columns are exchanged: a row is the token at the query": partial(
-        slow.circuit, flip=True
-    ),
-    "W_Q and W_K are exchanged: that is Q-composition": partial(
-        slow.circuit, qk=lambda W_Q, W_K: W_K @ W_Q.T
-    ),
-    "it was divided by sqrt(d_head); here no scale was asked for": (
-        lambda model, previous, induction: (
-            slow.circuit(model, previous, induction) / model.cfg.d_head**0.5
-        )
-    ),
-    "W_OV was left out: that is the full QK circuit": partial(slow.circuit, ov=without_ov),
-    "W_OV is transposed": partial(slow.circuit, ov=lambda V, out: (V @ out).T),
-    "the two heads are exchanged": (
-        lambda model, previous, induction: slow.circuit(model, induction, previous)
-    ),
-    "W_OV of the induction head was used, not that of `previous`": (
-        lambda model, previous, induction: slow.circuit(model, induction, induction)
-    ),
-}
-
-WRONG_SUMS = {
-    "the patterns of the two layers are exchanged": partial(slow.paths, patterns=(1, 0)),
-    "layer 1 reads the whole stream, so the virtual heads are counted twice": partial(
-        slow.paths, twice=True
-    ),
-}
-PATHS = WRONG_SUMS | {
-    "the virtual heads are missing: layer 1 also moves what layer 0 wrote": partial(
-        slow.paths, virtual=0.0
-    ),
-    "the virtual heads are in another order than their labels": partial(slow.paths, order="hg"),
-    "the paths were not unembedded": partial(slow.paths, unembed=False),
-}
-
-IMPORTANCE = {
-    "the patterns were not forced to the saved ones": partial(slow.importance, force=False),
-    "what was put in the stream was saved, not what the layer wrote": partial(
-        slow.importance, keep_replaced=True
-    ),
-    "round 0 must write zero, not what the full run wrote": partial(slow.importance, start=1.0),
-    "one round is missing: rounds 0 to n_layers": partial(slow.importance, rounds=2),
+    "the sign was lost: below chance it is negative": lambda A, B: abs(share(A, B)),
 }
