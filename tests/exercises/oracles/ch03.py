@@ -1,5 +1,5 @@
-"""What the checks of chapter 3 compare with: loops, logits written out, models of known habits;
-each can be made wrong.
+"""What the checks of chapter 3 compare with, first part: rows, masks and losses by loops; each can
+be made wrong.
 """
 
 import math
@@ -11,27 +11,67 @@ from minitransformer import BOS
 # make_repeated_tokens
 
 
-def rows(longest=True, per_row=True, prefix=True, replacement=False, first=1, last=True, bos=True):
-    """make_repeated_tokens with one thing changed; with the defaults it is right."""
+def above_longest(length, period, periods):
+    """The prefix is shorter than this."""
+    return length - 2 - period
+
+
+def again_and_again(column, prefix, period):
+    """Which drawn token stands in this column."""
+    return column if column < prefix else prefix + (column - prefix) % period
+
+
+def prefix_too(column, prefix, period):
+    return column % (prefix + period)
+
+
+def twice(column, prefix, period):
+    if column < prefix + 2 * period:
+        return again_and_again(column, prefix, period)
+    return column - period
+
+
+def any_period(periods, generator):
+    return int(torch.randint(periods[0], periods[1] + 1, (1,), generator=generator))
+
+
+def all_but_longest(periods, generator):
+    return int(torch.randint(periods[0], periods[1], (1,), generator=generator))
+
+
+def short_ones_more(periods, generator):
+    doublings = torch.rand(1, generator=generator).item()
+    return int(periods[0] * ((periods[1] + 1) / periods[0]) ** doublings)
+
+
+def shuffle(d_vocab, generator):
+    return 1 + torch.randperm(d_vocab - 1, generator=generator)
+
+
+def rows(period=any_period, above=above_longest, draw=shuffle, which=again_and_again, once=()):
+    """make_repeated_tokens with one thing changed; with the defaults it is right.
+
+    once: what is drawn for the first row only.
+    """
 
     def make(batch, length, d_vocab, periods, generator):
-        n = length - 1 if bos else length
         tokens = torch.full((batch, length), BOS)
         for row in range(batch):
-            if row == 0 or per_row:
-                above = periods[1] + longest
-                period = int(torch.randint(periods[0], above, (1,), generator=generator))
-            before = 0
-            if prefix:
-                before = int(torch.randint(0, length - 2 - period, (1,), generator=generator))
-            drawn = torch.randperm(d_vocab - first - (not last), generator=generator) + first
-            if replacement:
-                drawn = torch.randint(1, d_vocab, (d_vocab,), generator=generator)
-            places = [j if j < before else before + (j - before) % period for j in range(n)]
-            tokens[row, length - n :] = drawn[places]
+            if row == 0 or "period" not in once:
+                n = period(periods, generator)
+            if row == 0 or "prefix" not in once:
+                highest = max(1, above(length, n, periods))
+                before = int(torch.randint(0, highest, (1,), generator=generator))
+            if row == 0 or "tokens" not in once:
+                drawn = draw(d_vocab, generator)
+            tokens[row, 1:] = drawn[[which(column, before, n) for column in range(length - 1)]]
         return tokens
 
     return make
+
+
+def without_bos(batch, length, d_vocab, periods, generator):
+    return rows()(batch, length + 1, d_vocab, periods, generator)[:, 1:]
 
 
 def global_state(batch, length, d_vocab, periods, generator):
@@ -39,14 +79,42 @@ def global_state(batch, length, d_vocab, periods, generator):
 
 
 ROW_MISTAKES = {
-    "the longest period never comes: randint leaves out its upper end": rows(longest=False),
-    "one period was drawn for the whole batch": rows(per_row=False),
-    "there is no prefix, so the repeat starts at a place that can be guessed": rows(prefix=False),
-    "tokens were drawn with replacement": rows(replacement=True),
-    "BOS was drawn as an ordinary token": rows(first=0),
-    "the last token of the vocabulary never comes": rows(last=False),
-    "BOS is missing": rows(bos=False),
+    "the longest period never comes: randint leaves out its upper end": rows(
+        period=all_but_longest
+    ),
+    "the longest prefix never comes: randint leaves out its upper end": rows(
+        above=lambda length, period, periods: length - 3 - period
+    ),
+    "the prefix may be one token too long: of the second copy two tokens must fit": rows(
+        above=lambda length, period, periods: length - 1 - period
+    ),
+    "the prefix leaves room for the longest period; it may fill what its own period leaves": rows(
+        above=lambda length, period, periods: length - 2 - periods[1]
+    ),
+    "one period was drawn for the whole batch": rows(once=("period",)),
+    "one prefix was drawn for the whole batch": rows(
+        above=lambda length, period, periods: length - 2 - periods[1], once=("prefix",)
+    ),
+    "one shuffle was drawn for the whole batch": rows(once=("tokens",)),
+    "there is no prefix, so the repeat starts at a place that can be guessed": rows(
+        above=lambda length, period, periods: 1
+    ),
+    "the prefix comes round again with the block": rows(which=prefix_too),
+    "there are two copies only, then new tokens": rows(which=twice),
+    "tokens were drawn with replacement": rows(
+        draw=lambda d_vocab, generator: torch.randint(1, d_vocab, (99,), generator=generator)
+    ),
+    "BOS was drawn as an ordinary token": rows(
+        draw=lambda d_vocab, generator: torch.randperm(d_vocab, generator=generator)
+    ),
+    "the last token of the vocabulary never comes": rows(
+        draw=lambda d_vocab, generator: shuffle(d_vocab - 1, generator)
+    ),
+    "BOS is missing": without_bos,
     "the global random state was used instead of `generator`": global_state,
+}
+UNEVEN_ROWS = {
+    "short periods come more often; all must be equally likely": rows(period=short_ones_more)
 }
 
 
@@ -67,9 +135,9 @@ def before(i, j):
     return j < i
 
 
-def read_before(earlier=before, ahead=0):
-    """predictable_mask in loops: does the token at i + ahead also stand at a j with
-    `earlier(i + ahead, j)`?
+def read_before(earlier=before, ahead=0, least=1, most=99):
+    """predictable_mask in loops: at how many j with `earlier(i + ahead, j)` does the token at
+    i + ahead stand? At least `least`, at most `most`.
     """
 
     def mask(tokens):
@@ -79,10 +147,35 @@ def read_before(earlier=before, ahead=0):
             for i in range(n):
                 at = i + ahead
                 if 0 <= at < n:
-                    hit[b, i] = any(row[at] == row[j] for j in range(n) if earlier(at, j))
+                    found = sum(row[at] == row[j] for j in range(n) if earlier(at, j))
+                    hit[b, i] = least <= found <= most
         return hit
 
     return mask
+
+
+def afterwards(change):
+    """The right mask, and then a change."""
+    return lambda tokens: change(read_before()(tokens), tokens)
+
+
+def last_never(mask, tokens):
+    mask[:, -1] = False
+    return mask
+
+
+def same_pair_before(tokens):
+    """Did the same token follow the same token before?"""
+    hit = torch.zeros(tokens.shape, dtype=torch.bool)
+    for b, row in enumerate(tokens.tolist()):
+        pairs = list(zip(row, row[1:]))
+        for i, pair in enumerate(pairs):
+            hit[b, i] = pair in pairs[:i]
+    return hit
+
+
+def in_any_row(tokens):
+    return read_before()(tokens.reshape(1, -1)).view_as(tokens)
 
 
 MASK_MISTAKES = {
@@ -98,6 +191,18 @@ MASK_MISTAKES = {
     ),
     "off by one: it marks the token after the one that was read before": read_before(ahead=-1),
     "only the token just before was compared": read_before(lambda i, j: j == i - 1),
+    "the token just before was left out": read_before(lambda i, j: j < i - 1),
+    "position 0 was left out": read_before(lambda i, j: 0 < j < i),
+    "once True, it stays True to the end of the row": afterwards(
+        lambda mask, tokens: mask.cummax(dim=1).values
+    ),
+    "only the second time counts here; the third is as good": read_before(most=1),
+    "only the third time counts here; the second is enough": read_before(least=2),
+    "the last position is judged like any other": afterwards(last_never),
+    "BOS is judged like any other token": afterwards(lambda mask, tokens: mask & (tokens != BOS)),
+    "the whole batch was searched; each row knows itself only": in_any_row,
+    "it asks whether the same *pair* came before; what was read is enough": same_pair_before,
+    "True and False are exchanged": afterwards(lambda mask, tokens: ~mask),
 }
 
 
@@ -120,6 +225,9 @@ LOSS_MISTAKES = {
     "the logarithm has base 2; nats need the natural one": (
         loss_mistake(lambda n, seen, margin: written_out(n, seen, margin) / math.log(2))
     ),
+    "the logarithm has base 10; nats need the natural one": (
+        loss_mistake(lambda n, seen, margin: written_out(n, seen, margin) / math.log(10))
+    ),
     "the tokens that are ruled out still count": (
         loss_mistake(lambda n, seen, margin: written_out(n, 0, margin))
     ),
@@ -132,89 +240,24 @@ LOSS_MISTAKES = {
     "a minus sign is missing: a loss is -log p, never negative": (
         loss_mistake(lambda n, seen, margin: -written_out(n, seen, margin))
     ),
+    "that is the probability; the loss is -log of it": (
+        loss_mistake(lambda n, seen, margin: math.exp(-written_out(n, seen, margin)))
+    ),
     "the margin counts against the right token": (
         loss_mistake(lambda n, seen, margin: written_out(n, seen, -margin))
     ),
     "the margin is missing": loss_mistake(lambda n, seen, margin: written_out(n, seen)),
-}
-
-
-# training_step_by_hand
-
-
-def loss_in_loops(model, tokens, elsewhere, shift=1, mask_shift=0, weighted=True, mean=True):
-    """The loss of training_step_by_hand, token by token; with the defaults it is right."""
-    log_probs, known = model(tokens[:, :-1]).log_softmax(dim=-1), read_before()(tokens)
-    total = weights = 0.0
-    for b, row in enumerate(tokens.tolist()):
-        for i in range(len(row) - 1):
-            weight = 1.0 if known[b, i + mask_shift] or not weighted else elsewhere
-            total = total - weight * log_probs[b, i, row[i + shift]]
-            weights += weight
-    return total / (weights if mean else tokens[:, 1:].numel())
-
-
-def step_with(clear=True, go=True, **changes):
-    """training_step_by_hand with one thing changed; with the defaults it is right."""
-
-    def step(model, optimizer, tokens, elsewhere=0.1):
-        loss = loss_in_loops(model, tokens, elsewhere, **changes)
-        if clear:
-            optimizer.zero_grad()
-        loss.backward()
-        if go:
-            optimizer.step()
-        return loss.item()
-
-    return step
-
-
-STEP_MISTAKES = {
-    "each position was asked for the token it has just read, not for the next one": (
-        step_with(shift=0)
+    "the margin is missing where tokens are ruled out": (
+        loss_mistake(lambda n, seen, margin: written_out(n, seen, 0 if seen else margin))
     ),
-    "the mask is shifted: position i counts fully if the token *at* i was read before": (
-        step_with(mask_shift=1)
+    "the margin was taken off the loss; it belongs into the softmax": (
+        loss_mistake(lambda n, seen, margin: written_out(n, seen) - margin)
     ),
-    "all positions weigh the same": step_with(weighted=False),
-    "the weighted sum was divided by the number of positions, not by the sum of the weights": (
-        step_with(mean=False)
+    "the margin is no probability: the right token is exp(margin) times as likely, not 1 + margin "
+    "times": loss_mistake(lambda n, seen, margin: math.log1p((n - seen - 1) / (1 + margin))),
+    "the margin is no probability: the right token is exp(margin) times as likely, not margin "
+    "times": loss_mistake(lambda n, seen, margin: math.log1p((n - seen - 1) / (margin or 1))),
+    "the others' share is missing below the fraction: that is -margin, or no loss at all": (
+        loss_mistake(lambda n, seen, margin: (n - seen - 1) * math.exp(-margin))
     ),
-}
-
-
-# crossing_step
-
-
-def crossing(from_zero=False, between="line", last=False, rising=False):
-    """crossing_step with one thing changed; with the defaults it is right."""
-
-    def cross(steps, values, share=0.5):
-        start = 0.0 if from_zero else values[0]
-        level = start + share * (values[-1] - start)
-        sign = 1 if rising or values[-1] > values[0] else -1
-        there = [i for i in range(1, len(values)) if sign * values[i] >= sign * level]
-        if last:
-            there = [i for i in there if sign * values[i - 1] < sign * level][::-1]
-        i = there[0]
-        if between == "index":
-            return float(i)
-        if between == "none":
-            return steps[i]
-        part = (level - values[i - 1]) / (values[i] - values[i - 1])
-        return steps[i - 1] + part * (steps[i] - steps[i - 1])
-
-    return cross
-
-
-CROSSING_MISTAKES = {
-    "the share is of the last value, not of the way from the first to the last": (
-        crossing(from_zero=True)
-    ),
-    "a measured step was returned; go on a straight line between two measurements": (
-        crossing(between="none")
-    ),
-    "the index of the measurement was returned, not a step": crossing(between="index"),
-    "the last crossing was taken, not the first": crossing(last=True),
-    "a falling curve was treated like a rising one": crossing(rising=True),
 }

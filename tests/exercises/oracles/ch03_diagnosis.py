@@ -3,13 +3,15 @@ draws, which can be made wrong.
 """
 
 import functools
+from typing import NamedTuple
 
 import torch
 
-from minitransformer import ModelConfig, Transformer, planted
+from minitransformer import BOS, ModelConfig, Transformer, planted
 from minitransformer.data import repeated_tokens
 from minitransformer.evaluate import predict
 from solutions.ch03_training import accuracy_interval, last_copy
+from tests.exercises.oracles.ch03 import period_and_prefix
 from tests.material import seeded
 
 OFFSET = 280  # of the seeds: with these draws every mistake below is seen to be one
@@ -46,6 +48,36 @@ def no_echo(d_vocab=12, n_ctx=12):
     return model
 
 
+class ByPeriod(Transformer):
+    """A model that is right about the tokens above unsaid[period], and never says another one."""
+
+    def __init__(self, unsaid, d_vocab=24, n_ctx=12):
+        super().__init__(ModelConfig(n_heads=1, d_model=2, d_vocab=d_vocab, n_ctx=n_ctx))
+        self.unsaid = unsaid
+
+    def forward(self, tokens, *others):
+        following = torch.zeros_like(tokens)
+        for row, read in enumerate(tokens.tolist()):
+            period = period_and_prefix(read)[0]
+            said = [token if token > self.unsaid[period] else BOS for token in read]
+            following[row, period - 1 :] = torch.tensor(said[: len(said) + 1 - period])
+        return torch.nn.functional.one_hot(following, self.cfg.d_vocab).float()
+
+
+class Tiring(Transformer):
+    """A model that says what another one says, but nothing from position `last` on."""
+
+    def __init__(self, other, last):
+        super().__init__(other.cfg)
+        self.load_state_dict(other.state_dict())
+        self.last = last
+
+    def forward(self, tokens, *others):
+        logits = super().forward(tokens, *others).clone()
+        logits[:, self.last :] = 0.0
+        return logits
+
+
 class Remembering(Transformer):
     """A model with random weights that keeps every row it was run on."""
 
@@ -58,21 +90,25 @@ class Remembering(Transformer):
         return super().forward(tokens, *others)
 
 
+def one_best():
+    return ByPeriod({period: 0 if period == 4 else 7 for period in range(1, 10)})
+
+
 @functools.cache
 def known_habits():
-    """[(verdict, name, model)]"""
+    """[(verdict, name, model, n_tokens)]"""
     blank = ModelConfig(n_heads=2, d_model=8, d_head=5, d_vocab=10, n_ctx=10)
     return [
-        ("induction", "planted.induction_model", planted.induction_model(12, 12)),
-        ("induction", "planted.pointer_model", planted.pointer_model(12, 12)),
-        ("in part", "a model that copies what stood 6 back", looks_back(6)),
-        ("in part", "a model that copies what stood 5 back", looks_back(5)),
-        ("in part", "planted.lag_model, which has a wrong key", planted.lag_model(12, 12)),
-        ("induction", "an induction model that cannot say 1 of its 23 tokens", missing_tokens(1)),
-        ("in part", "an induction model that cannot say 2 of its 23 tokens", missing_tokens(2)),
-        ("in part", "an induction model that cannot say 6 of its 23 tokens", missing_tokens(6)),
-        ("in part", "an induction model that never says the token just read", no_echo()),
-        ("no", "random weights", Transformer(blank, seed=0)),
+        ("in part", "right about 16 of 23 tokens, and at period 4 about all", one_best(), 200),
+        ("in part", "one that never says the token just read", no_echo(16, 16), 200),
+        ("induction", "planted.induction_model", planted.induction_model(12, 12), 200),
+        ("in part", "a model that copies what stood 6 back", looks_back(6), 200),
+        ("in part", "planted.lag_model, which has a wrong key", planted.lag_model(12, 12), 200),
+        ("induction", "one that cannot say 1 of its 23 tokens", missing_tokens(1), 1000),
+        ("in part", "one that cannot say 2 of its 24 tokens", missing_tokens(2, 25), 1000),
+        ("in part", "one that cannot say 2 of its 21 tokens", missing_tokens(2, 22), 1000),
+        ("no", "one that cannot say 12 of its 23 tokens", missing_tokens(12), 200),
+        ("no", "random weights", Transformer(blank, seed=0), 200),
     ]
 
 
@@ -96,7 +132,7 @@ def counted_right(model, period, n_tokens=1000, n_rows=None, everywhere=False):
     n = min(model.cfg.n_ctx, model.cfg.d_vocab)
     generator, batch = seeded(OFFSET + period), n_rows or n_tokens
     drawn = repeated_tokens(batch, n, model.cfg.d_vocab, (period, period), generator)
-    counted = last_copy(drawn) | everywhere
+    counted = last_copy(drawn) | (drawn.predictable[:, :-1] & everywhere)
     if n_rows is None:
         enough = int((counted.sum(dim=1).cumsum(dim=0) < n_tokens).sum()) + 1
         drawn, counted = drawn._replace(tokens=drawn.tokens[:enough]), counted[:enough]
@@ -108,46 +144,100 @@ def all_periods(model):
     return range(1, min(model.cfg.n_ctx, model.cfg.d_vocab) - 2)
 
 
-def diagnosis(periods=all_periods, decides="worst", shown="worst", margin=True, **counting):
-    """diagnose with one thing changed; with the defaults it is right."""
+class Measured(NamedTuple):
+    """At one period: the share of right tokens, and its interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+def measured(model, period, n_tokens=1000, **counting):
+    right, n = counted_right(model, period, n_tokens, **counting)
+    return Measured(right / n, *accuracy_interval(right, n))
+
+
+def least(what):
+    return lambda every: min(getattr(one, what) for one in every)
+
+
+def most(what):
+    return lambda every: max(getattr(one, what) for one in every)
+
+
+def mean_low(every):
+    return sum(one.low for one in every) / len(every)
+
+
+def up_to_the_first_failure(every):
+    for i, one in enumerate(every):
+        if one.low < 0.9:
+            return every[: i + 1]
+    return every
+
+
+WORST_LOW, BEST_LOW = least("low"), most("low")
+
+
+def diagnosis(
+    periods=all_periods,
+    induction=WORST_LOW,
+    in_part=BEST_LOW,
+    shown=min,
+    kept=list,
+    n_tokens=None,
+    **counting,
+):
+    """diagnose with one thing changed; with the defaults it is right.
+
+    induction, in_part: the numbers that are held against .9 and .5.
+    """
+    fixed = n_tokens
 
     def diagnose(model, n_tokens=1000):
         tried = list(periods(model))
-        counts = [counted_right(model, period, n_tokens, **counting) for period in tried]
-        intervals = [accuracy_interval(*count) for count in counts]
-        lows = [low for low, _ in intervals]
-        if not margin:
-            lows = [right / n for right, n in counts]
-        least, most = min(lows), max(lows)
-        if decides == "best":
-            least = most
-        if decides == "mean":
-            least = most = sum(lows) / len(lows)
-        verdict = "in part" if most > 0.5 else "no"
-        if least >= 0.9:
+        every = kept([measured(model, each, fixed or n_tokens, **counting) for each in tried])
+        verdict = "in part" if in_part(every) > 0.5 else "no"
+        if induction(every) >= 0.9:
             verdict = "induction"
-        pick = intervals.index(min(intervals) if shown == "worst" else max(intervals))
-        return AboutTheSame(verdict, tried[pick], *intervals[pick])
+        pick = shown(range(len(every)), key=lambda i: every[i].low)
+        return AboutTheSame(verdict, tried[pick], every[pick].low, every[pick].high)
 
     return diagnose
 
 
 DIAGNOSIS_MISTAKES = {
-    "one good period is enough for it; any habit has that": diagnosis(decides="best"),
-    "the accuracies were averaged over the periods": diagnosis(decides="mean"),
-    "all positions were counted, also those where nobody can know the next token": (
-        diagnosis(everywhere=True)
+    "one good period is enough for it; any habit has that": diagnosis(induction=BEST_LOW),
+    "the accuracies were averaged over the periods": diagnosis(
+        induction=mean_low, in_part=mean_low
+    ),
+    "the mean over the periods was held against .5; one good period is enough for `in part`": (
+        diagnosis(in_part=mean_low)
+    ),
+    "the worst period was held against .5; one good period is enough for `in part`": (
+        diagnosis(in_part=WORST_LOW)
+    ),
+    "it stops at the first period that fails; a later one may be good, or worse": (
+        diagnosis(kept=up_to_the_first_failure)
     ),
     "a fixed number of sequences was drawn: at the longest periods that is a handful of tokens": (
         diagnosis(n_rows=32)
     ),
     "the share itself was held against .9; its interval may reach far below": (
-        diagnosis(margin=False)
+        diagnosis(induction=least("share"))
     ),
+    "the upper end was held against .9; the lower one decides": diagnosis(induction=least("high")),
+    "the upper end was held against .5; the lower one decides": diagnosis(in_part=most("high")),
 }
-BEST_SHOWN = {"the interval is that of the best period; show the worst": diagnosis(shown="best")}
+EARLIER_COPIES = {
+    "every predictable token was counted; only those of the last copy are": (
+        diagnosis(everywhere=True)
+    )
+}
+BEST_SHOWN = {"the interval is that of the best period; show the worst": diagnosis(shown=max)}
 ONE_PERIOD = {
     "only one period was tried: a model that was trained on that one passes": (
         diagnosis(periods=lambda model: [10])
     )
 }
+ALWAYS_1000 = {"n_tokens was not used: it is always 1000": diagnosis(n_tokens=1000)}
