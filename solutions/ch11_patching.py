@@ -67,12 +67,12 @@ def whole_heads(what: str, heads: list[tuple[int, int]]) -> list[tuple]:
 def corrupt_pairs(clean: Tensor, first: int, second: int, swap: str) -> Pairs:
     """Clean prompts `... A B ... C D ... A` and corrupt ones in which D follows and no longer B.
 
-    clean [batch, pos]: A stands at `first` and, once more, last; C stands at `second`; B and D come
-    right after them. swap says what an induction head finds changed. "key": A and C change places,
-    except for the last token. "value": B and D change places. "query": the last token is C in place
-    of A. In all three B is right in clean, and D in corrupt. Zhang & Nanda 2023, "Towards Best
+    clean [batch, pos]: A stands at `first` and, once more, last; C at `second`, later or earlier; B
+    and D right after them. swap says what an induction head finds changed. "key": A and C change
+    places, not the last token. "value": B and D change places. "query": the last token is C in
+    place of A. In all three B is right in clean, D in corrupt. Zhang & Nanda 2023, "Towards Best
     Practices of Activation Patching in Language Models: Metrics and Methods" (arXiv 2309.16042).
-    Raises ValueError for another swap, or if A B C D do not lie between BOS and the last token.
+    Raises ValueError for another swap, or if A B C D are not four positions between BOS and last.
     """
     # YOUR CODE: refuse what cannot be, copy, swap two columns, pick the answers; roughly 12 lines
     n = clean.shape[1]
@@ -95,9 +95,9 @@ def normalised_metric(patched: Tensor, clean: Tensor, corrupt: Tensor) -> Tensor
     """How far a patch moves the metric: 0 as in the corrupt run, 1 as in the clean one.
 
     (patched - corrupt) / (clean - corrupt), each averaged over the batch *first*: single rows may
-    have a denominator near 0. patched [..., batch], clean and corrupt [batch] -> [...]. It may
-    leave 0 to 1, and must not be clipped. Raises ValueError if clean and corrupt have the same
-    mean: then there is nothing to explain.
+    have a denominator of 0. patched [..., batch], clean and corrupt [batch] -> [...]. clean may be
+    the smaller one. It may leave 0 to 1, and must not be clipped. Raises ValueError if clean and
+    corrupt have the same mean: then there is nothing to explain.
     """
     # YOUR CODE: three means, one refusal, one fraction; roughly 4 lines
     whole = clean.mean() - corrupt.mean()
@@ -114,7 +114,7 @@ def patch_cells(
     -> the last logits [cell, batch, vocab]. tokens [batch, pos]; saved: hook name -> activation
     [batch, ...] of another run with as many prompts. All cells share a forward pass: row c * batch
     + b of one big batch is prompt b with cell c, so a hook can read an activation as [cell, batch,
-    ...] and change it for cell c only. At most about ROWS rows go in one pass.
+    ...] and change it for cell c only. At most about ROWS rows (or one cell) go in one pass.
     """
     # YOUR CODE: cells in groups; repeat tokens; a hook that patches as each cell says; roughly 15
     batch, logits, group = len(tokens), [], max(1, ROWS // len(tokens))
@@ -280,9 +280,9 @@ def attribution_patch(
     a: an activation of the run on tokens, where the gradient is taken; a_other: the same place in
     the run on other; the dot product is over the last axis. metric: last logits [batch, vocab] ->
     [batch]. -> for each name a tensor of the activation's shape without its last axis, [batch,
-    pos], [batch, pos, head] or [batch, head, query], in units of the metric. It must work under
-    torch.no_grad() too. Exact where the metric depends on a linearly. Nanda 2023, "Attribution
-    Patching: Activation Patching At Industrial Scale".
+    pos], [batch, pos, head] or [batch, head, query], in units of the metric. It works under
+    torch.no_grad() too, and leaves no gradients in the model. Exact where the metric depends on a
+    linearly. Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale".
     """
     # YOUR CODE: to each activation add a zero that wants a gradient; both runs; roughly 10 lines
     zeros = {}

@@ -1,5 +1,6 @@
 """Slow oracles for chapter 11: one pass per cell, no batching. Switches make the usual mistakes."""
 
+import functools
 import itertools
 import math
 
@@ -7,12 +8,14 @@ import torch
 
 from minitransformer.data import random_tokens
 from solutions.ch11_patching import ALL, Pairs, answer_gap
-from tests.material import seeded, small_model
+from tests.exercises.oracles.ch10 import loud_model
+from tests.material import seeded
 
-MODEL = small_model(5, n_layers=3, n_heads=2)
-SMALL = small_model(5, n_heads=2)
-TOKENS, OTHER = random_tokens(2, 5, 11, seeded(1)), random_tokens(2, 5, 11, seeded(2))
-GAP = answer_gap(torch.tensor([3, 4]), torch.tensor([7, 2]))
+# batch 7, pos 6, head 2, d_head 5, d_model 12, vocab 11, three layers: no two are equal
+MODEL = loud_model(5, n_layers=3, n_heads=2)
+ONE_LAYER = loud_model(6, n_layers=1, n_heads=2)
+TOKENS, OTHER = random_tokens(7, 6, 11, seeded(1)), random_tokens(7, 6, 11, seeded(2))
+GAP = answer_gap(torch.tensor([3, 4, 1, 9, 5, 8, 2]), torch.tensor([7, 2, 6, 3, 10, 1, 4]))
 LAST = "blocks.2.hook_resid_post"
 
 
@@ -28,85 +31,98 @@ def final(model):
     return f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
 
 
-def run_cell(model, tokens, saved, cell):
-    """One run with one cell patched, place by place: [batch, vocab]."""
+def copied(x, there, index):
+    x[(ALL, *index)] = there[(ALL, *index)]
 
-    def put(index, name):
+
+def run_cell(model, tokens, saved, cell, put=copied, at_pos=-1):
+    """One run with one cell patched, place by place: [batch, vocab]. put(x, there, index) changes
+    the activation x.
+    """
+
+    def at(index):
         def hook_fn(activation, hook):
-            activation[(ALL, *index)] = saved[name][(ALL, *index)]
+            put(activation, saved[hook.name], index)
             return activation
 
         return hook_fn
 
-    hooks = [(name, put(index, name)) for name, index in cell]
-    return model.run_with_hooks(tokens, hooks)[:, -1].detach()
+    hooks = [(name, at(index)) for name, index in cell]
+    return model.run_with_hooks(tokens, hooks)[:, at_pos].detach()
 
 
-def cells_one_by_one(model, tokens, saved, cells, joined=False, first_prompt=False, group=None):
-    """patch_cells with one pass per cell; the switches are mistakes."""
-    if joined:
-        cells = [[place for cell in cells for place in cell]] * len(cells)
-    if first_prompt:
-        saved = {name: value[:1].expand_as(value) for name, value in saved.items()}
-    if group:
-        cells = [cells[number % group] for number in range(len(cells))]
-    return torch.stack([run_cell(model, tokens, saved, cell) for cell in cells])
-
-
-def residual_one_by_one(
-    model, tokens, other, swapped=False, late=False, no_last=False, onward=False
+def cells_one_by_one(
+    model, tokens, saved, cells, put=copied, cell_of=lambda cells, c: cells[c], at_pos=-1
 ):
-    """patch_residual by loops; the switches are mistakes."""
-    tokens, other = (other, tokens) if swapped else (tokens, other)
-    saved, n = cache_of(model, other), tokens.shape[1]
-    kind = "post" if late else "pre"
-    names = [f"blocks.{layer}.hook_resid_{kind}" for layer in range(model.cfg.n_layers)]
-    if not no_last:
-        names.append(final(model))
+    """patch_cells with one pass per cell. cell_of(cells, c): the places that cell c gets."""
+    every = [cell_of(cells, c) for c in range(len(cells))]
+    return torch.stack([run_cell(model, tokens, saved, cell, put, at_pos) for cell in every])
+
+
+def rows_of(tokens):
+    """Tokens as tuples, so that results can be kept."""
+    return tuple(map(tuple, tokens.tolist()))
+
+
+@functools.cache
+def sweep(model, tokens, other, names, places):
+    """One run for each name and place (one or more indices; None stands for all of an axis):
+    [name, place, batch, vocab]. tokens, other: rows.
+    """
+    tokens, saved = torch.tensor(tokens), cache_of(model, torch.tensor(other))
     logits = []
-    for name in names:
-        for pos in range(n):
-            place = slice(pos, n if onward else pos + 1)
-            logits.append(run_cell(model, tokens, saved, [(name, (place,))]))
-    return torch.stack(logits).unflatten(0, (len(names), n))
+    for name, place in itertools.product(names, places):
+        index = tuple(slice(*i) if isinstance(i, tuple) else ALL if i is None else i for i in place)
+        logits.append(run_cell(model, tokens, saved, [(name, index)]))
+    return torch.stack(logits).unflatten(0, (len(names), len(places)))
+
+
+def stream_names(model):
+    before = [f"blocks.{layer}.hook_resid_pre" for layer in range(model.cfg.n_layers)]
+    return [*before, final(model)]
+
+
+def residual_one_by_one(model, tokens, other, names=stream_names, place=lambda pos, n: pos):
+    """patch_residual by loops. place(pos, number of positions): an index, or (start, stop)."""
+    n = tokens.shape[1]
+    places = tuple((place(pos, n),) for pos in range(n))
+    return sweep(model, rows_of(tokens), rows_of(other), tuple(names(model)), places)
+
+
+def head_place(what, head, pos):
+    return (head, pos) if what == "pattern" else (pos, head)
 
 
 def heads_one_by_one(
-    model, tokens, other, what, by_position=False, *, by_key=False, turned=False, neighbour=0
+    model, tokens, other, what, by_position=False, place=head_place, at=lambda pos, n: pos
 ):
-    """patch_heads by loops; the switches are mistakes."""
-    saved, n_heads = cache_of(model, other), model.cfg.n_heads
-    positions = list(range(tokens.shape[1])) if by_position else [ALL]
-    layers, logits = range(model.cfg.n_layers), []
-    for layer, head, pos in itertools.product(layers, range(n_heads), positions):
-        place = (pos, (head + neighbour) % n_heads)
-        if what == "pattern":
-            place = (place[1], ALL, pos) if by_key else (place[1], pos)
-        logits.append(run_cell(model, tokens, saved, [(named(layer, what), place)]))
-    shape = (len(layers), n_heads, len(positions)) if by_position else (len(layers), n_heads)
-    logits = torch.stack(logits).unflatten(0, shape)
-    return logits.transpose(0, 1) if turned else logits
+    """patch_heads by loops. place(what, head, pos), with None for all positions; at(pos, number of
+    positions): what of the positions is patched.
+    """
+    n, n_heads = tokens.shape[1], model.cfg.n_heads
+    positions = [at(pos, n) for pos in range(n)] if by_position else [None]
+    places = tuple(place(what, head, pos) for head in range(n_heads) for pos in positions)
+    names = tuple(named(layer, what) for layer in range(model.cfg.n_layers))
+    logits = sweep(model, rows_of(tokens), rows_of(other), names, places)
+    return logits.unflatten(1, (n_heads, n)) if by_position else logits
 
 
-def both_ways(
-    model, clean, corrupt, cells, metric, turned=True, exchanged=False, only=False, complement=False
-):
-    """sufficiency_and_necessity in plain numbers; the switches are mistakes."""
-    good, bad = metric(model(clean)[:, -1]).mean(), metric(model(corrupt)[:, -1]).mean()
+def ends_of(model, clean, corrupt, metric):
+    return metric(model(clean)[:, -1]).mean(), metric(model(corrupt)[:, -1]).mean()
 
-    def shares(tokens, other):
-        saved = cache_of(model, other)
-        values = [metric(run_cell(model, tokens, saved, cell)).mean() for cell in cells]
-        return (torch.stack(values) - bad) / (good - bad)
 
-    sufficient, necessary = shares(corrupt, clean), shares(clean, corrupt)
-    if turned:
-        necessary = 1 - necessary
-    if only:
-        return sufficient, sufficient
-    if complement:
-        return sufficient, 1 - sufficient
-    return (necessary, sufficient) if exchanged else (sufficient, necessary)
+def moved_metric(model, tokens, other, cells, metric, put=copied):
+    """The mean metric with each cell patched: [cell]."""
+    saved = cache_of(model, other)
+    return torch.stack([metric(run_cell(model, tokens, saved, c, put)).mean() for c in cells])
+
+
+def both_ways(model, clean, corrupt, cells, metric):
+    """sufficiency_and_necessity in plain numbers."""
+    good, bad = ends_of(model, clean, corrupt, metric)
+    sufficient = (moved_metric(model, corrupt, clean, cells, metric) - bad) / (good - bad)
+    necessary = (good - moved_metric(model, clean, corrupt, cells, metric)) / (good - bad)
+    return sufficient, necessary
 
 
 def written_change(model, tokens, other, sender):
@@ -132,64 +148,48 @@ def inputs_by_algebra(model, tokens, other, sender):
     return truth
 
 
-def inputs_by_running(model, tokens, other, sender, freeze="here", whole_layer=False):
-    """direct_inputs by running; freeze = "none" or "there", or a whole layer for a sender, is a
-    mistake.
-    """
-    here, there = cache_of(model, tokens), cache_of(model, other)
-    own_layer, heads = named(sender[0], "z"), ALL if whole_layer else sender[1]
-
-    def fix(z, hook):
-        frozen = {"none": z, "here": here[hook.name], "there": there[hook.name]}[freeze].clone()
-        if hook.name == own_layer:
-            frozen[:, :, heads] = there[hook.name][:, :, heads]
-        return frozen
-
+def read_by(model):
+    """The names of what direct_inputs keeps."""
     layers = range(model.cfg.n_layers)
-    read = [named(layer, x) for layer in layers for x in "qkv"]
-    hooks = [(named(layer, "z"), fix) for layer in layers]
-    return dict(model.run_with_cache(tokens, [*read, final(model)], hooks)[1])
+    return [*(named(layer, x) for layer in layers for x in "qkv"), final(model)]
+
+
+def receiver_mask(model, receiver, all_heads=False):
+    """1 for the heads that receive, [head, 1]; 1 for the unembedding."""
+    if receiver == "logits" or all_heads:
+        return torch.ones(())
+    return (torch.arange(model.cfg.n_heads) == receiver[1])[:, None].double()
+
+
+def receiver_name(model, receiver):
+    return final(model) if receiver == "logits" else named(receiver[0], receiver[2])
 
 
 def paths_by_algebra(
-    model, tokens, other, sender, receivers, *, setting=False, all_heads=False, frozen=True
+    model, tokens, other, sender, receivers, *, direct=inputs_by_algebra, moved=None, extra=()
 ):
-    """path_patch from inputs_by_algebra; the switches are mistakes."""
-    plain = cache_of(model, tokens)
-    if frozen:
-        direct = inputs_by_algebra(model, tokens, other, sender)
-    else:
-        direct = inputs_by_running(model, tokens, other, sender, freeze="none")
-    hooks = []
+    """path_patch from inputs_by_algebra. direct: a function like direct_inputs. moved(x, change,
+    mask, direct): the receiver's new input. extra: hooks besides.
+    """
+    plain, heard = cache_of(model, tokens), direct(model, tokens, other, sender)
+    hooks = list(extra)
     for receiver in receivers:
-        name = final(model) if receiver == "logits" else named(receiver[0], receiver[2])
-        mask = torch.ones(())
-        if receiver != "logits" and not all_heads:
-            mask = (torch.arange(model.cfg.n_heads) == receiver[1])[:, None].double()
+        mask = receiver_mask(model, receiver)
 
         def move(x, hook, mask=mask):
-            moved = direct[hook.name] if setting else x + direct[hook.name] - plain[hook.name]
-            return x * (1 - mask) + moved * mask
+            change = heard[hook.name] - plain[hook.name]
+            return moved(x, change, mask, heard[hook.name]) if moved else x + change * mask
 
-        hooks.append((name, move))
+        hooks.append((receiver_name(model, receiver), move))
     return model.run_with_hooks(tokens, hooks)[:, -1].detach()
 
 
-def slopes_by_differences(
-    model, tokens, other, metric, names, sign=1.0, at_other=False, times="difference", mean=False
-):
-    """attribution_patch by central differences, one number at a time along (a_other - a); the
-    switches are mistakes.
-    """
-    h = 1e-5
-    run, found = other if at_other else tokens, {}
+def slopes_by_differences(model, tokens, other, metric, names):
+    """attribution_patch by central differences, one number at a time along (a_other - a)."""
+    h, found = 1e-5, {}
     here, there = cache_of(model, tokens), cache_of(model, other)
     for name in names:
-        direction = {
-            "difference": there[name] - here[name],
-            "other": there[name],
-            "none": torch.ones_like(here[name]),
-        }[times]
+        direction = there[name] - here[name]
         result = torch.zeros(direction.shape[:-1], dtype=direction.dtype)
         for spot in itertools.product(*(range(size) for size in result.shape[1:])):
 
@@ -198,49 +198,38 @@ def slopes_by_differences(
                     x[(ALL, *spot)] += step * direction[(ALL, *spot)]
                     return x
 
-                return metric(model.run_with_hooks(run, [(name, add)])[:, -1]).detach()
+                return metric(model.run_with_hooks(tokens, [(name, add)])[:, -1]).detach()
 
-            result[(ALL, *spot)] = sign * (moved(h) - moved(-h)) / (2 * h)
-        found[name] = result / len(tokens) if mean else result
+            result[(ALL, *spot)] = (moved(h) - moved(-h)) / (2 * h)
+        found[name] = result
     return found
 
 
-def pairs_by_hand(
-    clean, first, second, swap, *, shift=1, question_too=False, one_only=False, mixed=False
-):
-    """corrupt_pairs row by row; the switches are mistakes."""
+def pairs_by_hand(clean, first, second, swap):
+    """corrupt_pairs row by row."""
     rows = []
     for row in clean.tolist():
-        a, c, new = row[first], row[second], list(row)
+        new, after = list(row), int(swap == "value")
         if swap == "query":
-            new[-1] = c
+            new[-1] = row[second]
         else:
-            after = (swap == "value") != mixed
-            new[first + after] = row[second + after]
-            if not one_only:
-                new[second + after] = row[first + after]
-            if question_too and swap == "key":
-                new[-1] = c if new[-1] == a else a
+            new[first + after], new[second + after] = row[second + after], row[first + after]
         rows.append(new)
-    return Pairs(clean, torch.tensor(rows), clean[:, first + shift], clean[:, second + shift])
+    return Pairs(clean, torch.tensor(rows), clean[:, first + 1], clean[:, second + 1])
 
 
-def metrics_by_hand(
-    logits, clean_logits, right, wrong, *, reverse=False, unit=1.0, duel=False, pair=False
-):
-    """compare_metrics in plain numbers; the switches are mistakes."""
+def metrics_by_hand(logits, clean_logits, right, wrong):
+    """compare_metrics in plain numbers."""
     names = ("probability", "log-probability", "logit difference", "accuracy", "KL")
     found = {name: torch.zeros(logits.shape[:-1], dtype=logits.dtype) for name in names}
     for spot in itertools.product(*(range(n) for n in logits.shape[:-1])):
         row, b = logits[spot].tolist(), spot[-1]
         r, w, q, p = int(right[b]), int(wrong[b]), shares(row), shares(clean_logits[b].tolist())
-        found["probability"][spot] = shares([row[r], row[w]])[0] if pair else q[r]
-        found["log-probability"][spot] = math.log(q[r]) / unit
+        found["probability"][spot] = q[r]
+        found["log-probability"][spot] = math.log(q[r])
         found["logit difference"][spot] = row[r] - row[w]
-        found["accuracy"][spot] = float(row[r] > row[w]) if duel else float(row[r] == max(row))
-        if reverse:
-            p, q = q, p
-        found["KL"][spot] = sum(x * (math.log(x) - math.log(y)) for x, y in zip(p, q)) / unit
+        found["accuracy"][spot] = float(row[r] == max(row))
+        found["KL"][spot] = sum(x * (math.log(x) - math.log(y)) for x, y in zip(p, q))
     return found
 
 
@@ -250,11 +239,17 @@ def shares(numbers):
     return [math.exp(x) / total for x in numbers]
 
 
-Z, PATTERN = named(1, "z"), named(2, "pattern")
+@functools.cache
+def true_slopes(*names):
+    return slopes_by_differences(MODEL, TOKENS, OTHER, GAP, names)
+
+
+Z, PATTERN = named(1, "z"), named(1, "pattern")
 SAVED = cache_of(MODEL, OTHER)
 CELLS = [
     [("blocks.0.hook_resid_pre", (3,))],
-    [(Z, (ALL, 1)), (PATTERN, (0, 4))],
-    [(Z, (2, 0)), (Z, (4, 1))],
+    [(Z, (ALL, 1)), (PATTERN, (0, 1))],
+    [(Z, (2, 0)), (Z, (5, 1))],
     [(named(0, "k"), (ALL, 1)), ("blocks.0.hook_resid_pre", (4,))],
+    [(LAST, (5,))],
 ]

@@ -1,240 +1,253 @@
-"""What people get wrong in chapter 11: the slow oracles with one switch set, by exercise."""
+"""What people get wrong in chapter 11, first part: pairs, shares and metrics."""
 
 import math
-from functools import partial
 
 import torch
+from torch.nn.functional import one_hot
 
-from solutions.ch11_patching import ALL, Pairs
-from tests.exercises.oracles.ch11 import (
-    both_ways,
-    cache_of,
-    cells_one_by_one,
-    final,
-    heads_one_by_one,
-    inputs_by_running,
-    metrics_by_hand,
-    named,
-    pairs_by_hand,
-    paths_by_algebra,
-    residual_one_by_one,
-    run_cell,
-    slopes_by_differences,
-)
+from solutions.ch11_patching import Pairs
+from tests.exercises.oracles.ch11 import metrics_by_hand, pairs_by_hand
 
-EXCHANGED = "tokens and other are exchanged: tokens runs, the patch comes from other"
+# corrupt_pairs
 
 
-def answers_exchanged(clean, first, second, swap):
-    clean, corrupt, right, wrong = pairs_by_hand(clean, first, second, swap)
-    return Pairs(clean, corrupt, wrong, right)
+def edited_pairs(edit):
+    """corrupt_pairs with something changed: edit(pairs, first, second, swap) -> pairs."""
+
+    def function(clean, first, second, swap):
+        return edit(pairs_by_hand(clean, first, second, swap), first, second, swap)
+
+    return function
+
+
+def edited_corrupt(edit):
+    """corrupt_pairs with other corrupt prompts: edit(corrupt, clean, first, second, swap)."""
+
+    def function(pairs, first, second, swap):
+        corrupt = pairs.corrupt.clone()
+        edit(corrupt, pairs.clean, first, second, swap)
+        return pairs._replace(corrupt=corrupt)
+
+    return edited_pairs(function)
+
+
+def question_too(corrupt, clean, first, second, swap):
+    if swap == "key":
+        corrupt[:, -1] = clean[:, second]
+
+
+def twice(which, swaps):
+    """Only one of two tokens replaced: `which` of the two places is left as it was."""
+
+    def edit(corrupt, clean, first, second, swap):
+        if swap in swaps:
+            place = (first, second)[which] + (swap == "value")
+            corrupt[:, place] = clean[:, place]
+
+    return edited_corrupt(edit)
+
+
+def asks_for_D(corrupt, clean, first, second, swap):
+    if swap == "query":
+        corrupt[:, -1] = clean[:, second + 1]
+
+
+def other_swap(clean, first, second, swap):
+    mixed = {"key": "value", "value": "key", "query": "query"}
+    return pairs_by_hand(clean, first, second, mixed[swap])
+
+
+def answers(right, wrong):
+    """Other answers: right(pairs, first, second) and wrong(pairs, first, second)."""
+
+    def edit(pairs, first, second, swap):
+        return Pairs(*pairs[:2], right(pairs, first, second), wrong(pairs, first, second))
+
+    return edited_pairs(edit)
 
 
 PAIR_MISTAKES = {
-    "right and wrong are A and C; the answers B and D stand one position later": partial(
-        pairs_by_hand, shift=0
+    "right and wrong are A and C; the answers B and D stand one position later": answers(
+        lambda pairs, first, second: pairs.clean[:, first],
+        lambda pairs, first, second: pairs.clean[:, second],
     ),
-    "the last token was exchanged as well; for key it must stay A": partial(
-        pairs_by_hand, question_too=True
+    "right and wrong are exchanged: right is what follows in clean": answers(
+        lambda pairs, first, second: pairs.wrong, lambda pairs, first, second: pairs.right
     ),
-    "only one of the two tokens was replaced, so one token now stands there twice": partial(
-        pairs_by_hand, one_only=True
+    "wrong was read in the corrupt prompt, where B and D may have changed places": answers(
+        lambda pairs, first, second: pairs.right,
+        lambda pairs, first, second: pairs.corrupt[:, second + 1],
     ),
-    "right and wrong are exchanged: right is what follows in clean": answers_exchanged,
-    "key and value are mixed up: key swaps A with C, value swaps B with D": partial(
-        pairs_by_hand, mixed=True
+    "right and wrong were both read in the corrupt prompt": answers(
+        lambda pairs, first, second: pairs.corrupt[:, first + 1],
+        lambda pairs, first, second: pairs.corrupt[:, second + 1],
     ),
+    "the last token was exchanged as well; for key it must stay A": edited_corrupt(question_too),
+    "with key, C stands there twice; A and C change places": twice(1, ["key"]),
+    "with key, A stands there twice; A and C change places": twice(0, ["key"]),
+    "with value, D stands there twice; B and D change places": twice(1, ["value"]),
+    "with value, B stands there twice; B and D change places": twice(0, ["value"]),
+    "only one of the two tokens was replaced: C, or D, stands there twice": twice(
+        1, ["key", "value"]
+    ),
+    "only one of the two tokens was replaced: A, or B, stands there twice": twice(
+        0, ["key", "value"]
+    ),
+    "the last token is D; with query it is C, and D has to follow": edited_corrupt(asks_for_D),
+    "key and value are mixed up: key swaps A with C, value swaps B with D": other_swap,
 }
+
+# normalised_metric
+
+
+def share(bottom=lambda clean, corrupt: clean.mean() - corrupt.mean(), top=None):
+    """normalised_metric with another fraction; top(patched, clean, corrupt)."""
+
+    def function(patched, clean, corrupt):
+        moved = top(patched, clean, corrupt) if top else patched.mean(dim=-1) - corrupt.mean()
+        return moved / bottom(clean, corrupt)
+
+    return function
 
 
 def averaged_last(patched, clean, corrupt):
     return ((patched - corrupt) / (clean - corrupt)).mean(dim=-1)
 
 
-def turned_round(patched, clean, corrupt):
-    return (clean.mean() - patched.mean(dim=-1)) / (clean.mean() - corrupt.mean())
-
-
-def by_clean_alone(patched, clean, corrupt):
-    return (patched.mean(dim=-1) - corrupt.mean()) / clean.mean()
-
-
 def clipped(patched, clean, corrupt):
-    return (1 - turned_round(patched, clean, corrupt)).clamp(0, 1)
+    return share()(patched, clean, corrupt).clamp(0, 1)
 
 
-def mean_of_all(patched, clean, corrupt):
-    return (patched.mean() - corrupt.mean()) / (clean.mean() - corrupt.mean())
+def by_medians(patched, clean, corrupt):
+    low = corrupt.median()
+    return (patched.median(dim=-1).values - low) / (clean.median() - low)
 
 
 NORMALISED_MISTAKES = {
     "each row was divided by itself and then averaged; average first": averaged_last,
-    "the scale is turned round: corrupt must give 0 and clean 1": turned_round,
-    "it was divided by clean alone; corrupt has to be subtracted there too": by_clean_alone,
+    "the scale is turned round: corrupt must give 0 and clean 1": share(
+        top=lambda patched, clean, corrupt: clean.mean() - patched.mean(dim=-1)
+    ),
+    "it was divided by clean alone; corrupt has to be subtracted there too": share(
+        bottom=lambda clean, corrupt: clean.mean()
+    ),
+    "corrupt was not subtracted above the line": share(
+        top=lambda patched, clean, corrupt: patched.mean(dim=-1)
+    ),
+    "the sign of the denominator was dropped: a metric may be smaller in the clean run": share(
+        bottom=lambda clean, corrupt: (clean.mean() - corrupt.mean()).abs()
+    ),
+    "something was added to the denominator, which moves every share": share(
+        bottom=lambda clean, corrupt: clean.mean() - corrupt.mean() + 1e-3
+    ),
     "the result was clipped to 0 to 1": clipped,
-    "the mean ran over all axes; only the last one is the batch": mean_of_all,
+    "it is a share of medians; take means": by_medians,
+    "the mean ran over all axes; only the last one is the batch": share(
+        top=lambda patched, clean, corrupt: patched.mean() - corrupt.mean()
+    ),
+    "the mean ran over the first axis; the batch is the last one": share(
+        top=lambda patched, clean, corrupt: patched.mean(dim=0) - corrupt.mean()
+    ),
 }
 
+# compare_metrics
 
-def raw_logits(logits, clean_logits, right, wrong):
-    """compare_metrics with a logit where the log-probability belongs."""
-    found = metrics_by_hand(logits, clean_logits, right, wrong)
-    return found | {"log-probability": logits[..., torch.arange(len(right)), right]}
+
+def metric_of(name, value):
+    """compare_metrics with one entry wrong: value(logits, clean_logits, right, wrong)."""
+
+    def function(*arguments):
+        return metrics_by_hand(*arguments) | {name: value(*arguments)}
+
+    return function
+
+
+def spread(logits, clean_logits):
+    """(log q, log p) of the patched and of the clean run."""
+    return logits.log_softmax(dim=-1), clean_logits.log_softmax(dim=-1).expand_as(logits)
+
+
+def divergence(f):
+    """compare_metrics with f(log q, log p, probabilities of q and of p) for the KL."""
+
+    def value(logits, clean_logits, right, wrong):
+        log_q, log_p = spread(logits, clean_logits)
+        return f(log_q, log_p, log_q.exp(), log_p.exp())
+
+    return metric_of("KL", value)
+
+
+def logit_of(logits, token):
+    return logits[..., torch.arange(len(token)), token]
+
+
+def best_other(logits, clean_logits, right, wrong):
+    is_right = one_hot(right, logits.shape[-1]).bool()
+    others = logits.masked_fill(is_right, -torch.inf)
+    return logit_of(logits, right) - others.amax(dim=-1)
+
+
+def in_bits(*arguments):
+    found = metrics_by_hand(*arguments)
+    units = {"log-probability": math.log(2), "KL": math.log(2)}
+    return {name: value / units.get(name, 1) for name, value in found.items()}
+
+
+def over_batch(*arguments):
+    return {name: value.mean(dim=-1) for name, value in metrics_by_hand(*arguments).items()}
 
 
 METRIC_MISTAKES = {
-    "the KL divergence is turned round: the weights are the clean run's probabilities": partial(
-        metrics_by_hand, reverse=True
+    "the KL divergence is turned round: the weights are the clean run's probabilities": divergence(
+        lambda log_q, log_p, q, p: (q * (log_q - log_p)).sum(dim=-1)
     ),
-    "logarithms are to the base 2; nats need the natural one": partial(
-        metrics_by_hand, unit=math.log(2)
+    "the sign of the KL divergence is turned round: p (log p - log q), which is never negative": (
+        divergence(lambda log_q, log_p, q, p: (p * (log_q - log_p)).sum(dim=-1))
     ),
-    "accuracy compares right with wrong only; right must beat every token": partial(
-        metrics_by_hand, duel=True
+    "the KL divergence was averaged over the vocabulary; it is the sum": divergence(
+        lambda log_q, log_p, q, p: (p * (log_p - log_q)).mean(dim=-1)
     ),
-    "the probability is shared between right and wrong only; all tokens take part": partial(
-        metrics_by_hand, pair=True
+    "this is the cross entropy, -sum p log q; the KL divergence has p log p in it, too": divergence(
+        lambda log_q, log_p, q, p: -(p * log_q).sum(dim=-1)
     ),
-    "the log-probability is a raw logit; take log_softmax first": raw_logits,
-}
-
-
-def rows_mixed_up(model, tokens, saved, cells):
-    """patch_cells whose rows lie prompt by prompt, but are patched and read cell by cell."""
-    n, batch = len(cells), len(tokens)
-    rows = []
-    for row in range(n * batch):
-        there = {name: x[row % batch, None] for name, x in saved.items()}
-        rows.append(run_cell(model, tokens[row // n, None], there, cells[row // batch])[0])
-    return torch.stack(rows).unflatten(0, (n, batch))
-
-
-def first_place_only(model, tokens, saved, cells):
-    return cells_one_by_one(model, tokens, saved, [cell[:1] for cell in cells])
-
-
-CELL_MISTAKES = {
-    "every cell got the patches of all cells": partial(cells_one_by_one, joined=True),
-    "rows are mixed up: in tokens.repeat(cells, 1) row c * batch + b is prompt b with cell c": (
-        rows_mixed_up
+    "the KL divergence is to the base 2; nats need the natural logarithm": divergence(
+        lambda log_q, log_p, q, p: (p * (log_p - log_q)).sum(dim=-1) / math.log(2)
     ),
-    "every prompt was patched with the first prompt's activation": partial(
-        cells_one_by_one, first_prompt=True
+    "logarithms are to the base 2; nats need the natural one": in_bits,
+    "accuracy compares right with wrong only; right must beat every token": metric_of(
+        "accuracy",
+        lambda logits, clean, right, wrong: torch.where(
+            logit_of(logits, right) > logit_of(logits, wrong), 1.0, 0.0
+        ).to(logits.dtype),
     ),
-    "only the first place of each cell was patched": first_place_only,
-}
-RESIDUAL_MISTAKES = {
-    EXCHANGED: partial(residual_one_by_one, swapped=True),
-    "depth L is the stream *before* layer L": partial(residual_one_by_one, late=True),
-    "the last depth, after all layers, is missing": partial(residual_one_by_one, no_last=True),
-    "all later positions were patched as well; one position at a time": partial(
-        residual_one_by_one, onward=True
+    "accuracy asks for the clean run's best token; it is right that must be the best": metric_of(
+        "accuracy",
+        lambda logits, clean, right, wrong: torch.where(
+            logits.argmax(dim=-1) == clean.argmax(dim=-1), 1.0, 0.0
+        ).to(logits.dtype),
     ),
-}
-
-
-def heads_exchanged(model, tokens, other, *args):
-    """patch_heads that runs other and patches from tokens."""
-    return heads_one_by_one(model, other, tokens, *args)
-
-
-HEAD_MISTAKES = {
-    EXCHANGED: heads_exchanged,
-    "a pattern was patched by key; its position is the query": partial(
-        heads_one_by_one, by_key=True
+    "accuracy is True or False; give 1.0 or 0.0": metric_of(
+        "accuracy", lambda logits, clean, right, wrong: logits.argmax(dim=-1) == right
     ),
-    "the axes of layer and head are exchanged": partial(heads_one_by_one, turned=True),
-    "a neighbouring head was patched": partial(heads_one_by_one, neighbour=1),
-}
-DIRECTION_MISTAKES = {
-    "necessary is how much of the metric is lost: 1 minus what remains": partial(
-        both_ways, turned=False
+    "the probability is shared between right and wrong only; all tokens take part": metric_of(
+        "probability",
+        lambda logits, clean, right, wrong: (
+            logit_of(logits, right) - logit_of(logits, wrong)
+        ).sigmoid(),
     ),
-    "the two are exchanged: sufficient comes from the corrupt run with clean cells": partial(
-        both_ways, exchanged=True
+    "the log-probability is a raw logit; take log_softmax first": metric_of(
+        "log-probability", lambda logits, clean, right, wrong: logit_of(logits, right)
     ),
-    "necessary was computed as 1 - sufficient; it needs runs of its own": partial(
-        both_ways, complement=True
+    "the logit difference is turned round: right minus wrong": metric_of(
+        "logit difference",
+        lambda logits, clean, right, wrong: logit_of(logits, wrong) - logit_of(logits, right),
     ),
-    "both were measured by denoising; necessity needs the clean run with corrupt cells": partial(
-        both_ways, only=True
+    "the logit difference was taken from the best other token; take it from wrong": metric_of(
+        "logit difference", best_other
     ),
-}
-INPUT_MISTAKES = {
-    "the other heads were not frozen: they reacted to the sender": partial(
-        inputs_by_running, freeze="none"
+    "the logit difference mixes the rows: each row has answers of its own": metric_of(
+        "logit difference",
+        lambda logits, clean, right, wrong: (logits[..., right] - logits[..., wrong]).mean(dim=-2),
     ),
-    "the other heads were frozen at what they are in other; they stay as in tokens": partial(
-        inputs_by_running, freeze="there"
-    ),
-    "all heads of the sender's layer were replaced": partial(inputs_by_running, whole_layer=True),
-}
-
-
-def paths_exchanged(model, tokens, other, *args):
-    """path_patch that runs other and takes the sender from tokens."""
-    return paths_by_algebra(model, other, tokens, *args)
-
-
-def whole_other_run(model, tokens, other, sender, receivers):
-    """path_patch with the change of everything between the two runs, not of the sender alone."""
-    plain, there = cache_of(model, tokens), cache_of(model, other)
-    hooks = []
-    for receiver in receivers:
-        if receiver == "logits":
-            name, index = final(model), (ALL,)
-        else:
-            name, index = named(receiver[0], receiver[2]), (ALL, ALL, receiver[1])
-
-        def add(x, hook, index=index):
-            x[index] += (there[hook.name] - plain[hook.name])[index]
-            return x
-
-        hooks.append((name, add))
-    return model.run_with_hooks(tokens, hooks)[:, -1].detach()
-
-
-def last_head_everywhere(model, tokens, other, sender, receivers):
-    """What hooks made in a loop do if they name the loop's variable: all of them find the head of
-    the last receiver.
-    """
-    head = next((each[1] for each in reversed(receivers) if each != "logits"), None)
-    receivers = [each if each == "logits" else (each[0], head, each[2]) for each in receivers]
-    return paths_by_algebra(model, tokens, other, sender, receivers)
-
-
-PATH_MISTAKES = {
-    "all hooks changed the last receiver's head: `head` was read too late; bind it, head=head": (
-        last_head_everywhere
-    ),
-    "the receiver's input was set; add the change, or later receivers miss what earlier ones do": (
-        partial(paths_by_algebra, setting=True)
-    ),
-    "every head of the layer received the change: that is more than one edge": partial(
-        paths_by_algebra, all_heads=True
-    ),
-    "tokens and other are exchanged: tokens runs, the sender's output comes from other": (
-        paths_exchanged
-    ),
-    "the input changed by all that differs between the runs; only the sender may change": (
-        whole_other_run
-    ),
-    "the other heads were not frozen when the input was recorded": partial(
-        paths_by_algebra, frozen=False
-    ),
-}
-SLOPE_MISTAKES = {
-    "the sign is turned round: it is other minus tokens": partial(slopes_by_differences, sign=-1.0),
-    "the gradient was taken in the run on other; it belongs to the run on tokens": partial(
-        slopes_by_differences, at_other=True
-    ),
-    "the gradient was multiplied by a_other alone, not by the difference": partial(
-        slopes_by_differences, times="other"
-    ),
-    "the gradient was not multiplied by the difference": partial(
-        slopes_by_differences, times="none"
-    ),
-    "the metric was averaged over the batch, so each prompt counts too little": partial(
-        slopes_by_differences, mean=True
-    ),
+    "the batch was averaged; every prompt keeps its own number": over_batch,
 }
