@@ -22,7 +22,7 @@ def token_back(tokens: Tensor, back: int) -> Tensor:
     """Labels: which token stood `back` places before? 0 is the token itself, 1 the previous one.
 
     tokens [batch, pos] -> labels [batch, pos]; label[b, i] = tokens[b, i - back], and -1 where
-    nothing stood there. back >= 0. tokens stays as it was.
+    nothing stood there. back is from 0 to the number of positions. tokens stays as it was.
     """
     # YOUR CODE: shift to the right, fill with -1; roughly 3 lines
     labels = torch.full_like(tokens, -1)
@@ -114,8 +114,9 @@ def logistic_probe(
     |W|^2 would depend on the lengths of the stream's vectors, this one does not. The way there:
     turn x into z = (x - mean) T with covariance 1, where Var(z V) is |V|^2; fit V and b by
     torch.optim.LBFGS (line search "strong_wolfe", at most `steps` steps, from 0); W = T V.
-    Directions in which x varies by less than 1e-6 of the largest spread are left out. It must work
-    under torch.no_grad() too. As a probe: Alain & Bengio 2016, see linear_probe.
+    Directions whose spread, the root of the variance, is less than 1e-6 of the largest are left
+    out. All is computed in float64. It must work under torch.no_grad() too. As a probe: Alain &
+    Bengio 2016, see linear_probe.
     """
     # YOUR CODE: T from torch.linalg.eigh of the covariance, LBFGS, back to x; roughly 17 lines
     x, mean = x.double(), x.double().mean(dim=0)
@@ -141,11 +142,11 @@ def logistic_probe(
 def above_shuffled(x: Tensor, labels: Tensor, n_classes: int, generator: torch.Generator) -> float:
     """How much better than guessing? Held-out accuracy minus that with shuffled labels.
 
-    For the control all labels other than -1 change places with each other at random, across
-    sequences (-1 stay where they are); the control's probe is fitted to the shuffled labels and
-    tested on them. What it scores can be reached without any information: by guessing the most
-    frequent class, or by luck. x [batch, pos, d_model], labels [batch, pos]; labels stays as it
-    was.
+    For the control all labels other than -1 change places with each other at random, each by
+    itself, across sequences (-1 stay where they are); the control's probe is fitted to the shuffled
+    labels and tested on them. What it scores can be reached without any information: by guessing
+    the most frequent class, or by luck. x [batch, pos, d_model], labels [batch, pos]; labels stays
+    as it was.
     """
     # YOUR CODE: shuffle with torch.randperm, two calls of held_out_accuracy; roughly 5 lines
     known = labels >= 0
@@ -208,11 +209,12 @@ def class_means(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
 def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     """Make the labels linearly unreadable: take from every place the offset of its own class.
 
-    x [..., d_model], labels [...] -> x minus class_means of the place's class; places with label -1
-    stay as they are. Afterwards all classes have the same mean, so a probe fitted by least squares
-    can only name the commonest class: this is Oracle LEACE for classes, Belrose et al. 2023,
-    "LEACE: Perfect linear concept erasure in closed form" (arXiv 2306.03819). (LEACE itself needs
-    no labels when it erases.) A probe that is not linear may still read them. x stays as it was.
+    x [..., d_model], labels [...] -> x minus class_means of the place's class, in the type of x;
+    places with label -1 stay as they are. Afterwards all classes have the same mean, so a probe
+    fitted by least squares can only name the commonest class: this is Oracle LEACE for classes,
+    Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form" (arXiv 2306.03819).
+    (LEACE itself needs no labels when it erases.) A probe that is not linear may still read them. x
+    stays as it was.
     """
     # YOUR CODE: class_means, looked up by label; roughly 3 lines
     offsets = class_means(x, labels, n_classes)[labels]  # label -1 looks up the last row: not used

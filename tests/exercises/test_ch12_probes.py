@@ -1,111 +1,68 @@
 """Checks of chapter 12. The oracles: normal equations and means in loops, data that hold a known
-feature or none, planted models, and layer 1 written out by hand. Controls: rotated streams,
-shuffled labels, random weights, sequence noise.
+feature or none, planted models, and the layers after the first written out by hand. Controls:
+rotated streams, shuffled labels, random weights, sequence noise.
 """
 
 import torch
 
-from minitransformer import ModelConfig, Transformer, planted
+from minitransformer import planted
 from minitransformer.evaluate import held_out
+from tests.exercises.cases import in_case
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
-from tests.exercises.oracles.ch12 import (
-    accuracy_by_rows,
-    always_two,
-    back_by_loops,
-    erased_by_loops,
-    expect_from_generator,
-    expect_pair,
-    layer_1_by_hand,
-    logistic_by_newton,
-    means_by_loops,
-    planted_rows,
-    probe_by_equations,
-)
-from tests.exercises.oracles.ch12_controls import (
-    ACROSS,
-    ERASED,
-    EVERYWHERE,
-    MEANS,
-    SELECTIVE,
-    SHUFFLED,
-    STEERED,
-    TASK,
-    UNUSED,
-    anywhere,
-    compared,
-)
-from tests.exercises.oracles.ch12_data import (
-    AS_PARITY,
-    AS_WORDS,
-    LABELS,
-    LINE,
-    NOISY,
-    ROTATION,
-    ROW_LABELS,
-    ROWS,
-    SHORT,
-    SHORT_LABELS,
-    SPOKEN,
-    UNEVEN,
-    UNEVEN_X,
-    WORDS,
-    X,
-    draw,
-    whole,
-)
-from tests.exercises.oracles.ch12_mistakes import (
-    BACK,
-    DEPTHS,
-    FIT,
-    LOGISTIC,
-    PROBE,
-    SPLIT,
-    depths,
-    fitted,
-    regressed,
-    scored,
-)
-from tests.material import seeded, small_model
+from tests.exercises.oracles import ch12 as o
+from tests.exercises.oracles import ch12_controls as controls
+from tests.exercises.oracles import ch12_data as data
+from tests.exercises.oracles import ch12_logistic as strong
+from tests.exercises.oracles import ch12_mistakes as mistakes
+from tests.exercises.oracles import ch12_steering as steering
+from tests.exercises.oracles.ch12_data import LABELS, TOKENS, X, draw, whole
+from tests.material import seeded
 
 # Labels
 
-TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
 
-
-@checks("token_back", mistakes=BACK)
+@checks("token_back", mistakes=mistakes.BACK)
 def test_labels_come_from_the_right_place(token_back):
     for back in (1, 0, 2):
-        got, truth = token_back(TOKENS, back), back_by_loops(TOKENS, back)
-        expect_close(got, truth, "batch pos", f"the token {back} back, and -1 before the beginning")
+        why = f"the token {back} back, and -1 before the beginning"
+        got = in_case(f"back = {back}", token_back, TOKENS.clone(), back)
+        expect_close(got, o.back_by_loops(TOKENS, back), "batch pos", why)
+
+
+@checks("token_back")
+def test_before_the_beginning_there_is_nothing(token_back):
+    got = in_case("back = 7, in rows of 7 tokens", token_back, TOKENS.clone(), 7)
+    expect((got == -1).all(), "7 back in rows of 7 tokens: expected -1 everywhere")
 
 
 # One probe
 
 
-@checks("linear_probe", mistakes=PROBE)
+@checks("linear_probe", mistakes=mistakes.PROBE)
 def test_probe_is_the_minimum(linear_probe):
-    for ridge in (0.3, 1e-3):
-        W, b = expect_pair(linear_probe(X, LABELS, 5, ridge), 4, 5)  # labels 3 and 4 do not occur
-        W_true, b_true = probe_by_equations(X, LABELS, 5, ridge)
+    for ridge in (3.0, 1e-3):
+        W, b = o.expect_pair(linear_probe(X, LABELS, 7, ridge), 5, 7)  # labels 3 to 6: nowhere
+        W_true, b_true = o.probe_by_equations(X, LABELS, 7, ridge)
         expect_close(W, W_true, "d_model label", f"W of the normal equations, ridge {ridge}")
         expect_close(b, b_true, "label", f"b of the normal equations, ridge {ridge}")
 
 
-@checks("linear_probe", mistakes={"the bias is forgotten": fitted(bias=False)})
+@checks("linear_probe", mistakes={"the bias is forgotten": mistakes.fitted(bias=False)})
 def test_rotating_and_shifting_the_stream_changes_no_guess(linear_probe):
     """The stream has no preferred basis and no preferred zero; a probe must not care for either."""
-    moved = X @ ROTATION + 100.0
-    W, b = expect_pair(linear_probe(X, LABELS, 3), 4, 3)
+    moved = X @ data.ROTATION + 100.0
+    W, b = o.expect_pair(linear_probe(X, LABELS, 3), 5, 3)
     W_moved, b_moved = linear_probe(moved, LABELS, 3)
     got, truth = moved @ W_moved + b_moved, X @ W + b
-    expect_close(got, truth, "row label", "x was rotated, and shifted by 100")
+    why = "x was rotated, and shifted by 100 (float32 has too few digits: compute in float64)"
+    expect_close(got, truth, "row label", why)
 
 
 @checks("linear_probe")
 def test_a_planted_feature_is_found(linear_probe):
     labels = torch.arange(120) % 6
-    rows = planted_rows(labels, 6)
-    W, b = expect_pair(linear_probe(rows.float(), labels, 6), 12, 6)
+    rows = o.planted_rows(labels, 6)
+    W, b = o.expect_pair(linear_probe(rows.float(), labels, 6), 12, 6)
     guesses = (rows @ W.double() + b.double()).argmax(dim=-1)
     right = (guesses == labels).double().mean().item()
     planted_how = "six classes, planted along six directions"
@@ -115,66 +72,75 @@ def test_a_planted_feature_is_found(linear_probe):
 # On sequences it has not seen
 
 
-@checks("held_out_accuracy", mistakes=SPLIT)
-def test_accuracy_by_hand(held_out_accuracy):
-    for share in (0.8, 0.5):
-        got, truth = (
-            held_out_accuracy(NOISY, LINE, 3, share),
-            accuracy_by_rows(NOISY, LINE, 3, share),
-        )
-        expect_close(got, truth, "", f"share right, fitted to {share} of 40 sequences")
+@checks("held_out_accuracy", mistakes=mistakes.FITTED)
+def test_the_first_sequences_fit_the_probe(held_out_accuracy):
+    for share, first in ((0.8, 7), (0.3, 2)):
+        fit, calls = o.noting_probe()
+        got = held_out_accuracy(data.PLACED, data.PLACES, 3, share, fit)
+        o.expect_fitted_to(calls, data.PLACES, share, first)
+        truth = o.accuracy_by_rows(data.PLACED, data.PLACES, 3, share, fit=fit)
+        expect_close(got, truth, "", f"share {share} of 9 sequences, `fit` = another probe")
 
 
-@checks("held_out_accuracy", mistakes=FIT)
-def test_the_given_probe_is_used(held_out_accuracy):
-    got = held_out_accuracy(NOISY, LINE, 3, fit=always_two)
-    truth = accuracy_by_rows(NOISY, LINE, 3, fit=always_two)
-    expect_close(got, truth, "", "fit = a probe that always says 2")
+@checks("held_out_accuracy", mistakes=mistakes.TESTED)
+def test_the_other_sequences_test_it(held_out_accuracy):
+    for share in (0.8, 0.55):
+        got = held_out_accuracy(data.NOISY, data.LINE, 3, share)
+        truth = o.accuracy_by_rows(data.NOISY, data.LINE, 3, share)
+        expect_close(got, truth, "", f"share right, fitted to {share} of 43 sequences")
 
 
-SHARED = {"rows of one sequence both fit the probe and test it": scored(split="positions")}
-
-
-@checks("held_out_accuracy", mistakes=SHARED)
+@checks("held_out_accuracy", mistakes=mistakes.SHARED)
 def test_positions_of_one_sequence_know_of_each_other(held_out_accuracy):
     """Each sequence has one random vector and label: nothing helps with a new sequence."""
-    own, labels = draw(60, 1, 80).expand(-1, 5, -1), whole(2, 60, 1).expand(-1, 5)
-    got = held_out_accuracy(own + 0.01 * draw(60, 5, 80), labels, 2)
+    own, labels = draw(1, 60, 1, 80).expand(-1, 5, -1), whole(2, 2, 60, 1).expand(-1, 5)
+    got = held_out_accuracy((own + 0.01 * draw(3, 60, 5, 80)).float(), labels, 2)
     expected = "labels that only identify the sequence: expected about .5"
     expect(got < 0.9, f"{expected}, got {got:.2f}; split whole sequences")
 
 
 @checks("held_out_accuracy")
 def test_nothing_to_test_is_an_error(held_out_accuracy):
-    none_to_test = torch.where(torch.arange(40)[:, None] < 32, LINE, -1)
-    for labels in (none_to_test, torch.full_like(LINE, -1)):
-        why = "one of the two parts has no labelled place"
-        expect_value_error(held_out_accuracy, (NOISY, labels, 3), why)
+    first = torch.arange(43)[:, None] < 34
+    parts = {"the part that tests has no labelled place": torch.where(first, data.LINE, -1)}
+    parts["the part that fits has no labelled place"] = torch.where(first, -1, data.LINE)
+    parts["neither part has a labelled place"] = torch.full_like(data.LINE, -1)
+    for why, labels in parts.items():
+        expect_value_error(held_out_accuracy, (data.NOISY, labels, 3), why)
 
 
 # By depth
 
-THREE_LAYERS = ModelConfig(n_layers=3, n_heads=2, d_model=8, d_head=4, d_vocab=5, n_ctx=6)
-SMALL = Transformer(THREE_LAYERS, seed=1)
 
-
-@checks("probe_by_depth", mistakes=DEPTHS)
+@checks("probe_by_depth", mistakes=mistakes.DEPTHS)
 def test_each_depth_has_its_accuracy(probe_by_depth):
-    got = probe_by_depth(SMALL, SHORT, SHORT_LABELS, 5)
-    truth = depths()(SMALL, SHORT, SHORT_LABELS, 5)
-    expect_close(got, truth, "depth", "random weights, the previous token")
+    for n_layers in (2, 3, 1):
+        model = data.model_for_depths(n_layers)
+        got = probe_by_depth(model, data.SHORT, data.SHORT_LABELS, 5)
+        runs = f"one run of the model gives all depths; it was run {model.runs} times"
+        expect(model.runs <= 1, runs)
+        truth = mistakes.depths()(model, data.SHORT, data.SHORT_LABELS, 5)
+        why = f"random weights, {n_layers} layer(s), the previous token"
+        expect_close(got, truth, "depth", why)
 
 
-LATE = {"the stream was read one position later than the label": depths(shift=1)}
+@checks("probe_by_depth", mistakes=mistakes.FIRST)
+def test_positions_in_the_stream_belong_to_it(probe_by_depth):
+    """The label is the position, which a model with "standard" positions adds to the stream."""
+    model = data.model_for_depths(2, "standard")
+    places = (torch.arange(6) % 5).expand_as(data.SHORT)
+    got = probe_by_depth(model, data.SHORT, places, 5)
+    truth = mistakes.depths()(model, data.SHORT, places, 5)
+    expect_close(got, truth, "depth", "positions added to the stream, where does a token stand?")
 
 
-@checks("probe_by_depth", mistakes=LATE)
+@checks("probe_by_depth", mistakes=mistakes.LATE)
 def test_the_hand_built_circuit_shows_its_steps(probe_by_depth):
     """There the current token is in the stream from the start, the previous one from layer 0 on."""
     model = planted.induction_model(d_vocab=12, n_ctx=12)
     repeats = held_out(model, (2, 4), batch=120, prefix=0)
     for back in (0, 1):
-        got = probe_by_depth(model, repeats.tokens, back_by_loops(repeats.tokens, back), 12)
+        got = probe_by_depth(model, repeats.tokens, o.back_by_loops(repeats.tokens, back), 12)
         expect(got.shape == (3,), f"two layers: expected 3 depths, got {list(got.shape)}")
         for depth, value in enumerate(got.tolist()):
             where = f"the token {back} back at depth {depth}"
@@ -184,85 +150,106 @@ def test_the_hand_built_circuit_shows_its_steps(probe_by_depth):
                 expect(value < 0.5, f"{where}: expected little, got {value:.2f}")
 
 
-@checks("probe_by_depth")
+@checks("probe_by_depth", mistakes=mistakes.NO_FIT)
 def test_depths_use_the_probe_that_is_given(probe_by_depth):
-    got = probe_by_depth(SMALL, SHORT, SHORT_LABELS, 5, always_two)
-    truth = accuracy_by_rows(SHORT[..., None].double(), SHORT_LABELS, 5, fit=always_two)
-    expect_close(got.double(), torch.full((4,), truth).double(), "depth", "a probe that says 2")
+    model = data.model_for_depths(3)
+    got = probe_by_depth(model, data.SHORT, data.SHORT_LABELS, 5, o.always_two)
+    truth = mistakes.depths()(model, data.SHORT, data.SHORT_LABELS, 5, o.always_two)
+    expect_close(got, truth, "depth", "`fit` = a probe that always says 2")
 
 
 # The strong probe
 
 
-@checks("logistic_probe", mistakes=LOGISTIC)
+@checks("logistic_probe", mistakes=strong.MINIMA)
 def test_strong_probe_is_the_minimum(logistic_probe):
     for weight_decay in (0.03, 1e-3):
-        got = expect_pair(logistic_probe(X, LABELS, 3, weight_decay), 4, 3)
-        W, b = logistic_by_newton(X, LABELS, 3, weight_decay)
-        why = f"the minimum, found by Newton's method, weight_decay {weight_decay}"
-        expect_close(got[0], W, "d_model label", why, tolerance=1e-3)
-        got_b, b = got[1] - got[1].mean(), b - b.mean()  # the same for all labels changes nothing
-        expect_close(got_b, b, "label", "b, less its mean: " + why, tolerance=3e-3)
+        got = logistic_probe(X, LABELS, 3, weight_decay)
+        strong.expect_minimum(got, X, LABELS, 3, weight_decay)
 
 
-WEIGHTS = {"the penalty is |W|^2": regressed(whiten=False)}
-
-
-@checks("logistic_probe", mistakes=WEIGHTS)
+@checks("logistic_probe", mistakes={"the penalty is |W|^2": strong.minimum(form=strong.identity)})
 def test_a_stretch_of_the_stream_changes_no_answer(logistic_probe):
-    stretch = ROTATION @ torch.diag(torch.tensor([1.0, 100.0, 0.01, 3.0]).double())
-    W, b = expect_pair(logistic_probe(X, LABELS, 3, 0.01), 4, 3)
+    lengths = torch.tensor([1.0, 300.0, 0.003, 3.0, 1.0]).double()
+    stretch = data.ROTATION @ torch.diag(lengths)
+    W, b = o.expect_pair(logistic_probe(X, LABELS, 3, 0.01), 5, 3)
     with torch.no_grad():
-        W_moved, b_moved = logistic_probe(X @ stretch, LABELS, 3, 0.01)
+        case = "under torch.no_grad()"
+        W_moved, b_moved = in_case(case, logistic_probe, X @ stretch, LABELS, 3, 0.01)
     got, truth = X @ stretch @ W_moved + b_moved, X @ W + b
-    why = "x was multiplied by an invertible matrix"
+    why = "x was stretched, one direction to 1/100000 of another: no answer may change"
     expect_close(got.log_softmax(-1), truth.log_softmax(-1), "row label", why, tolerance=1e-3)
 
 
 @checks("logistic_probe")
 def test_directions_without_spread_are_left_out(logistic_probe):
-    """A stream that fills 4 of 7 dimensions: two copies, and one number that is always 2."""
-    flat = torch.cat([X, X[:, :2], torch.full((30, 1), 2.0).double()], dim=1).float()
-    W, b = expect_pair(logistic_probe(flat, LABELS, 3, 0.01), 7, 3)
-    truth_W, truth_b = logistic_by_newton(X, LABELS, 3, 0.01)
+    """A stream that fills 5 of 8 dimensions: two copies, and one number that is always 2."""
+    flat = torch.cat([X, X[:, :2], torch.full((61, 1), 2.0).double()], dim=1).float()
+    W, b = o.expect_pair(logistic_probe(flat, LABELS, 3, 0.01), 8, 3)
+    truth_W, truth_b = strong.logistic_by_newton(X, LABELS, 3, 0.01)
     got, truth = flat.double() @ W + b, X @ truth_W + truth_b
-    why = "dimensions that say nothing new were added"
+    why = "dimensions that say nothing new were added: directions without spread are left out"
     expect_close(got.log_softmax(-1), truth.log_softmax(-1), "row label", why, tolerance=1e-3)
+
+
+@checks("logistic_probe", mistakes={"`steps` was ignored": strong.minimum()})
+def test_the_strong_probe_stops_after_its_steps(logistic_probe):
+    stopped, _ = logistic_probe(X, LABELS, 3, 1e-3, 1)
+    W, _ = strong.logistic_by_newton(X, LABELS, 3, 1e-3)
+    there = (stopped - W).abs().max() < 1e-3
+    expect(not there, "steps=1 gave the minimum: `steps` was ignored")
 
 
 # What the probe would get anyway
 
 
-@checks("above_shuffled", mistakes=SHUFFLED)
+@checks("above_shuffled", mistakes=controls.SHUFFLED)
 def test_the_commonest_class_is_no_merit(above_shuffled):
     """A perfect probe; but naming the commonest class already scores about its share."""
-    rare = UNEVEN.double().mean().item()
-    got = sum(above_shuffled(UNEVEN_X, UNEVEN, 2, seeded(seed)) for seed in range(5)) / 5
+    rare, labels = data.UNEVEN.double().mean().item(), data.UNEVEN.clone()
+    got = sum(above_shuffled(data.UNEVEN_X, labels, 2, seeded(seed)) for seed in range(5)) / 5
     case = f"accuracy 1, and {1 - rare:.2f} of the labels are alike"
-    expect(
-        abs(got - rare) < 0.06,
-        f"{case}: expected an accuracy above chance of about {rare:.2f}, got {got:.2f}",
-    )
+    expected = f"{case}: expected an accuracy above chance of about {rare:.2f}, got {got:.2f}"
+    expect(abs(got - rare) < 0.06, expected)
+
+
+@checks("above_shuffled", mistakes=controls.ACROSS)
+def test_labels_change_places_across_both_parts(above_shuffled):
+    """Nearly all sequences that fit the probe are 0, all that test it are 1."""
+    labels = (torch.arange(100)[:, None] % 10 == 0).long().repeat(1, 3)
+    labels[80:] = 1
+    got = above_shuffled(o.planted_rows(labels, 2), labels, 2, seeded())
+    share = labels.double().mean().item()
+    expected = f"accuracy 1, and {share:.2f} of all labels are 1: expected about {share:.2f}"
+    expect(abs(got - share) < 0.12, f"{expected}, got {got:.2f}")
 
 
 @checks("above_shuffled")
 def test_nothing_there_nothing_found(above_shuffled):
-    labels = torch.where(whole(5, 150, 4) == 0, -1, whole(2, 150, 4))
-    got = above_shuffled(draw(150, 4, 6), labels, 2, seeded())
-    expect(
-        abs(got) < 0.25, f"x is noise: expected an accuracy above chance of about 0, got {got:.2f}"
-    )
-    got, case = above_shuffled(planted_rows(labels, 2), labels, 2, seeded()), "half 0 and half 1"
-    expect(
-        0.3 < got < 0.7,
-        f"a planted bit, {case}: expected an accuracy above chance of about .5, got {got:.2f}",
-    )
+    labels = torch.where(whole(4, 5, 150, 4) == 0, -1, whole(5, 2, 150, 4))
+    got = above_shuffled(draw(6, 150, 4, 6), labels, 2, seeded())
+    expected = "x is noise: expected an accuracy above chance of about 0"
+    expect(abs(got) < 0.25, f"{expected}, got {got:.2f}")
+    got = above_shuffled(o.planted_rows(labels, 2), labels, 2, seeded())
+    expected = "a planted bit, half 0 and half 1: expected an accuracy above chance of about .5"
+    expect(0.3 < got < 0.7, f"{expected}, got {got:.2f}")
 
 
-MOVED = {"-1 changed places as well; those labels stay where they are": compared(anywhere)}
+@checks("above_shuffled", mistakes=controls.ONCE)
+def test_a_shuffle_uses_every_label_once(above_shuffled):
+    """Five 0, five 1, and x says nothing: the probe names what is commoner among the eight labels
+    that fit it, and so is rarer among the two others. It cannot score more than half.
+    """
+    labels = torch.tensor([0, 1, 0, 1, 1, 0, 1, 0, 1, 0])[:, None]
+    for seed in range(12):
+        got = above_shuffled(torch.ones(10, 1, 3), labels, 2, seeded(seed))
+        case = "five labels are 0, five are 1, x says nothing: shuffled in any way they score at"
+        expect(
+            got > -0.1, f"{case} most .5, like the true ones. Use each label once; got {got:.2f}"
+        )
 
 
-@checks("above_shuffled", mistakes=MOVED)
+@checks("above_shuffled", mistakes=controls.MOVED)
 def test_places_without_a_label_stay_where_they_are(above_shuffled):
     """With one labelled place to test on, an accuracy is 0 or 1, so the difference is whole."""
     generator = seeded(5)
@@ -274,114 +261,128 @@ def test_places_without_a_label_stay_where_they_are(above_shuffled):
         expect(got in (-1, 0, 1), f"{case}: expected -1, 0 or 1, got {got:.3f}")
 
 
-@checks("above_shuffled", mistakes=ACROSS)
-def test_labels_change_places_across_both_parts(above_shuffled):
-    """Nearly all sequences that fit the probe are 0, all that test it are 1."""
-    labels = (torch.arange(100)[:, None] % 10 == 0).long().repeat(1, 3)
-    labels[80:] = 1
-    got = above_shuffled(planted_rows(labels, 2), labels, 2, seeded())
-    share = labels.double().mean().item()
-    expected = f"accuracy 1, and {share:.2f} of all labels are 1: expected about {share:.2f}"
-    expect(abs(got - share) < 0.12, f"{expected}, got {got:.2f}")
-
-
 @checks("above_shuffled")
 def test_the_shuffling_comes_from_the_generator(above_shuffled):
-    expect_from_generator(lambda generator: above_shuffled(NOISY, LINE, 3, generator))
+    o.expect_from_generator(lambda generator: above_shuffled(data.NOISY, data.LINE, 3, generator))
 
 
-@checks("control_task", mistakes=TASK)
+@checks("control_task", mistakes=controls.TASK)
 def test_a_control_task_is_a_random_table(control_task):
-    tokens = torch.cat([torch.arange(4000), torch.arange(4000), torch.tensor([-1, -1])])
-    labels = control_task(tokens, 4000, 4, seeded(1))
-    again = control_task(tokens, 4000, 4, seeded(1))
-    other = control_task(tokens, 4000, 4, seeded(2))
+    row = torch.cat([torch.arange(4001), torch.tensor([-1])])
+    tokens = torch.stack([row, row.roll(7)])
+    labels = control_task(tokens, 4001, 4, seeded(1))
+    again = control_task(tokens, 4001, 4, seeded(1))
+    other = control_task(tokens, 4001, 4, seeded(2))
     shape = list(labels.shape)
-    expect(shape == [8002], f"expected one label per token, [8002], got {shape}")
-    alike = torch.equal(labels[:4000], labels[4000:8000])
+    expect(shape == [2, 4002], f"expected one label per token, [2, 4002], got {shape}")
+    expect(labels[0, -1] == -1, f"-1 must stay -1, got {labels[0, -1]}")
+    alike = torch.equal(labels[0], labels[1].roll(-7))
     expect(alike, "the same token has different classes in different places")
-    expect(labels[-2:].tolist() == [-1, -1], f"-1 must stay -1, got {labels[-2:].tolist()}")
     expect(torch.equal(labels, again), "the same generator must give the same table")
-    counts = labels[:4000].bincount(minlength=4)
-    expected = "4000 tokens, 4 classes: expected about 1000 each"
+    expect((labels[0, :-1] >= 0).all(), "every token needs a class, 0 as well; some have -1")
+    counts = labels[0, :-1].bincount(minlength=4)
+    expected = "4001 tokens, 4 classes: expected about 1000 each"
     expect(len(counts) == 4 and counts.min() > 850, f"{expected}, got {counts.tolist()}")
-    agree = (labels[:4000] == other[:4000]).double().mean().item()
+    even = f"4001 tokens, 4 classes: independent draws are not even, got {counts.tolist()}"
+    expect(counts.max() - counts.min() > 1, even)
+    agree = (labels[0, :-1] == other[0, :-1]).double().mean().item()
     expected = "two generators should agree on 1 token in 4"
     expect(abs(agree - 0.25) < 0.05, f"{expected}, they agree on {100 * agree:.0f} %")
 
 
-@checks("selectivity", mistakes=SELECTIVE)
+@checks("control_task")
+def test_tokens_of_any_shape(control_task):
+    for shape in ((), (7,), (2, 3, 5)):
+        tokens = whole(7, 11, *shape)
+        labels = in_case(f"tokens of shape {list(shape)}", control_task, tokens, 11, 3, seeded())
+        expected = f"tokens of shape {list(shape)}: expected labels of that shape"
+        expect(labels.shape == tokens.shape, f"{expected}, got {list(labels.shape)}")
+
+
+@checks("selectivity", mistakes=controls.SELECTIVE)
 def test_selectivity_is_accuracy_beyond_a_control_task(selectivity):
     """Told apart, words allow any classes; where only even and odd are, no table by lot."""
     made_up, known = [], []
-    for seed in range(4):
-        made_up.append(selectivity(AS_WORDS, SPOKEN, WORDS, 13, 2, seeded(seed)))
-        known.append(selectivity(AS_PARITY, SPOKEN, WORDS, 13, 2, seeded(seed)))
+    for seed in range(3):
+        for x, values in ((data.AS_WORDS, made_up), (data.AS_PARITY, known)):
+            values.append(selectivity(x, data.SPOKEN, data.WORDS, 13, 2, seeded(seed)))
     for got in made_up:
-        expect(
-            abs(got) < 0.02, f"x tells all words apart: expected 0 for any classes, got {got:.2f}"
-        )
-    lottery = whole(2, 120, 5)
-    got = selectivity(AS_WORDS, lottery, WORDS, 13, 2, seeded())
+        expected = "x tells all words apart: expected 0 for any classes"
+        expect(abs(got) < 0.05, f"{expected}, got {got:.2f}")
+    lottery = whole(8, 2, 80, 5)
+    got = selectivity(data.AS_WORDS, lottery, data.WORDS, 13, 2, seeded())
     expect(got < -0.3, f"labels at random, x tells the words: expected about -.5, got {got:.2f}")
+    drawn = "three generators gave the same answer: is the table drawn from `generator`?"
+    expect(len(set(known)) > 1, drawn)
     least, mean = min(known), sum(known) / len(known)
     expect(0.12 < least and mean < 0.48, f"x tells parity alone: expected about .4, got {mean:.2f}")
 
 
-@checks("selectivity", mistakes=EVERYWHERE)
+@checks("selectivity", mistakes=controls.EVERYWHERE)
 def test_the_control_has_labels_where_the_task_has(selectivity):
     """With one labelled place to test on, accuracies are 0 or 1, so the difference is whole."""
-    spoken = SPOKEN.clone()
-    spoken[96:], spoken[97, 2] = -1, WORDS[97, 2] % 2
+    spoken = data.SPOKEN.clone()
+    spoken[64:], spoken[67, 2] = -1, data.WORDS[67, 2] % 2
     for seed in range(4):
-        got = selectivity(draw(120, 5, 3), spoken, WORDS, 13, 2, seeded(seed))
+        got = selectivity(draw(9, 80, 5, 3), spoken, data.WORDS, 13, 2, seeded(seed))
         expect(got in (-1, 0, 1), f"one labelled place to test on: expected -1, 0 or 1, got {got}")
 
 
-@checks("selectivity", mistakes=UNUSED)
+@checks("selectivity", mistakes=controls.UNUSED)
 def test_the_table_comes_from_the_generator(selectivity):
-    def call(generator):
-        return selectivity(AS_PARITY, SPOKEN, WORDS, 13, 2, generator)
-
-    expect_from_generator(call)
+    given = (data.AS_PARITY, data.SPOKEN, data.WORDS, 13, 2)
+    o.expect_from_generator(lambda generator: selectivity(*given, generator))
 
 
 # Taking it out
 
 
-@checks("class_means", mistakes=MEANS)
+@checks("class_means", mistakes=steering.MEANS)
 def test_means_are_their_definition(class_means):
-    got, truth = class_means(ROWS, ROW_LABELS, 5), means_by_loops(ROWS, ROW_LABELS, 5)
-    why = "class mean minus the mean of all labelled places"
-    expect_close(got, truth, "label d_model", why)
+    x, labels = data.ROWS, data.ROW_LABELS
+    truth, why = o.means_by_loops(x, labels, 5), "class mean minus the mean of all labelled places"
+    for lead in ((7, 5), (35,), (7, 1, 5)):
+        case = f"labels of shape {list(lead)}"
+        got = in_case(case, class_means, x.reshape(*lead, 4), labels.reshape(lead), 5)
+        expect_close(got, truth, "label d_model", f"{case}: {why}")
 
 
-@checks("erase", mistakes=ERASED)
+@checks("class_means")
+def test_means_have_the_type_of_x(class_means):
+    for dtype in (torch.float32, torch.float64):
+        got = class_means(data.ROWS.to(dtype), data.ROW_LABELS, 3)
+        expect(got.dtype == dtype, f"x is {dtype}: expected means of that type, got {got.dtype}")
+
+
+@checks("erase", mistakes=steering.ERASED)
 def test_erase_moves_all_classes_to_one_mean(erase):
-    got, truth = erase(ROWS, ROW_LABELS, 3), erased_by_loops(ROWS, ROW_LABELS, 3)
+    x, labels = data.ROWS, data.ROW_LABELS
+    got, truth = erase(x.clone(), labels, 3), o.erased_by_loops(x, labels, 3)
     expect_close(got, truth, "batch pos d_model", "each place without the offset of its class")
-    known = ROW_LABELS >= 0
-    W, _ = probe_by_equations(got[known], ROW_LABELS[known], 3)
-    expect(W.abs().max() < 1e-9, "all classes have one mean now, so the best probe must be W = 0")
+    W, _ = o.probe_by_equations(got[labels >= 0], labels[labels >= 0], 3)
+    digits = "x is float64: was something made float32?"
+    expect(W.abs().max() < 1e-9, f"now no class can be read, up to 16 digits. {digits}")
+
+
+@checks("erase")
+def test_erase_works_on_rows(erase):
+    x, labels = data.ROWS.flatten(0, 1), data.ROW_LABELS.flatten()
+    got = in_case("labels with one axis", erase, x.clone(), labels, 3)
+    expect_close(got, o.erased_by_loops(x, labels, 3), "row d_model", "labels with one axis")
 
 
 # Steering
 
-MODEL = small_model(d_model=8, d_head=4, n_ctx=6)
-PUSH = 2 * draw(2, 8)
 
-
-@checks("steer", mistakes=STEERED)
+@checks("steer", mistakes=steering.STEERED)
 def test_layer_1_reads_the_sum(steer):
-    _, cache = MODEL.run_with_cache(TOKENS)
+    _, cache = data.MODEL.run_with_cache(TOKENS)
     stream = cache["blocks.1.hook_resid_pre"].clone()
-    stream[:, 2] += PUSH
-    logits, pattern = layer_1_by_hand(MODEL, stream, cache["hook_pos_embed"])
-    result = steer(MODEL, TOKENS, 2, PUSH)
-    pair = isinstance(result, tuple) and len(result) == 2
-    expect(pair, "expected a pair (logits, pattern of layer 1)")
-    why = "layer 1's attention on the stream with the vector added"
-    expect_close(result[1], pattern.detach(), "batch head query key", why)
+    stream[:, 2] += data.PUSH
+    logits, patterns = o.later_layers_by_hand(data.MODEL, stream, cache["hook_pos_embed"])
+    result = steer(data.MODEL, TOKENS.clone(), 2, data.PUSH)
+    why = "layer 1's attention on the stream with the vector added, in a model of three layers"
+    expect_close(result[1], patterns[0].detach(), "batch head query key", why)
     expect_close(result[0], logits.detach(), "batch pos vocab", "the logits that follow from it")
 
 

@@ -5,6 +5,8 @@ Most functions take options whose defaults are right; any other value makes a mi
 must notice.
 """
 
+from itertools import product
+
 import torch
 from einops import einsum
 
@@ -27,35 +29,6 @@ def probe_by_equations(x, labels, n_classes, ridge=1e-3, bias=True, free_bias=Tr
     return solved[:d_model], solved[d_model] if bias else torch.zeros(n_classes).double()
 
 
-def logistic_by_newton(
-    x, labels, n_classes, weight_decay=1e-4, penalty="variance", free_bias=True, total=False
-):
-    """logistic_probe in the coordinates of x itself: Newton's method on all numbers of W and b,
-    which is the last row of V. penalty "weights" or "none", and the other options are mistakes.
-    """
-    target = torch.eye(n_classes).double()[labels]
-    padded = torch.cat([x.double(), torch.ones(len(x), 1).double()], dim=1)
-    centred = padded - padded.mean(dim=0)
-    size = padded.shape[1]
-    kinds = {"variance": centred.T @ centred / len(x), "none": torch.zeros(size, size).double()}
-    kinds["weights"] = torch.eye(size).double()
-    kinds["weights"][-1, -1] = 0.0  # the bias is free
-    form = kinds[penalty].clone()
-    form[-1, -1] = 0.0 if free_bias else 1.0
-    per_row, one = 1 if total else 1 / len(x), torch.eye(n_classes).double()
-    V = torch.zeros(size, n_classes).double()
-    for _ in range(15):
-        p = (padded @ V).softmax(dim=-1)
-        slope = per_row * padded.T @ (p - target) + 2 * weight_decay * form @ V
-        spread = torch.diag_embed(p) - p[:, :, None] * p[:, None]  # row label label
-        curvature = per_row * torch.einsum("ri,rj,rab->iajb", padded, padded, spread)
-        curvature += 2 * weight_decay * torch.einsum("ij,ab->iajb", form, one)
-        matrix = curvature.reshape(V.numel(), V.numel())
-        step = torch.linalg.lstsq(matrix, slope.reshape(-1, 1), driver="gelsd").solution
-        V = V - step.view_as(V)
-    return V[:-1], V[-1]
-
-
 def accuracy_by_rows(
     x, labels, n_classes, share=0.8, split="sequences", known_only=True, fit=None, **options
 ):
@@ -64,30 +37,28 @@ def accuracy_by_rows(
     """
     batch, n = labels.shape
     places = [(b, i) for b in range(batch) for i in range(n) if labels[b, i] >= 0]
-    first_test, first_late = int(share * batch), int(share * n)
-    to_fit = [(b, i) for b, i in places if b < first_test]
-    to_test = [(b, i) for b, i in places if b >= first_test]
-    if split == "all fit":
-        to_fit = places
-    if split == "tested on fit":
-        to_test = to_fit
-    if split == "no split":
-        to_fit = to_test = places
-    if split == "swapped":
-        to_fit, to_test = to_test, to_fit
-    if split == "places":
-        cut = int(share * len(places))
-        to_fit, to_test = places[:cut], places[cut:]
-    if split == "positions":
-        to_fit = [(b, i) for b, i in places if i < first_late]
-        to_test = [(b, i) for b, i in places if i >= first_late]
+    first = int(share * batch)
+    to_fit, to_test = parted(places, split, first, int(share * n), int(share * len(places)))
     if not to_fit or not to_test:
         raise ValueError("nothing to fit or to test")
     pick = tuple(torch.tensor(axis) for axis in zip(*to_fit))
     W, b = (fit or probe_by_equations)(x[pick], labels[pick], n_classes, **options)
     right = sum(int((x[at].double() @ W + b).argmax()) == labels[at] for at in to_test)
-    total = len(to_test) if known_only else (batch - first_test) * n
+    total = len(to_test) if known_only else (batch - first) * n
     return float(right) / total
+
+
+def parted(places, split, first, first_late, cut):
+    """The places that fit and those that test: the sequences before `first`, and the others."""
+    early = [(b, i) for b, i in places if b < first]
+    late = [(b, i) for b, i in places if b >= first]
+    before = [(b, i) for b, i in places if i < first_late]
+    after = [(b, i) for b, i in places if i >= first_late]
+    parts = {"sequences": (early, late), "swapped": (late, early), "positions": (before, after)}
+    parts |= {"all fit": (places, late), "no split": (places, places)}
+    parts |= {"tested on fit": (early, early), "tested on all": (early, places)}
+    parts["places"] = (places[:cut], places[cut:])
+    return parts[split]
 
 
 def means_by_loops(x, labels, n_classes, centred=True, minus_one=False, empty=0.0, of_means=False):
@@ -114,8 +85,7 @@ def erased_by_loops(x, labels, n_classes, offset=True, others=False, all_gone=Fa
     means = means_by_loops(x, labels, n_classes, centred=offset, **options)
     result = x.clone()
     overall = x[labels >= 0].mean(dim=0)
-    for at in torch.cartesian_prod(*(torch.arange(n) for n in labels.shape)):
-        at = tuple(at.tolist())
+    for at in product(*map(range, labels.shape)):
         if labels[at] >= 0 or others:
             result[at] = overall if all_gone else x[at] - means[labels[at]]
     return result
@@ -125,27 +95,30 @@ def planted_rows(labels, n_classes, d_model=12, noise=0.1, seed=0):
     """x [..., d_model] that holds the labels along random directions, off-centre, with a little
     noise. Where the label is -1 there is noise alone.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     directions = torch.randn(n_classes, d_model, generator=generator).double()
     held = directions[labels]
     held[labels < 0] = 0.0
     return held + 3.0 + noise * torch.randn(held.shape, generator=generator).double()
 
 
-def layer_1_by_hand(model, stream, pos_embed):
-    """Layer 1 of a two-layer model, by hand: stream [batch, pos, d_model] -> logits and pattern."""
-    n = stream.shape[1]
+def later_layers_by_hand(model, stream, pos_embed):
+    """Layer 1 and those after it, by hand: stream [batch, pos, d_model] -> logits, patterns."""
+    n, patterns = stream.shape[1], []
     later = torch.ones(n, n).triu(1) > 0
     project = "batch pos d_model, head d_model d_head -> batch pos head d_head"
-    q = einsum(stream + pos_embed, model.W_Q[1], project)
-    k = einsum(stream + pos_embed, model.W_K[1], project)
-    v = einsum(stream, model.W_V[1], project)
-    scores = einsum(q, k, "batch query head d_head, batch key head d_head -> batch head query key")
-    scores = scores / q.shape[-1] ** 0.5
-    pattern = scores.masked_fill(later, -torch.inf).softmax(dim=-1)
-    z = einsum(pattern, v, "batch head query key, batch key head d_head -> batch query head d_head")
-    out = einsum(z, model.W_O[1], "batch pos head d_head, head d_head d_model -> batch pos d_model")
-    return (stream + out) @ model.W_U, pattern
+    gather = "batch head query key, batch key head d_head -> batch query head d_head"
+    for layer in range(1, model.cfg.n_layers):
+        q = einsum(stream + pos_embed, model.W_Q[layer], project)
+        k = einsum(stream + pos_embed, model.W_K[layer], project)
+        v = einsum(stream, model.W_V[layer], project)
+        scores = einsum(q, k, "batch q head d_head, batch k head d_head -> batch head q k")
+        scores = scores / q.shape[-1] ** 0.5
+        patterns.append(scores.masked_fill(later, -torch.inf).softmax(dim=-1))
+        z = einsum(patterns[-1], v, gather)
+        back = "batch pos head d_head, head d_head d_model -> batch pos d_model"
+        stream = stream + einsum(z, model.W_O[layer], back)
+    return stream @ model.W_U, patterns
 
 
 def back_by_loops(tokens, back, shift=0, fill=-1):
@@ -164,6 +137,33 @@ def expect_pair(result, d_model, n_classes):
     expected = f"expected W [d_model, label] = {[d_model, n_classes]} and b [label] = {[n_classes]}"
     expect(W == [d_model, n_classes] and b == [n_classes], f"{expected}, got {W} and {b}")
     return result
+
+
+def noting_probe():
+    """A probe that is always one label off, and the list of what it was fitted to."""
+    calls = []
+
+    def fit(x, labels, n_classes):
+        calls.append((x, labels))
+        W, b = probe_by_equations(x, labels.clamp(min=0), n_classes)
+        return W.roll(1, 1), b.roll(1)
+
+    return fit, calls
+
+
+def expect_fitted_to(calls, labels, share, first):
+    """`calls`: what the probe got as x and labels, where x says sequence and position."""
+    expect(calls, "`fit` was ignored: it was never called, but it is the probe to use")
+    x, given = calls[-1]
+    expect(x.ndim == 2, f"`fit` wants x [row, d_model], it got {list(x.shape)}")
+    expect((given >= 0).all(), "`fit` got the label -1: places without a label must be left out")
+    sequences = sorted(set(x[:, 0].int().tolist()))
+    rule = f"share {share} of 9 sequences: the first int({share} * 9) = {first} fit the probe"
+    expect(sequences == list(range(first)), f"{rule}, but it got places of sequences {sequences}")
+    wanted = int((labels[:first] >= 0).sum())
+    expect(len(x) == wanted, f"{rule}, with {wanted} labelled places; it got {len(x)}")
+    right = labels[x[:, 0].int(), x[:, 1].int()].equal(given)
+    expect(right, "the labels that `fit` got belong to other places than its rows of x")
 
 
 def expect_from_generator(call):

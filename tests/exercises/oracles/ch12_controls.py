@@ -1,21 +1,18 @@
-"""The usual wrong answers of chapter 12 about controls, erasing and steering: label -> what was
-written instead.
-"""
+"""The usual wrong answers of chapter 12 about controls: label -> what was written instead."""
 
 import torch
 
-from tests.exercises.oracles.ch12 import (
-    accuracy_by_rows,
-    erased_by_loops,
-    means_by_loops,
-    probe_by_equations,
-)
+from tests.exercises.oracles.ch12 import accuracy_by_rows, probe_by_equations
 from tests.material import seeded
 
 # Above shuffled labels
 
 
-def compared(shuffle, control=None, sign=1):
+def beyond(accuracy, control):
+    return accuracy - control
+
+
+def compared(shuffle, control=None, combine=beyond):
     """above_shuffled with one thing changed. shuffle: labels, generator -> the control's labels;
     control: what is taken off.
     """
@@ -26,7 +23,7 @@ def compared(shuffle, control=None, sign=1):
             taken_off = accuracy_by_rows(x, other, n_classes)
         else:
             taken_off = control(x, labels, other, n_classes)
-        return sign * (accuracy_by_rows(x, labels, n_classes) - taken_off)
+        return combine(accuracy_by_rows(x, labels, n_classes), taken_off)
 
     return wrong
 
@@ -35,13 +32,37 @@ def unshuffled(labels, generator):
     return labels
 
 
+def refilled(change):
+    """Only the labelled places get something else: change(found, generator)."""
+
+    def shuffle(labels, generator):
+        other = labels.clone()
+        other[labels >= 0] = change(labels[labels >= 0], generator)
+        return other
+
+    return shuffle
+
+
+def permuted(found, generator):
+    return found[torch.randperm(len(found), generator=generator)]
+
+
+def with_replacement(found, generator):
+    return found[torch.randint(len(found), (len(found),), generator=generator)]
+
+
+def evenly(found, generator):
+    return torch.randint(int(found.max()) + 1, (len(found),), generator=generator)
+
+
 def not_across(labels, generator):
     """Only the labels that fit the probe are shuffled; those that test it are the true ones."""
-    other = labels.clone()
-    fitting = other[: int(0.8 * len(labels))]  # a view: the labels change in `other`
-    found = fitting[fitting >= 0]
-    fitting[fitting >= 0] = found[torch.randperm(len(found), generator=generator)]
-    return other
+    n = int(0.8 * len(labels))
+    return torch.cat([refilled(permuted)(labels[:n], generator), labels[n:]])
+
+
+def by_whole_sequences(labels, generator):
+    return labels[torch.randperm(len(labels), generator=generator)]
 
 
 def anywhere(labels, generator):
@@ -58,8 +79,25 @@ def one_in_n(x, labels, other, n_classes):
     return 1 / n_classes
 
 
+def commonest(x, labels, other, n_classes):
+    found = labels[labels >= 0]
+    return (found.bincount().max() / len(found)).item()
+
+
 def nothing(x, labels, other, n_classes):
     return 0.0
+
+
+def backwards(accuracy, control):
+    return control - accuracy
+
+
+def ratio(accuracy, control):
+    return accuracy / control
+
+
+def control_alone(accuracy, control):
+    return control
 
 
 SHUFFLED = {
@@ -69,16 +107,29 @@ SHUFFLED = {
     ),
     "1 / n_classes was taken off, not the control's accuracy": compared(anywhere, one_in_n),
     "nothing was taken off: this is the accuracy": compared(anywhere, nothing),
-    "the sign is wrong: accuracy minus control": compared(anywhere, sign=-1),
+    "the sign is wrong: accuracy minus control": compared(refilled(permuted), combine=backwards),
+    "this is the ratio; take the difference": compared(refilled(permuted), combine=ratio),
+    "this is the control's accuracy alone": compared(refilled(permuted), combine=control_alone),
+    "the labels were drawn evenly; shuffle those that there are": compared(refilled(evenly)),
 }
-
+MOVED = {
+    "-1 changed places as well; those labels stay where they are": compared(anywhere),
+    "whole sequences changed places; each label goes by itself": compared(by_whole_sequences),
+    "the share of the commonest class was taken off, not a control's accuracy": compared(
+        unshuffled, commonest
+    ),
+}
+ONCE = {
+    "labels were drawn with replacement; each is used once": compared(refilled(with_replacement)),
+    "the labels were drawn evenly; shuffle those that there are": compared(refilled(evenly)),
+}
 ACROSS = {
     "the labels did not change places across the parts that fit and test": compared(not_across)
 }
 
 # The control task
 
-TABLE = torch.randint(4, (4000,), generator=seeded(3))
+TABLE = torch.randint(4, (4001,), generator=seeded(3))
 
 
 def new_every_time(tokens, d_vocab, n_classes, generator):
@@ -97,11 +148,49 @@ def always_the_same(tokens, d_vocab, n_classes, generator):
     return torch.where(tokens >= 0, TABLE[tokens] % n_classes, -1)
 
 
+def from_table(make):
+    """control_task with another table: make(d_vocab, n_classes, generator)."""
+
+    def wrong(tokens, d_vocab, n_classes, generator):
+        return torch.where(tokens >= 0, make(d_vocab, n_classes, generator)[tokens], -1)
+
+    return wrong
+
+
+def by_row(tokens, d_vocab, n_classes, generator):
+    """Each sequence has a table of its own."""
+    rows = tokens.view(-1, tokens.shape[-1])
+    tables = torch.randint(n_classes, (len(rows), d_vocab), generator=generator)
+    labels = tables.gather(1, rows.clamp(min=0))
+    return torch.where(rows >= 0, labels, -1).view(tokens.shape)
+
+
+def token_0_left_out(tokens, d_vocab, n_classes, generator):
+    table = torch.randint(n_classes, (d_vocab,), generator=generator)
+    return torch.where(tokens > 0, table[tokens], -1)
+
+
 TASK = {
     "every occurrence got a class of its own; a token keeps its class": new_every_time,
     "the table is not random: token % n_classes": remainder,
     "-1 was looked up in the table, as its last row": last_row,
     "the table does not come from the generator": always_the_same,
+    "each sequence got a table of its own; a token keeps its class": by_row,
+    "token 0 was taken for a place without a token": token_0_left_out,
+    "each class has equally many tokens; draw them independently": from_table(
+        lambda d_vocab, n_classes, generator: (
+            torch.randperm(d_vocab, generator=generator) % n_classes
+        )
+    ),
+    "the last class is never drawn": from_table(
+        lambda d_vocab, n_classes, generator: table(n_classes - 1, d_vocab, generator)
+    ),
+    "class 0 is never drawn": from_table(
+        lambda d_vocab, n_classes, generator: 1 + table(n_classes - 1, d_vocab, generator)
+    ),
+    "there is a class too many: from 0 to n_classes - 1": from_table(
+        lambda d_vocab, n_classes, generator: table(n_classes + 1, d_vocab, generator)
+    ),
 }
 
 # Selectivity
@@ -111,7 +200,7 @@ def table(n_classes, d_vocab, generator):
     return torch.randint(n_classes, (d_vocab,), generator=generator)
 
 
-def against(make, taken=None, sign=1):
+def against(make, taken=None, combine=beyond):
     """selectivity with one thing changed. make: what gives the control's labels; taken: what is
     taken off instead of their accuracy.
     """
@@ -122,7 +211,7 @@ def against(make, taken=None, sign=1):
             off = accuracy_by_rows(x, control, n_classes)
         else:
             off = taken(x, labels, control, n_classes)
-        return sign * (accuracy_by_rows(x, labels, n_classes) - off)
+        return combine(accuracy_by_rows(x, labels, n_classes), off)
 
     return wrong
 
@@ -132,10 +221,24 @@ def by_word(labels, words, d_vocab, n_classes, generator):
 
 
 def shuffled_labels(labels, words, d_vocab, n_classes, generator):
-    known, control = labels >= 0, labels.clone()
-    found = labels[known]
-    control[known] = found[torch.randperm(len(found), generator=generator)]
-    return control
+    return refilled(permuted)(labels, generator)
+
+
+def drawn_twice(labels, words, d_vocab, n_classes, generator):
+    """One table for the sequences that fit, another for those that test."""
+    n = int(0.8 * len(labels))
+    first = by_word(labels[:n], words[:n], d_vocab, n_classes, generator)
+    return torch.cat([first, by_word(labels[n:], words[n:], d_vocab, n_classes, generator)])
+
+
+def tested_on_the_task(labels, words, d_vocab, n_classes, generator):
+    n = int(0.8 * len(labels))
+    return torch.cat([by_word(labels, words, d_vocab, n_classes, generator)[:n], labels[n:]])
+
+
+def d_vocab_classes(x, labels, words, d_vocab, n_classes, generator):
+    control = by_word(labels, words, d_vocab, d_vocab, generator)
+    return accuracy_by_rows(x, labels, n_classes) - accuracy_by_rows(x, control, d_vocab)
 
 
 def of_each_place(labels, words, d_vocab, n_classes, generator):
@@ -165,128 +268,13 @@ SELECTIVE = {
     "the table is over the labels; it goes over the words": against(of_the_label),
     "1 / n_classes was taken off, not the control's accuracy": against(by_word, one_in_n),
     "nothing was taken off: this is the accuracy": against(by_word, nothing),
-    "the sign is wrong: accuracy minus control": against(by_word, sign=-1),
+    "the sign is wrong: accuracy minus control": against(by_word, combine=backwards),
+    "this is the ratio; take the difference": against(by_word, combine=ratio),
+    "this is the control's accuracy alone": against(by_word, combine=control_alone),
     "the absolute value was returned; it may be negative": absolute,
+    "the table was drawn once for the fit and again for the test": against(drawn_twice),
+    "the control's probe was tested on the labels of the task": against(tested_on_the_task),
+    "the control has d_vocab classes; it has as many as the task": d_vocab_classes,
 }
 EVERYWHERE = {"the control has labels at more places than the task": against(everywhere)}
 UNUSED = {"the generator was not used": against(own_generator)}
-
-# Means and erasing
-
-
-def meant(**options):
-    """class_means with one thing changed."""
-    return lambda x, labels, n_classes: means_by_loops(x, labels, n_classes, **options)
-
-
-def last_class_meant(x, labels, n_classes):
-    return means_by_loops(x, labels % n_classes, n_classes)
-
-
-def sums(x, labels, n_classes):
-    counts = labels[labels >= 0].bincount(minlength=n_classes)
-    return means_by_loops(x, labels, n_classes) * counts[:, None]
-
-
-MEANS = {
-    "the mean of all labelled places was not taken off": meant(centred=False),
-    "the mean of the class means was taken off; take the mean of all places": meant(of_means=True),
-    "places with label -1 were counted in the overall mean": meant(minus_one=True),
-    "a class that does not occur is nan: 0 / 0; it must be 0": meant(empty=torch.nan),
-    "-1 was taken for the last class": last_class_meant,
-    "these are sums, not means": sums,
-}
-
-
-def erased(**options):
-    """erase with one thing changed."""
-    return lambda x, labels, n_classes: erased_by_loops(x, labels, n_classes, **options)
-
-
-def added(x, labels, n_classes):
-    return 2 * x - erased_by_loops(x, labels, n_classes)
-
-
-def projected_out(x, labels, n_classes):
-    """Everything in the subspace of the class means is gone, not only the classes."""
-    found = labels >= 0
-    _, _, basis = torch.linalg.svd(means_by_loops(x, labels, n_classes), full_matrices=False)
-    basis = basis[: n_classes - 1]
-    inside = (x - x[found].mean(dim=0)) @ basis.T @ basis
-    return torch.where(found[..., None], x - inside, x)
-
-
-ERASED = {
-    "the whole class mean was taken off; keep what all classes share": erased(offset=False),
-    "places with label -1 were changed": erased(others=True),
-    "every place was set to the overall mean; only the class offset may go": erased(all_gone=True),
-    "the class offset was added, not taken off": added,
-    "a whole subspace was projected out; take off the class offsets": projected_out,
-}
-
-
-# Steering
-
-
-def steered(change, name="blocks.1.hook_resid_pre"):
-    """steer with one thing changed: `change` edits the stream in place at hook `name`."""
-
-    def run(model, tokens, position, vectors):
-        def edit(stream, hook):
-            change(stream, position, vectors)
-            return stream
-
-        pattern = "blocks.1.attn.hook_pattern"
-        logits, cache = model.run_with_cache(tokens, pattern, fwd_hooks=[(name, edit)])
-        return logits.detach(), cache[pattern]
-
-    return run
-
-
-def add(stream, position, vectors):
-    stream[:, position] += vectors
-
-
-def add_later(stream, position, vectors):
-    stream[:, position + 1] += vectors
-
-
-def add_everywhere(stream, position, vectors):
-    stream += vectors[:, None]
-
-
-def add_the_first(stream, position, vectors):
-    stream[:, position] += vectors[0]
-
-
-def replace(stream, position, vectors):
-    stream[:, position] = vectors
-
-
-def take_off(stream, position, vectors):
-    stream[:, position] -= vectors
-
-
-def steered_keys(model, tokens, position, vectors):
-    """The vector reaches the keys of layer 1 alone."""
-
-    def edit(k, hook):
-        k[:, position] += torch.einsum("bm,hmd->bhd", vectors, model.W_K[1])
-        return k
-
-    pattern = "blocks.1.attn.hook_pattern"
-    hooks = [("blocks.1.attn.hook_k", edit)]
-    logits, cache = model.run_with_cache(tokens, pattern, fwd_hooks=hooks)
-    return logits.detach(), cache[pattern].detach()
-
-
-STEERED = {
-    "the vector was added at every position": steered(add_everywhere),
-    "the stream was replaced; add to it": steered(replace),
-    "it was added before layer 0": steered(add, "blocks.0.hook_resid_pre"),
-    "it was added after layer 1, where no head reads it": steered(add, "blocks.1.hook_resid_post"),
-    "it was added one position later": steered(add_later),
-    "the vector of the first sequence was used for all": steered(add_the_first),
-    "it was taken off, not added": steered(take_off),
-    "only the keys saw it; queries and values read the stream too": steered_keys,
-}
