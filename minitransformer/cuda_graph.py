@@ -19,8 +19,8 @@ class Captured:
     """Calls `step(batch)`: the first times as it is, then recorded and replayed."""
 
     def __init__(self, step: Callable[[Batch], None], device: str):
-        self.step, self.device, self.batch = step, device, None
-        self.graph, self.calls = None, 0
+        self.step, self.device = step, device
+        self.batch, self.graph, self.calls = None, None, 0
 
     def __call__(self, batch: Batch) -> None:
         self.place(batch)
@@ -35,8 +35,7 @@ class Captured:
     def place(self, batch: Batch) -> None:
         """Copy a batch to where the graph reads; the CPU does not wait for it."""
         pinned = [part.contiguous().pin_memory() for part in batch]
-        if self.batch is None:
-            self.batch = Batch(*(part.to(self.device) for part in pinned))
+        self.batch = self.batch or Batch(*(part.to(self.device) for part in pinned))
         for mine, new in zip(self.batch, pinned):
             mine.copy_(new, non_blocking=True)
 

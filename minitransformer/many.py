@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .cuda_graph import Captured
 from .data import Batch
 from .descent import Loss, descend, optimizer_of, set_rates
 from .evaluate import NextToken, compared, rows_at_once
-from .files import write_json
+from .files import held, write_json
 from .model import Transformer
 from .tasks import task_called
 from .train import Run
@@ -176,8 +177,11 @@ def train_seeds(
     fresh = [seed for seed in seeds if not folder_of(home, seed).exists()]
     config, runs = chosen.train.changed(steps=steps), []
     train.prepare(chosen.model, device)
-    if fresh:
-        runs = side_by_side(chosen.model, config, fresh, device, home, quiet=False)
+    with ExitStack() as stack:
+        for seed in fresh:
+            stack.enter_context(held(folder_of(home, seed)))
+        if fresh:
+            runs = side_by_side(chosen.model, config, fresh, device, home, quiet=False)
     finished = [recorded(run, folder_of(home, run.config.seed), command) for run in runs]
     rest = (trained(preset, seed, home, command, steps, device) for seed in seeds)
     return all(finished) and all(rest)
