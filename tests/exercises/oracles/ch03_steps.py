@@ -31,16 +31,14 @@ def loss_of_tokens(
     return mean(losses, weigh(known[:, mask_ahead : mask_ahead + n], elsewhere))
 
 
-def step_with(clear=True, go=True, **changes):
+def step_with(**changes):
     """training_step_by_hand with one thing changed; with the defaults it is right."""
 
     def step(model, optimizer, tokens, elsewhere=0.1):
         loss = loss_of_tokens(model, tokens, elsewhere, **changes)
-        if clear:
-            optimizer.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        if go:
-            optimizer.step()
+        optimizer.step()
         return loss.item()
 
     return step
