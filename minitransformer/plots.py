@@ -5,12 +5,14 @@ Signed values get a diverging map, symmetric about 0; shares between 0 and 1 get
 Every axis has a name and, where there is one, a unit.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # pictures go to files; this needs no screen
+if matplotlib.get_backend(auto_select=False) is None:  # MPLBACKEND, or a notebook, chose none
+    matplotlib.use("Agg")  # pictures go to files; this needs no screen
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,10 +42,17 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write the picture to `path`, close it, print and return where it is."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script without a font
+        figure.savefig(path)
     plt.close(figure)
     print(f"picture: {path}")
     return path
+
+
+def as_label(name: str) -> str:
+    """The name of a file as matplotlib can write it: not as a formula, and without stray bytes."""
+    return name.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
 
 
 def array(values) -> np.ndarray:

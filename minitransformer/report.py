@@ -23,7 +23,7 @@ from .evaluate import (
     wrong_answers,
 )
 from .model import Transformer
-from .tasks import MEASURED, ProblemsTask, task_called, task_that_fits
+from .tasks import MEASURED, ProblemsTask, RepeatsTask, task_called, task_that_fits
 
 
 def provenance_of(where: str | Path, model: Transformer) -> dict | None:
@@ -51,9 +51,21 @@ def check_record(record, model: Transformer) -> None:
     config = from_dict(TrainConfig, record["train"])
     task = task_called(config.task)
     task.check(model.cfg, config)
-    needed, rows = sorted(["step", task.loss, task.accuracy]), record["history"]
-    complete = isinstance(rows, list) and all(has(row, *needed) for row in rows)
-    require(complete, f"each row of its history must have {', '.join(needed)}")
+    needed, rows = columns_of(task), record["history"]
+    complete = isinstance(rows, list) and all(has_numbers(row, needed) for row in rows)
+    require(complete, f"each row of its history must have numbers for {', '.join(needed)}")
+
+
+def columns_of(task: RepeatsTask | ProblemsTask) -> list[str]:
+    """What each row of a history holds, and a picture of it shows."""
+    if not isinstance(task, ProblemsTask):
+        return ["step", "loss_predictable", "loss_elsewhere", "induction_accuracy"]
+    names = [split.replace(" ", "_") for split in SPLITS]
+    return ["step"] + [f"{name}_{what}" for name in names for what in ("loss", "accuracy")]
+
+
+def has_numbers(row, needed: list[str]) -> bool:
+    return has(row, *needed) and all(isinstance(row[name], int | float) for name in needed)
 
 
 def has(record, *names: str) -> bool:
@@ -187,13 +199,15 @@ def draw_arithmetic(
     from . import plots  # matplotlib takes a while to import, and only pictures need it
 
     if history:
-        title = f"{name}: problems of training, held out, and of the held-out region"
+        splits = "problems of training, held out, and of the held-out region"
+        title = f"{plots.as_label(name)}: {splits}"
         figure = plots.draw_learning(history, SPLITS, title)
         plots.save_figure(figure, folder / f"{name}_training.png")
     shares = {}
     for operator in task.problems.operator.unique():
         shares[OPERATORS[operator]] = right_by_operands(model, task, operator)
-    figure = plots.draw_right_answers(shares, f"{name}: which problems are right")
+    title = f"{plots.as_label(name)}: which problems are right"
+    figure = plots.draw_right_answers(shares, title)
     plots.save_figure(figure, folder / f"{name}_right_answers.png")
 
 
@@ -213,14 +227,14 @@ def draw_repeats(name: str, model: Transformer, history: list[dict], folder: Pat
     """Loss and accuracy over training, loss by position, every attention pattern of a sequence."""
     from . import plots
 
-    repeats = plain_repeats(model, batch=2048)
+    repeats, label = plain_repeats(model, batch=2048), plots.as_label(name)
     period = repeats.period[0].item()
     if history:
-        title = f"{name}: loss on sequences it never saw"
+        title = f"{label}: loss on sequences it never saw"
         figure = plots.draw_phase_change(history, model.cfg.d_vocab, title)
         plots.save_figure(figure, folder / f"{name}_training.png")
-    losses = {name: predict(model, repeats.tokens).losses.mean(dim=0)}
-    title = f"{name}: random tokens, repeated every {period}"
+    losses = {label: predict(model, repeats.tokens).losses.mean(dim=0)}
+    title = f"{label}: random tokens, repeated every {period}"
     figure = plots.draw_loss_by_position(losses, 1 + period, model.cfg.d_vocab, title)
     plots.save_figure(figure, folder / f"{name}_loss_by_position.png")
     if model.cfg.n_layers:
@@ -230,7 +244,7 @@ def draw_repeats(name: str, model: Transformer, history: list[dict], folder: Pat
         for rows in zip(scores.previous_token.tolist(), scores.induction.tolist()):
             badges.append([badge(previous, matching) for previous, matching in zip(*rows)])
         looks = f"who looks where while {period} random tokens are read three times"
-        title = f"{name}: {looks} (triangles: {period - 1} back)"
+        title = f"{label}: {looks} (triangles: {period - 1} back)"
         figure = plots.draw_attention_patterns(pattern, period, title, badges)
         plots.save_figure(figure, folder / f"{name}_attention.png")
 

@@ -31,6 +31,9 @@ OPTIONS = commands(
     ("train --seed -1", "seed must be a whole number of at least 0, not -1"),
     ("train --seed 99999999999999999999", "not 99999999999999999999"),
     ("train --device tpu", "'tpu'"),
+    ("train --out ''", "argument --out: the name of a folder is empty"),
+    ("train --resume ''", "argument --resume: the name of a folder is empty"),
+    ("look run --out ''", "argument --out: the name of a folder is empty"),
     ("train --out run", "run already holds a run. Continue it with --resume run ... --out"),
     ("train --out leftovers", "leftovers holds snapshots of some other run"),
     ("train --out a-file", "cannot write a-file ... Choose another folder with --out"),
@@ -81,6 +84,8 @@ CHECKPOINTS = commands(
     ("evaluate record-other-task", "there is no task called 'sorting'"),
     ("look record-other-model", "it describes another model"),
     ("look record-no-history", "each row of its history must have"),
+    ("look record-half-a-row", "each row of its history must have ... loss_elsewhere"),
+    ("look record-words-in-a-row", "each row of its history must have numbers for step"),
 )
 
 RESUMING = commands(
@@ -147,7 +152,7 @@ EXERCISES = [
         ("hint forward 99", "forward has hints 1 to"),
         ("hint forward 0", "forward has hints 1 to"),
         ("hint forward x", "'x'"),
-        ("reset", "required: CHAPTER"),
+        ("reset", "which chapter? ... python -m exercises reset 1"),
         ("reset 99", "called '99'"),
     ),
     *attempts(
@@ -165,7 +170,7 @@ EXERCISES = [
     ),
     *attempts(
         CHECK,
-        0,
+        1,
         dict.fromkeys(["no file", "an empty file", "a renamed function"], f"is not in {FILE}"),
     ),
 ]

@@ -149,6 +149,8 @@ def write_records(folder: Path) -> None:
         "other-task": {"train": record["train"] | {"task": "sorting"}},
         "other-model": {"model": record["model"] | {"n_ctx": 7}},
         "no-history": {"history": [{"step": 1}]},
+        "half-a-row": {"history": [without_loss_elsewhere(row) for row in record["history"]]},
+        "words-in-a-row": {"history": [row | {"step": "last"} for row in record["history"]]},
         "a-typo": {"train": {"learning_rat": 1}},
     }
     texts = {name: json.dumps(record | change).encode() for name, change in changes.items()}
@@ -157,6 +159,10 @@ def write_records(folder: Path) -> None:
         (folder / f"record-{name}").mkdir()
         shutil.copy(folder / "run/model.pt", folder / f"record-{name}")
         (folder / f"record-{name}" / "model.json").write_bytes(text)
+
+
+def without_loss_elsewhere(row: dict) -> dict:
+    return {name: value for name, value in row.items() if name != "loss_elsewhere"}
 
 
 def write_trainings(folder: Path) -> None:
