@@ -62,11 +62,11 @@ def repeated_tokens(
         require_whole("prefix", prefix, least=0)
     check_periods(length, d_vocab, low, high + (prefix or 0))
     check_draw(batch, generator)
-    numbers = draw_numbers(batch, d_vocab, generator, prefixes=prefix is None)
-    return arranged(numbers, length, periods, prefix)
+    chances = draw_chances(batch, d_vocab, generator, prefixes=prefix is None)
+    return arranged(chances, length, periods, prefix)
 
 
-class Numbers(NamedTuple):
+class Chances(NamedTuple):
     """What chance decides of a batch: numbers between 0 and 1. None where nothing was drawn."""
 
     period: Tensor  # [batch] how many doublings of the shortest
@@ -75,27 +75,27 @@ class Numbers(NamedTuple):
     order: Tensor  # [batch, vocab - 1] the tokens, in the order of their numbers
 
 
-def draw_numbers(batch: int, d_vocab: int, generator: torch.Generator, prefixes=True) -> Numbers:
+def draw_chances(batch: int, d_vocab: int, generator: torch.Generator, prefixes=True) -> Chances:
     drawn = [torch.rand(batch, generator=generator) for _ in range(3 if prefixes else 1)]
     period, prefix, latest = drawn if prefixes else [*drawn, None, None]
-    return Numbers(period, prefix, latest, torch.rand(batch, d_vocab - 1, generator=generator))
+    return Chances(period, prefix, latest, torch.rand(batch, d_vocab - 1, generator=generator))
 
 
 def arranged(
-    numbers: Numbers, length: int, periods: tuple[int, int], prefix: int | None = None
+    chances: Chances, length: int, periods: tuple[int, int], prefix: int | None = None
 ) -> Repeats:
-    """The batch that these numbers make; no more chance in it."""
+    """The batch that these make, with no more chance in it."""
     low, high = periods
-    period = (low * ((high + 1) / low) ** numbers.period).long().clamp(max=high)
+    period = (low * ((high + 1) / low) ** chances.period).long().clamp(max=high)
     if prefix is None:
         longest = length - 3 - period
-        uniform = (numbers.prefix * (longest + 1)).long()
-        drawn = torch.where(numbers.latest < LATEST, longest, uniform)
+        uniform = (chances.prefix * (longest + 1)).long()
+        drawn = torch.where(chances.latest < LATEST, longest, uniform)
     else:
         drawn = torch.full_like(period, prefix)
     batch = len(period)
     # the beginning of a shuffle: no more of it is ever needed
-    not_bos = numbers.order.topk(length - 1, dim=1, largest=False).indices + 1
+    not_bos = chances.order.topk(length - 1, dim=1, largest=False).indices + 1
     column = torch.arange(length - 1).expand(batch, -1)
     in_block = (column - drawn[:, None]) % period[:, None] + drawn[:, None]
     tokens = not_bos.gather(1, torch.where(column < drawn[:, None], column, in_block))

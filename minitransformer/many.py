@@ -156,10 +156,10 @@ def trained(preset: str, seed: int, home: Path, command: str, steps=None, device
         run = train.train(
             chosen.model, chosen.train.changed(seed=seed, steps=steps), device, folder
         )
-    return recorded(run, folder, command)
+    return write_record(run, folder, command)
 
 
-def recorded(run: Run, folder: Path, command: str) -> bool:
+def write_record(run: Run, folder: Path, command: str) -> bool:
     """Write how a finished run was made. False if it is not finished."""
     finished = run.stopped != "interrupted"
     if finished:
@@ -182,7 +182,7 @@ def train_seeds(
             stack.enter_context(held(folder_of(home, seed)))
         if fresh:
             runs = side_by_side(chosen.model, config, fresh, device, home, quiet=False)
-    finished = [recorded(run, folder_of(home, run.config.seed), command) for run in runs]
+    finished = [write_record(run, folder_of(home, run.config.seed), command) for run in runs]
     rest = (trained(preset, seed, home, command, steps, device) for seed in seeds)
     return all(finished) and all(rest)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .arithmetic import KINDS, OPERATORS, SPLITS, Problems, draw_problems, problems
 from .config import ModelConfig, TrainConfig, require
-from .data import Batch, Numbers, Repeats, arranged, check_periods, draw_numbers
+from .data import Batch, Chances, Repeats, arranged, check_periods, draw_chances
 from .evaluate import (
     HELD_OUT,
     NextToken,
@@ -48,8 +48,8 @@ class RepeatsTask:
         and one more is drawn, so that the last has something to predict.
         """
         rows, length = config.batch_size, cfg.n_ctx + 1
-        numbers = [draw_numbers(rows, cfg.d_vocab, generator) for generator in generators]
-        together = Numbers(*(torch.cat(each) for each in zip(*numbers)))
+        each = [draw_chances(rows, cfg.d_vocab, generator) for generator in generators]
+        together = Chances(*(torch.cat(each) for each in zip(*each)))
         return Batch(*arranged(together, length, config.periods)[:2])
 
     def sample(self, model: Transformer, config: TrainConfig) -> Repeats:
