@@ -48,9 +48,9 @@ def previous_token_weights(space: dict[str, Tensor], d_head: int) -> Weights:
 
     space: "token" [d_model, vocab] (column t: token t), "position" [d_model, pos] (column i:
     position i) and "previous" [d_model, vocab]; d_head is at least vocab and pos. Query i scores
-    MATCH on key i - 1 and 0 on every other one, *after* the model has divided by sqrt(d_head). The
-    value is the token; the head writes it into "previous", not into "token": the stream must still
-    say which token stands here. Nothing else is read or written.
+    MATCH on key i - 1 and 0 on every other one (query 0: on all), *after* the model has divided by
+    sqrt(d_head). The value is the token; the head writes it into "previous", not into "token": the
+    stream must still say which token stands here. Nothing else is read or written.
     """
     # YOUR CODE: columns c of W_Q and W_K are multiplied with each other; roughly 7 lines
     raise NotImplementedError("previous_token_weights")

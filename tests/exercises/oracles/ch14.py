@@ -1,14 +1,11 @@
-"""Oracles for the first half of chapter 14: subspaces, heads, a transformer made another way."""
+"""Oracles for the first half of chapter 14: subspaces, and heads by what they read and write."""
 
 import math
 
 import torch
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import pad
 
-from minitransformer import planted
-from minitransformer.data import BOS, repeated_tokens
-from solutions.ch14_by_hand import AT_REST, MATCH
-from tests.exercises.guarded import same
+from solutions.ch14_by_hand import MATCH
 from tests.material import seeded
 
 # Subspaces
@@ -65,6 +62,16 @@ def own_generator(d_model, widths, generator):
     return one_basis(d_model, widths, seeded())
 
 
+def uniform(d_model, widths, generator):
+    drawn = torch.rand(d_model, sum(widths.values()), generator=generator)
+    return cut(orthonormal(drawn), widths)
+
+
+def along_axes(d_model, widths, generator):
+    axes = torch.randperm(d_model, generator=generator)
+    return cut(torch.eye(d_model)[:, axes], widths)
+
+
 ANGLE_MISTAKES = {
     "each basis has a draw of its own: nothing keeps different names at right angles": (
         independent_bases
@@ -77,6 +84,10 @@ ANGLE_MISTAKES = {
 }
 DRAW_MISTAKES = {
     "columns of the identity: any reader could tell the parts by their coordinates": coordinates,
+    "shuffled columns of the identity: any reader could tell the parts by their coordinates": (
+        along_axes
+    ),
+    "uniform numbers are positive, so that the first direction leans to (1, 1, ...)": uniform,
     "the generator was not used": own_generator,
 }
 
@@ -120,30 +131,75 @@ TOKEN, PREVIOUS, OUTPUT, POSITION = (
 BACK = places(1), POSITION  # what the query reads, what the key reads
 
 
-def unscaled(d_head):
-    return 1.0
+def power(exponent, factor=1.0):
+    """A wrong scale: a power of d_head, times a factor."""
+    return lambda d_head: factor * d_head**exponent
 
 
-def scaled_down(d_head):
-    return d_head**-0.5
+def first_of_position(space):
+    """As many columns of "previous" as there are positions; further ones are 0."""
+    previous, n = space["previous"], space["position"].shape[1]
+    return pad(previous, (0, max(0, n - previous.shape[1])))[:, :n]
+
+
+def around(space):
+    """What position 0 asks for, if -1 is the last position."""
+    return space["position"].roll(-1, dims=1)
+
+
+def next_answer(space):
+    return space["output"].roll(-1, dims=1)
+
+
+def first_tokens(space):
+    """Tokens in the place of positions: query t + 1 asks for key t."""
+    return space["token"][:, 1:]
 
 
 NO_SCALE = "MATCH has to be multiplied by sqrt(d_head), which the model divides away"
 TWICE = "sqrt(d_head) divides here, too"
+TOO_MUCH = "MATCH was multiplied by d_head; it is sqrt(d_head) that the model divides away"
+BOTH_SIDES = "MATCH stands in W_Q and in W_K: they are multiplied with each other"
+OF_STREAM = "sqrt(d_model) is no factor here; the model divides by sqrt(d_head)"
+OF_VOCAB = "sqrt of the vocabulary is no factor here; the model divides by sqrt(d_head)"
 WRITES_TOKEN = 'it writes into "token", where it destroys what is read'
+
+
+def scales(*reads_and_writes):
+    """The mistakes of scale of a head that is right otherwise."""
+
+    def of(number):
+        def weights(space, d_head):
+            return head(*reads_and_writes, power(0, number(space) ** 0.5))(space, d_head)
+
+        return weights
+
+    return {
+        NO_SCALE: head(*reads_and_writes, power(0)),
+        TWICE: head(*reads_and_writes, power(-0.5)),
+        TOO_MUCH: head(*reads_and_writes, power(1)),
+        BOTH_SIDES: head(*reads_and_writes, power(0.5, MATCH)),
+        OF_STREAM: of(lambda space: len(space["token"])),
+        OF_VOCAB: of(lambda space: space["token"].shape[1]),
+    }
+
 
 LOOKING_MISTAKES = {
     "it looks one position ahead": head(POSITION, places(1), TOKEN, PREVIOUS),
     "it looks at its own position": head(POSITION, POSITION, TOKEN, PREVIOUS),
     "it looks two positions back": head(places(2), places(0, -2), TOKEN, PREVIOUS),
-    NO_SCALE: head(*BACK, TOKEN, PREVIOUS, unscaled),
-    TWICE: head(*BACK, TOKEN, PREVIOUS, scaled_down),
+    "position 0 asks for the last one: nothing comes before it, so it asks for nothing": head(
+        around, POSITION, TOKEN, PREVIOUS
+    ),
+    "queries and keys read tokens; it is positions that come one before another": head(
+        first_tokens, TOKEN, TOKEN, PREVIOUS
+    ),
+    **scales(*BACK, TOKEN, PREVIOUS),
 }
 NOTING_MISTAKES = {
     WRITES_TOKEN: head(*BACK, TOKEN, TOKEN),
-    "it moves the position, not the token": head(
-        *BACK, POSITION, lambda space: space["previous"][:, [0] * 6]
-    ),
+    'it writes into "output"; the note belongs into "previous"': head(*BACK, TOKEN, OUTPUT),
+    "it moves the position, not the token": head(*BACK, POSITION, first_of_position),
     "W_O was left at zero": head(*BACK, TOKEN, lambda space: 0 * space["previous"]),
 }
 MATCHING_MISTAKES = {
@@ -151,8 +207,8 @@ MATCHING_MISTAKES = {
         TOKEN, TOKEN, TOKEN, OUTPUT
     ),
     "query and key are the wrong way round": head(PREVIOUS, TOKEN, TOKEN, OUTPUT),
-    NO_SCALE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, unscaled),
-    TWICE: head(TOKEN, PREVIOUS, TOKEN, OUTPUT, scaled_down),
+    "the query reads its note; it must read its own token": head(PREVIOUS, PREVIOUS, TOKEN, OUTPUT),
+    **scales(TOKEN, PREVIOUS, TOKEN, OUTPUT),
 }
 COPYING_MISTAKES = {
     "it copies the note: the token *before* the one that is looked at": head(
@@ -160,6 +216,9 @@ COPYING_MISTAKES = {
     ),
     WRITES_TOKEN: head(TOKEN, PREVIOUS, TOKEN, TOKEN),
     'it writes into "previous", which is not unembedded': head(TOKEN, PREVIOUS, TOKEN, PREVIOUS),
+    "the answer is one number off: the token that is found is the one that follows": head(
+        TOKEN, PREVIOUS, TOKEN, next_answer
+    ),
 }
 
 
@@ -174,69 +233,9 @@ def looks_for(weights, d_head):
     return W_Q @ W_K.T / math.sqrt(d_head) / MATCH
 
 
-class SameHead:
-    """Weights of a head, equal to all others that mean the same, however the columns are used."""
-
-    def __init__(self, weights, d_head):
-        self.d_head = d_head
-        self.products = self.products_of(weights)
-
-    def products_of(self, weights):
-        return [looks_for(weights, self.d_head), weights[2] @ weights[3]]
-
-    def __eq__(self, weights):
-        return same(self.products_of(weights), self.products, tolerance=1e-4)
-
-
-# A whole transformer, on coordinates, then turned by a random rotation
-
-
-def by_coordinates(d_vocab, n_ctx, s, seed, wrong=""):
-    """The hand-built transformer on columns of the identity, with one thing `wrong`."""
-    model = planted.induction_model(d_vocab, n_ctx, s)
-    space = planted.induction_spaces(d_vocab, n_ctx)
-    with torch.no_grad():
-        model.W_V[1, 0] = pad(space.token, (0, model.cfg.d_head - d_vocab))
-        model.W_O[1, 0] = pad(space.output.T, (0, 0, 0, model.cfg.d_head - d_vocab))
-        model.W_U[:, BOS] = 0.0
-        if wrong == "no rest":
-            model.W_E[BOS] -= AT_REST * space.previous.sum(dim=1)
-        if wrong == "BOS predicted":
-            model.W_U.copy_(s * space.output)
-        if wrong == "no s":
-            model.W_U /= s
-        if wrong == "reads token":
-            model.W_U.copy_(s * space.token)
-        if wrong == "layers swapped":
-            for W in (model.W_Q, model.W_K, model.W_V, model.W_O):
-                W.copy_(W.flip(0))
-        if wrong == "notes on token":
-            model.W_O[0, 0] += model.W_V[0, 0].T
-    return model
-
-
-def built(wrong=""):
-    """A function like build_induction_transformer, with one thing `wrong`."""
-
-    def build(d_vocab=20, n_ctx=20, s=10.0, seed=0):
-        model = by_coordinates(d_vocab, n_ctx, s, seed, wrong)
-        if wrong == "coordinates":
-            return model
-        turn = orthonormal(draw(model.cfg.d_model, model.cfg.d_model, seeded(seed)))
-        with torch.no_grad():
-            for W in (model.W_E, model.W_pos, model.W_O):
-                W.copy_(W @ turn)
-            for W in (model.W_Q, model.W_K, model.W_V, model.W_U):
-                W.copy_(turn.T @ W)
-        return model
-
-    return build
-
-
-def losses(model, period, length):
-    """(losses where the next token is known, losses elsewhere) on sequences of one period."""
-    d_vocab, periods = model.cfg.d_vocab, (period, period)
-    repeats = repeated_tokens(24, length, d_vocab, periods, seeded(period))
-    logits, known = model(repeats.tokens).detach()[:, :-1], repeats.predictable[:, :-1]
-    loss = cross_entropy(logits.transpose(1, 2), repeats.tokens[:, 1:], reduction="none")
-    return loss[known], loss[~known]
+def products(weights, d_head):
+    """What two heads share that mean the same, however their columns are used. Each product is
+    divided by its size, so that rounding counts alike.
+    """
+    every = looks_for(weights, d_head), weights[2] @ weights[3]
+    return [product / (1 + product.abs().max()) for product in every]
