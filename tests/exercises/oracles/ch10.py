@@ -28,8 +28,9 @@ def loud_model(seed: int, **config) -> Transformer:
 
 
 def attend(model: Transformer, at: tuple, n: int, x_q, x_k, placed=False):
-    """The pattern [query, key] of head `at`: queries from x_q [pos, d_model], keys from x_k; placed:
-    the positions are in them already.
+    """The pattern [query, key] of head `at`: queries from x_q [pos, d_model], keys from x_k.
+
+    placed: the positions are in them already.
     """
     if model.cfg.positional_embedding_type == "shortformer" and not placed:
         x_q, x_k = x_q + model.W_pos[:n], x_k + model.W_pos[:n]
