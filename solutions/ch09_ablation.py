@@ -44,7 +44,7 @@ def zero_ablate(heads: list[int]) -> Callable:
 
 def replace_heads(heads: list[int], values: Tensor) -> Callable:
     """A hook, like that of zero_ablate, that gives `heads` their `values` [batch or 1, pos or 1,
-    head, d_head] instead.
+    head, d_head] instead. values: those of all heads of the layer; the hook picks `heads`.
     """
 
     if values.ndim != 4:
@@ -54,6 +54,10 @@ def replace_heads(heads: list[int], values: Tensor) -> Callable:
         )
 
     def ablate(activation: Tensor, hook) -> Tensor:
+        fits = [size in (1, wanted) for size, wanted in zip(values.shape, activation.shape)]
+        if not all(fits) or values.shape[2:] != activation.shape[2:]:
+            pair = f"values {list(values.shape)}, activation {list(activation.shape)}"
+            raise ValueError(f"values must be [batch or 1, pos or 1, head, d_head]: {pair}")
         activation = activation.clone()
         activation[:, :, heads] = values[:, :, heads]
         return activation

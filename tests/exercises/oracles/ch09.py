@@ -8,44 +8,29 @@ from itertools import product
 
 import torch
 
-from exercises.attempts import Wrong, describe, own_line
+from exercises.attempts import Wrong
 from minitransformer.hooks import HookPoint
-from tests.exercises.checking import expect
-from tests.exercises.guarded import same
+from tests.exercises.given import wrong
+from tests.exercises.guarded import Promise
+from tests.exercises.values import same
 
-
-class Tried:
-    """What a hook made of one activation. A hook that makes the same of it is equal: so mistakes
-    can be recognised.
-    """
-
-    def __init__(self, activation, got):
-        self.activation, self.got = activation, got
-
-    def __eq__(self, hook):
-        return same(hook(self.activation.clone(), HookPoint("blocks.1.attn.hook_z")), self.got)
+AT = HookPoint("blocks.1.attn.hook_z")
 
 
 def apply(builder, activation, *args):
-    """What the hook builder(*args) makes of an activation; it must not change the activation or the
-    arguments.
-    """
-    activation = activation.clone()
-    before = activation.clone()
-    kept = [x.clone() if isinstance(x, torch.Tensor) else x for x in args]
+    """What the hook builder(*args) makes of an activation, which it must leave as it is."""
     hook = builder(*args)
-    expect(callable(hook), f"expected a function fn(activation, hook), got {type(hook).__name__}")
+    given = activation.clone()
     try:
-        got = hook(activation, HookPoint("blocks.1.attn.hook_z"))
+        got = hook(given, AT)
     except Exception as error:
-        line = own_line(error, builder.path)
-        raise Wrong(f"the hook that it built: {describe(error)}", line) from None
-    builder.calls[-1] = (builder.calls[-1][0], Tried(before, got))
-    untouched = same(activation, before)
-    expect(untouched, "the hook changed the activation in place; it must return a new tensor")
-    untouched = all(same(now, then) for now, then in zip(args, kept))
-    expect(untouched, "the hook changed the reference in place")
-    expect(got is not None, "the hook that it built returned None: is the `return` missing?")
+        found = wrong(error, builder.path)
+        raise Wrong(f"the hook that it built: {found}", found.line) from None
+    if got is None:
+        raise Promise("the hook that it built returned None: is the `return` missing?")
+    if not same(given, activation):
+        raise Promise("the hook changed the activation in place; it must return a new tensor")
+    builder.look(lambda hook: hook(activation.clone(), AT))
     return got
 
 
@@ -79,9 +64,10 @@ def instead(out, kind):
     return sum(out[b] for b in range(batch)).expand_as(out) / batch
 
 
-def replaced(model, tokens, heads, kind, late=False):
+def replaced(model, tokens, heads, kind, late=False, live=False):
     """The logits if each of `heads` writes something else, layer by layer; what, comes from an
-    undisturbed run. late: the last stream is changed, when all layers have read.
+    undisturbed run. late: the last stream is changed, when all layers have read. live: what, comes
+    from the run itself.
     """
     _, clean = model.run_with_cache(tokens)
     stream = clean["blocks.0.hook_resid_pre"]
@@ -89,34 +75,48 @@ def replaced(model, tokens, heads, kind, late=False):
         name = f"blocks.{layer}.attn.hook_result"
         start = (f"blocks.{layer}.hook_resid_pre", lambda x, hook, stream=stream: stream.clone())
         out = clean[name] if late else model.run_with_cache(tokens, [name], [start])[1][name]
+        source = out.clone() if live else clean[name]
         out = out.clone()
-        for head in (head for at, head in heads if at == layer):
-            out[:, :, head] = instead(clean[name][:, :, head], kind)
+        for head in [head for at, head in heads if at == layer]:
+            out[:, :, head] = instead(source[:, :, head], kind)
         stream = stream + out.sum(dim=2)
     return stream @ model.W_U.detach()
 
 
 def slow_loss(logits, repeats, everywhere=False):
-    """The mean of -log p(next token), sequence by sequence."""
+    """The mean of -log p(next token), position by position."""
     losses = []
-    for row, known, tokens in zip(logits, repeats.predictable, repeats.tokens):
+    for row, known, tokens in zip(logits.log_softmax(dim=-1), repeats.predictable, repeats.tokens):
         for p in range(len(tokens) - 1):
             if everywhere or known[p]:
-                losses.append(row[p].logsumexp(dim=-1) - row[p, tokens[p + 1]])
+                losses.append(-row[p, tokens[p + 1]])
     return torch.stack(losses).mean().item()
 
 
-def cost(model, repeats, heads, kind="zero", minus=1.0, everywhere=False, keep=False, late=False):
+def cost(
+    model,
+    repeats,
+    heads,
+    kind="zero",
+    minus=1.0,
+    everywhere=False,
+    keep=False,
+    whole=False,
+    late=False,
+    live=False,
+):
     """joint_ablation the long way. Kinds other than "zero": what the heads write is worked out and
-    put in their place.
+    put in their place. keep: the others go; whole: every head of the layers that are named.
     """
     if keep:
         heads = [head for head in every_head(model) if head not in heads]
+    if whole:
+        heads = [head for head in every_head(model) if head[0] in dict(heads)]
     logits = model(repeats.tokens).detach()
     if kind == "zero" and not late:
         broken = silenced(model, heads)(repeats.tokens).detach()
     else:
-        broken = replaced(model, repeats.tokens, heads, kind, late)
+        broken = replaced(model, repeats.tokens, heads, kind, late, live)
     return slow_loss(broken, repeats, everywhere) - minus * slow_loss(logits, repeats, everywhere)
 
 
@@ -152,42 +152,57 @@ def by_hand(model, tokens, heads):
     return stream @ model.W_U
 
 
-def without(model, tokens, heads, layers=(), values=False):
-    """Zero the heads; the patterns of these layers are forced to those of the undisturbed run, and
-    the values too.
+def kept(model, tokens, heads, keep, made=lambda saved: saved):
+    """A run without the heads in which some activations are those of the undisturbed run. keep: a
+    predicate on (layer, what), with what such as "hook_pattern"; made: what is done with them.
     """
-    _, cache = model.run_with_cache(tokens)
-    names = [f"blocks.{layer}.attn.hook_pattern" for layer in layers]
-    if values:
-        names += [f"blocks.{layer}.attn.hook_v" for layer in layers]
-    hooks = [(name, lambda x, hook: cache[hook.name].clone()) for name in names]
+    names = [f"blocks.{layer}.attn.{what}" for layer in range(model.cfg.n_layers) for what in WHAT]
+    names = [name for name in names if keep(int(name.split(".")[1]), name.split(".")[-1])]
+    _, clean = model.run_with_cache(tokens, names)
+    hooks = [(name, lambda x, hook: made(clean[hook.name]).expand_as(x).clone()) for name in names]
     return silenced(model, heads).run_with_hooks(tokens, hooks).detach()
 
 
-@torch.no_grad()
-def pattern_without(model, tokens, sources, target, side="k", factor=0.0, only=False):
-    """targeted_ablation the long way: q or k of a run with the sources' W_O times `factor`, the
-    other of a clean run.
+WHAT = ("hook_q", "hook_k", "hook_v", "hook_pattern")
 
-    only: just the sources' share, the mistake of keeping what should go.
+
+def pattern_of(q, k, scale=True):
+    """One head's pattern [batch, query, key] from its queries and keys [batch, pos, d_head]."""
+    scores = q @ k.mT / (q.shape[-1] ** 0.5 if scale else 1)
+    later = torch.ones(scores.shape[-2:]).triu(1) > 0
+    return scores.masked_fill(later, -math.inf).softmax(dim=-1)
+
+
+def of_heads(cache, heads):
+    """What these heads wrote, together: [batch, pos, d_model]."""
+    return sum(cache[f"blocks.{at}.attn.hook_result"][:, :, head] for at, head in heads)
+
+
+@torch.no_grad()
+def pattern_without(
+    model, tokens, sources, target, side="k", taken=of_heads, left=0.0, only=False, early=False
+):
+    """targeted_ablation the long way: one side from a run whose stream before the target's layer
+    lost what the sources had written, the other side from a clean run.
+
+    taken: what goes. left: how much of it stays. only: nothing else stays, the mistake of keeping
+    what should go. early: the sources are silent from the start, so that other heads miss them.
     """
     layer, head = target
-    changed = deepcopy(model)
-    for at, source in sources:
-        changed.W_O[at, source] *= factor
     _, clean = model.run_with_cache(tokens)
-    _, ablated = changed.run_with_cache(tokens)
+    gone = taken(clean, sources)
+    before = (f"blocks.{layer}.hook_resid_pre", lambda x, hook: x - (1 - left) * gone)
+    _, changed = model.run_with_cache(tokens, None, [before])
+    if early:
+        _, changed = silenced(model, sources).run_with_cache(tokens)
     made = {}
     for part in "qk":
         name = f"blocks.{layer}.attn.hook_{part}"
-        made[part] = clean[name][:, :, head]
+        with_it, without_it = clean[name][:, :, head], changed[name][:, :, head]
+        made[part] = without_it if part in side else with_it
         if part in side and only:
-            made[part] = made[part] - ablated[name][:, :, head]
-        elif part in side:
-            made[part] = ablated[name][:, :, head]
-    scores = made["q"] @ made["k"].mT / model.cfg.d_head**0.5
-    later = torch.ones(scores.shape[-2:]).triu(1) > 0
-    return scores.masked_fill(later, -math.inf).softmax(dim=-1)
+            made[part] = with_it - without_it
+    return pattern_of(**made)
 
 
 # Nothing left but the paths of a story
@@ -213,23 +228,26 @@ def strict(
     heads=None,
     clean_pattern=False,
     direct=(),
+    layer=1,
+    crossed=False,
+    hooks=(),
     pick=lambda parts, names: [parts[name] for name in names],
 ):
     """strict_path_model head by head and query by query; the options change one thing each.
-    direct: parts that are unembedded as well.
+    direct: parts that are unembedded as well. crossed: queries meet keys the wrong way round.
+    hooks: of the run that the parts come from.
     """
-    _, cache = model.run_with_cache(tokens)
+    _, cache = model.run_with_cache(tokens, None, hooks)
     parts = named_parts(model, cache)
     nothing = torch.zeros_like(parts["embed"])
     asks, answers = sum(pick(parts, queries), nothing), sum(pick(parts, keys), nothing)
     moved = sum(pick(parts, values), nothing)
     out = sum((parts[name] for name in direct), nothing).clone()
     for head in range(model.cfg.n_heads) if heads is None else heads:
-        q, k, v = (
-            asks @ model.W_Q[1, head],
-            answers @ model.W_K[1, head],
-            moved @ model.W_V[1, head],
-        )
+        q, k = asks @ model.W_Q[layer, head], answers @ model.W_K[layer, head]
+        v = moved @ model.W_V[layer, head]
+        if crossed:
+            q, k = k, q
         for i in range(tokens.shape[1]):
             last = i + 1 if causal else tokens.shape[1]
             scores = (k[:, :last] * q[:, i, None]).sum(dim=-1)
@@ -239,5 +257,5 @@ def strict(
             if clean_pattern:
                 weights = cache["blocks.1.attn.hook_pattern"][:, head, i, :last]
             seen = (weights[:, :, None] * v[:, :last]).sum(dim=1)
-            out[:, i] = out[:, i] + seen @ model.W_O[1, head]
+            out[:, i] = out[:, i] + seen @ model.W_O[layer, head]
     return out @ model.W_U

@@ -1,11 +1,14 @@
-"""What people get wrong in chapter 9: label -> the function they write."""
+"""What people get wrong in chapter 9: label -> the function they write. Patterns and paths are in
+ch09_pattern_mistakes.py.
+"""
 
+import math
 from functools import partial
 
 import torch
 
 from tests.exercises.oracles import ch09 as slow
-from tests.exercises.oracles.ch09 import cost, pattern_without, silenced, single
+from tests.exercises.oracles.ch09 import cost, silenced, single
 
 # Hook builders
 
@@ -59,12 +62,29 @@ def others_zero(new, heads):
     new[:, :, [head for head in range(new.shape[2]) if head not in heads]] = 0.0
 
 
+def cut_out(heads):
+    """The heads are cut out of the tensor, which gets narrower."""
+
+    def fn(activation, hook):
+        return activation[:, :, [h for h in range(activation.shape[2]) if h not in heads]]
+
+    return fn
+
+
 ALL_ZERO = {"all heads were zeroed": hook(lambda new, heads: new.zero_())}
 ZERO = ALL_ZERO | {
     "positions were zeroed; the heads are the third axis": at(slice(None)),
     "sequences were zeroed; the heads are the third axis": at(),
     "entries within every head (d_head) were zeroed; the heads are the third axis": at(...),
     "all the other heads were zeroed": hook(others_zero),
+    "only the first of the heads was zeroed": hook(lambda new, heads: new[:, :, heads[0]].zero_()),
+    "all from the first of the heads to the last were zeroed": hook(
+        lambda new, heads: new[:, :, heads[0] : heads[-1] + 1].zero_()
+    ),
+    "only the last position was zeroed": at(slice(None), -1),
+    "BOS was spared; zero all positions": at(slice(None), slice(1, None)),
+    "only the first sequence was zeroed": at(0, slice(None)),
+    "the heads were cut out; their entries become 0, the shape stays": cut_out,
     "the activation was edited in place; work on a copy: activation.clone()": in_place,
     "the activation was edited in place and nothing returned; return a new one": partial(
         in_place, returned=False
@@ -81,11 +101,27 @@ MEAN = {
         lambda reference, z: reference.flatten(0, 1).median(0).values[None, None]
     ),
     OWN_MEAN: to_own_mean(0, 1),
+    "the sum was taken, not the mean": to(lambda reference, z: reference.sum((0, 1), keepdim=True)),
+    "BOS was left out of the mean; over all positions": to(
+        lambda reference, z: reference[:, 1:].mean((0, 1), keepdim=True)
+    ),
+    "only the first sequence of the reference was averaged; over all of them": to(
+        lambda reference, z: reference[:1].mean((0, 1), keepdim=True)
+    ),
+    "all heads were replaced; only `heads` are": hook(
+        lambda new, heads, reference: new.copy_(reference.mean((0, 1)).expand_as(new))
+    ),
     "the mean was subtracted; the heads must become the mean": to(
         lambda reference, z: z - reference.mean((0, 1), keepdim=True)
     ),
 }
 BECAME_ZERO = {"these heads became 0": to(lambda reference, z: torch.zeros_like(z))}
+
+
+def running_mean(reference, z):
+    count = torch.arange(1, reference.shape[1] + 1)[:, None, None]
+    return reference.mean(0, keepdim=True).cumsum(1) / count
+
 
 MEAN_PER_POSITION = {
     "the mean went over the positions as well": to_mean(0, 1),
@@ -93,12 +129,32 @@ MEAN_PER_POSITION = {
     "the mean went over the heads too; each has its own": to_mean(0, 2),
     OWN_MEAN: to_own_mean(0),
     "only the first sequence of the reference was taken": to(lambda reference, z: reference[:1]),
+    "the first sequence was left out of the mean": to(
+        lambda reference, z: reference[1:].mean(0, keepdim=True)
+    ),
+    "the sum was taken, not the mean": to(lambda reference, z: reference.sum(0, keepdim=True)),
+    "it was divided by one sequence fewer": to(
+        lambda reference, z: reference.sum(0, keepdim=True) / (len(reference) - 1)
+    ),
+    "the mean went over all positions up to this one; each position has its own": to(running_mean),
+    "all heads were replaced; only `heads` are": hook(
+        lambda new, heads, reference: new.copy_(reference.mean(0).expand_as(new))
+    ),
 }
 POSITIONS_TOO = {"the mean went over the positions too": to_mean(0, 1)}
 
+
+def given_away(reference, donors):
+    """Row b goes to sequence donors[b], if there is such a sequence."""
+    values = reference.clone()
+    for b, donor in enumerate(donors.tolist()):
+        values[donor] = reference[b]
+    return values[: len(donors)]
+
+
 RESAMPLE = {
     "the donors were used the wrong way round: sequence b gets row donors[b]": to(
-        lambda reference, z, donors: reference[donors.argsort()]
+        lambda reference, z, donors: given_away(reference, donors)
     ),
     "the activation at hand was reordered; the donors are rows of `reference`": to(
         lambda reference, z, donors: z[donors]
@@ -106,7 +162,17 @@ RESAMPLE = {
     "positions were shuffled; each gets what was written at the same one": to(
         lambda reference, z, donors: reference[donors].roll(1, 1)
     ),
-    "the donors were ignored": to(lambda reference, z, donors: reference),
+    "the donors were ignored": to(lambda reference, z, donors: reference[: len(donors)]),
+    "each sequence got the row before its own; it gets row donors[b]": to(
+        lambda reference, z, donors: reference.roll(1, 0)[: len(donors)]
+    ),
+    "the donors were counted from 1; rows count from 0": to(
+        lambda reference, z, donors: reference[donors - 1]
+    ),
+    "the donors were sorted": to(lambda reference, z, donors: reference[donors.sort().values]),
+    "all sequences got the row of the first donor": to(
+        lambda reference, z, donors: reference[donors[:1]]
+    ),
     "the mean of the donors was taken": to(
         lambda reference, z, donors: reference[donors].mean(0, keepdim=True)
     ),
@@ -123,6 +189,11 @@ def sum_of_singles(model, repeats, heads, kind="zero"):
     return sum(cost(model, repeats, [head], kind) for head in heads)
 
 
+def loss_of_the_difference(model, repeats, heads):
+    logits = silenced(model, heads)(repeats.tokens) - model(repeats.tokens)
+    return slow.slow_loss(logits.detach(), repeats)
+
+
 JOINT = {
     "the loss without the heads was returned; subtract that of the whole model": partial(
         cost, minus=0.0
@@ -137,15 +208,36 @@ JOINT = {
         lambda model, repeats, heads, kind="zero": cost(model, repeats, heads[-1:], kind)
     ),
     "all the other heads were ablated": partial(cost, keep=True),
+    "whole layers were ablated; only `heads` are": partial(cost, whole=True),
+    "it was divided by the loss of the model; the unit is nats": (
+        lambda model, repeats, heads: (
+            cost(model, repeats, heads) / cost(model, repeats, [], minus=0.0)
+        )
+    ),
+    "it was divided by the number of heads; the cost of the group was asked for": (
+        lambda *args: cost(*args) / len(args[2])
+    ),
+    "it was divided by ln 2, which gives bits; the unit is nats": (
+        lambda *args: cost(*args) / math.log(2)
+    ),
+    "what is below 0 was cut off; a model can be better off without": (
+        lambda *args: max(cost(*args), 0.0)
+    ),
+    "the sign was lost; a model can be better off without": lambda *args: abs(cost(*args)),
+    "the logits were subtracted; subtract the losses": loss_of_the_difference,
     "the outputs were taken away after all layers had read them (from the last stream); do it in "
     "hook_z": partial(cost, late=True),
 }
-ALWAYS_ZERO = {
+LIVE = (
+    "what ablated heads write was taken from a run in which others are ablated already; the cache "
+    "is of an undisturbed run"
+)
+OF_A_KIND = {
+    LIVE: partial(cost, live=True),
     "the heads were always zeroed; use `kind`": (
         lambda model, repeats, heads, kind="zero": cost(model, repeats, heads)
-    )
+    ),
 }
-ADDED_UP = {"the single effects were added up": sum_of_singles}
 
 
 def one_after_another(model, repeats, kind="zero"):
@@ -155,10 +247,38 @@ def one_after_another(model, repeats, kind="zero"):
     return table
 
 
+def whole_layers(model, repeats, kind="zero"):
+    heads = [[(layer, 0)] for layer in range(model.cfg.n_layers)]
+    costs = [cost(model, repeats, layer, kind, whole=True) for layer in heads]
+    return torch.tensor(costs)[:, None].expand(-1, model.cfg.n_heads)
+
+
+def only(rows=None, columns=None):
+    """A wrong ablation_table: the entries beyond so many rows and columns stay 0."""
+
+    def ablation_table(*args):
+        table = torch.zeros_like(single(*args))
+        table[:rows, : columns or len(table)] = single(*args)[:rows, : columns or len(table)]
+        return table
+
+    return ablation_table
+
+
 TRANSPOSED = {"rows and columns are exchanged: [layer, head]": lambda *args: single(*args).T}
 TABLE = TRANSPOSED | {
     "the heads before were not put back: one at a time": one_after_another,
     "all heads but one were ablated; ablate one": partial(single, keep=True),
+    "the whole layer was ablated each time; ablate one head": whole_layers,
+    "only two layers were tried": only(2, 100),
+    "only as many heads were tried as there are layers": only(),
+    "the heads were always zeroed; use `kind`": lambda *args: single(*args[:2]),
+    "the sign is wrong: what it costs is positive": lambda *args: -single(*args),
+    "what is below 0 was cut off; a model can be better off without": (
+        lambda *args: single(*args).clamp(min=0)
+    ),
+    "it was divided by the sum of all; the unit is nats": (
+        lambda *args: single(*args) / single(*args).sum()
+    ),
     "the loss was returned; subtract that of the whole model": partial(single, minus=0.0),
     "it was divided by the loss of the model; the unit is nats": (
         lambda model, repeats, kind="zero": (
@@ -166,128 +286,3 @@ TABLE = TRANSPOSED | {
         )
     ),
 }
-
-# Patterns kept, or changed at one place
-
-
-@torch.no_grad()
-def last_pattern_everywhere(model, tokens, heads):
-    """What a lambda in a loop does that names the loop's variable: every layer gets the patterns of
-    the last one.
-    """
-    names = [f"blocks.{layer}.attn.hook_pattern" for layer in range(model.cfg.n_layers)]
-    last = model.run_with_cache(tokens, names)[1][names[-1]]
-    hooks = [(name, lambda x, hook: last.clone()) for name in names]
-    return silenced(model, heads).run_with_hooks(tokens, hooks)
-
-
-def others_silenced(model, tokens, heads):
-    others = [head for head in slow.every_head(model) if head not in heads]
-    return slow.by_hand(model, tokens, others)
-
-
-NOT_KEPT = {"the patterns were not kept": slow.without}
-PRESERVING = {
-    "the patterns are those of the ablated run; force those of the undisturbed one": slow.without,
-    "the values were kept as well": partial(slow.without, layers=(0, 1), values=True),
-    "all layers got the patterns of the last: a lambda in a loop reads `name` too late; use "
-    "hook.name": last_pattern_everywhere,
-    "nothing was ablated": lambda model, tokens, heads: slow.by_hand(model, tokens, []),
-    "all the other heads were ablated": others_silenced,
-}
-
-
-FIRST_LAYERS_ONLY = {
-    "only the patterns of the first two layers were kept; keep those of every layer": partial(
-        slow.without, layers=(0, 1)
-    )
-}
-
-
-def aimed(change):
-    """A wrong targeted_ablation: change(sources, target, side) -> what it aims at instead."""
-
-    def targeted_ablation(model, tokens, sources, target, side="k"):
-        return pattern_without(model, tokens, *change(sources, target, side))
-
-    return targeted_ablation
-
-
-def even(model, tokens, sources, target, side="k"):
-    """A wrong targeted_ablation: all keys, or queries, are 0, so that all scores are."""
-    visible = torch.ones(tokens.shape[1], tokens.shape[1]).tril()
-    return (visible / visible.sum(dim=-1, keepdim=True)).expand(len(tokens), -1, -1)
-
-
-ALWAYS_QUERIES = {
-    "the queries lost the sources": aimed(lambda sources, target, side: (sources, target, "q"))
-}
-TARGETED = {
-    "all of the target's keys (or queries) were set to 0; only the sources' share goes": even,
-    "the pattern of the undisturbed run was returned": aimed(
-        lambda sources, target, side: (sources, target, "")
-    ),
-    "the sources were taken out of queries and keys; out of one only": aimed(
-        lambda sources, target, side: (sources, target, "qk")
-    ),
-    "keys and queries are exchanged, or it was always the queries": aimed(
-        lambda sources, target, side: (sources, target, "q" if side == "k" else "k")
-    ),
-    "`side` was ignored": aimed(lambda sources, target, side: (sources, target, "k")),
-    "only the first source was taken out": aimed(
-        lambda sources, target, side: (sources[:1], target, side)
-    ),
-    "only the last source was taken out": aimed(
-        lambda sources, target, side: (sources[-1:], target, side)
-    ),
-    "the pattern of another head was returned": aimed(
-        lambda sources, target, side: (sources, (1, (target[1] + 1) % 3), side)
-    ),
-    "the sources were added once more, not taken out": partial(pattern_without, factor=2.0),
-    "only the sources' share was kept, not taken out": partial(pattern_without, only=True),
-}
-
-
-def the_others(parts, names):
-    return [part for name, part in parts.items() if name not in names]
-
-
-def positions_always(model, tokens, queries, keys, values):
-    queries = [name for name in queries if name != "positions"] + ["positions"]
-    keys = [name for name in keys if name != "positions"] + ["positions"]
-    return slow.strict(model, tokens, queries, keys, values)
-
-
-STRICT = {
-    "queries and keys are exchanged": (
-        lambda model, tokens, queries, keys, values: slow.strict(
-            model, tokens, keys, queries, values
-        )
-    ),
-    "values were made from the parts of the keys": (
-        lambda model, tokens, queries, keys, values: slow.strict(model, tokens, queries, keys, keys)
-    ),
-    "the patterns of the undisturbed run were used; make them from these q and k": partial(
-        slow.strict, clean_pattern=True
-    ),
-    "the named parts were left out; they are all that is seen": partial(
-        slow.strict, pick=the_others
-    ),
-    "only the first of the named parts was seen": partial(
-        slow.strict, pick=lambda parts, names: [parts[name] for name in names[:1]]
-    ),
-    "the scores were not divided by sqrt(d_head)": partial(slow.strict, scale=False),
-    "later keys were seen: the mask is missing": partial(slow.strict, causal=False),
-    "the embedding was unembedded too; only what layer 1 writes is": partial(
-        slow.strict, direct=["embed"]
-    ),
-    "what layer 0 writes was unembedded too; only what layer 1 writes is": partial(
-        slow.strict, direct=["0.0", "0.1", "0.2"]
-    ),
-    "the whole stream was unembedded; only what layer 1 writes is": partial(
-        slow.strict, direct=["embed", "0.0", "0.1", "0.2"]
-    ),
-    "positions were added to q and k although nobody named them": positions_always,
-    "only the first head of layer 1 writes; all of them do": partial(slow.strict, heads=[0]),
-}
-LEFT_OUT = {label: wrong for label, wrong in STRICT.items() if "left out" in label}
