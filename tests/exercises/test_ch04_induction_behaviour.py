@@ -6,21 +6,10 @@ import torch
 
 from minitransformer import BOS, ModelConfig, Transformer, load, repeated_tokens
 from minitransformer.planted import induction_model, pointer_model
-from tests.exercises.checking import checks, expect, expect_close, expect_value_error
-from tests.exercises.oracles.ch04 import (
-    distract,
-    losses_by_loops,
-    naive_losses,
-    partial,
-    pooled,
-    predictable_by_loops,
-)
-from tests.exercises.oracles.ch04_mistakes import (
-    ACCURACY_MISTAKES,
-    DISTRACTOR_MISTAKES,
-    LOSS_MISTAKES,
-    PARTIAL_MISTAKES,
-)
+from tests.exercises.cases import expect_error, in_case
+from tests.exercises.checking import checks, expect, expect_close
+from tests.exercises.oracles import ch04_mistakes as wrong
+from tests.exercises.oracles.ch04 import losses_by_loops, pooled, predictable_by_loops
 from tests.material import seeded
 
 S, V, N_CTX = 6.0, 20, 40
@@ -34,16 +23,13 @@ TOKENS = torch.randint(1, 7, (3, 5), generator=seeded(1))
 LOGITS = 3 * torch.randn(3, 5, 7, generator=seeded(2), dtype=torch.float64)
 
 
-@checks("loss_by_position", mistakes=LOSS_MISTAKES)
+@checks("loss_by_position", mistakes=wrong.LOSS_MISTAKES)
 def test_loss_is_its_definition(loss_by_position):
     truth = losses_by_loops(LOGITS, TOKENS).mean(0)
     expect_close(loss_by_position(LOGITS, TOKENS), truth, "pos", "the mean of -log p(next token)")
 
 
-@checks(
-    "loss_by_position",
-    mistakes={"log(softmax) is -inf for large logits; log_softmax is not": naive_losses},
-)
+@checks("loss_by_position", mistakes=wrong.LARGE_LOGITS)
 def test_large_logits_stay_finite(loss_by_position):
     truth = losses_by_loops(1000 * LOGITS, TOKENS).mean(0)
     expect_close(
@@ -63,55 +49,23 @@ def test_the_planted_model_has_a_known_curve(loss_by_position):
 CURVE = 4.0 - 0.1 * torch.arange(12.0, dtype=torch.float64) ** 1.5
 
 
-@checks(
-    "icl_score",
-    mistakes={
-        "the sign is turned round; it is late minus early": lambda x, early, late: (
-            x[early] - x[late]
-        ).item(),
-        "positions were counted from 1; position 0 is BOS": lambda x, early, late: (
-            x[late - 1] - x[early - 1]
-        ).item(),
-        "one position was asked for, not the mean from `late` on": lambda x, early, late: (
-            x[late:].mean() - x[early]
-        ).item(),
-        "this is a ratio; take the difference, in nats": lambda x, early, late: (
-            x[late] / x[early]
-        ).item(),
-    },
-)
+@checks("icl_score", mistakes=wrong.ICL_MISTAKES)
 def test_icl_score_on_known_curves(icl_score):
-    for early, late in ((4, 9), (0, 11)):  # the second pair: the widest there is
+    for early, late in ((4, 9), (0, 11), (10, 11)):  # the widest there is, and the narrowest
         truth = 0.1 * (early**1.5 - late**1.5)
-        expect_close(
-            icl_score(CURVE, early, late),
-            truth,
-            "",
-            f"losses 4 - 0.1 i^1.5, early {early}, late {late}",
-        )
-    expect_close(
-        icl_score(-CURVE, 4, 9),
-        0.1 * (9**1.5 - 4**1.5),
-        "",
-        "a curve that rises: context hurts, score > 0",
-    )
-    expect_close(
-        icl_score(torch.full((6,), 2.0), 1, 5),
-        0.0,
-        "",
-        "a flat curve: nothing is learnt in context",
-    )
+        why = f"losses 4 - 0.1 i^1.5 at 0 to 11, early {early}, late {late}"
+        expect_close(in_case(why, icl_score, CURVE, early, late), truth, "", why)
+    why = "a curve that rises: context hurts, score > 0"
+    expect_close(icl_score(-CURVE, 4, 9), 0.1 * (9**1.5 - 4**1.5), "", why)
+    why = "a flat curve: nothing is learnt in context"
+    expect_close(icl_score(torch.full((6,), 2.0), 1, 5), 0.0, "", why)
 
 
-@checks(
-    "icl_score",
-    mistakes={"the positions are not checked": lambda x, early, late: (x[late] - x[early]).item()},
-)
+@checks("icl_score")
 def test_icl_score_refuses_impossible_positions(icl_score):
-    for early, late in ((9, 4), (3, 3), (-1, 5), (1, 12)):
-        expect_value_error(
-            icl_score, (CURVE, early, late), f"early {early}, late {late} of 12 losses"
-        )
+    for early, late in ((9, 4), (3, 3), (-1, 5), (-3, -2), (1, 12), (4, 13)):
+        case = f"early {early}, late {late} of 12 losses, 0 to 11"
+        expect_error(icl_score, (CURVE, early, late), ValueError, case)
 
 
 # induction_accuracy
@@ -122,28 +76,24 @@ GUESSED = torch.randint(0, 3, (40, 8), generator=seeded(3))
 MARKED = torch.rand(40, 8, generator=seeded(4)) < torch.linspace(0.1, 0.9, 40)[:, None]
 
 
-@checks("induction_accuracy", mistakes=ACCURACY_MISTAKES)
+@checks("induction_accuracy", mistakes=wrong.ACCURACY_MISTAKES)
 def test_accuracy_is_its_definition(induction_accuracy):
-    truth = pooled()(TINY, GUESSED, MARKED)
-    expect_close(
-        induction_accuracy(TINY, GUESSED, MARKED),
-        truth,
-        "",
-        "the share of right guesses where it counts",
-    )
+    truth, why = pooled()(TINY, GUESSED, MARKED), "the share of right guesses where it counts"
+    expect_close(induction_accuracy(TINY, GUESSED, MARKED), truth, "", why)
+    few = MARKED.clone()
+    few[:, :-1] = False
+    few[3, 2] = few[5, 4:7] = True  # most rows have no mark that counts
+    truth, why = (pooled()(TINY, GUESSED, few), "four marks count, those on last positions not")
+    expect_close(induction_accuracy(TINY, GUESSED, few), truth, "", why)
 
 
-@checks(
-    "induction_accuracy", mistakes={"nothing to count was not refused": lambda *x: float("nan")}
-)
+@checks("induction_accuracy")
 def test_nothing_predictable_is_an_error(induction_accuracy):
-    only_last = torch.zeros_like(MARKED)
-    only_last[:, -1] = True
-    expect_value_error(
-        induction_accuracy,
-        (TINY, GUESSED, only_last),
-        "only last positions are marked, none can be checked",
-    )
+    marks = torch.zeros_like(MARKED)
+    expect_error(induction_accuracy, (TINY, GUESSED, marks), ValueError, "nothing is marked")
+    marks[:, -1] = True
+    case = "only last positions are marked, none can be checked"
+    expect_error(induction_accuracy, (TINY, GUESSED, marks), ValueError, case)
 
 
 @checks("induction_accuracy")
@@ -171,94 +121,96 @@ def test_accuracy_on_the_controls(induction_accuracy):
 # partial_repeat_tokens and distractor_tokens
 
 
-def expect_rows(tokens, pos, batch, distinct):
-    """Shape, BOS first, how many tokens differ within a row, rows drawn separately."""
+def expect_rows(tokens, pos, batch, distinct, why_longer):
+    """Shape, BOS first, how many tokens differ within a row, rows drawn separately.
+
+    why_longer: difference from the right length -> what may be behind it.
+    """
+    whole = isinstance(tokens, torch.Tensor) and tokens.dtype == torch.long
+    expect(whole, "tokens must be a tensor of whole numbers (torch.long)")
     shape = f"expected tokens [batch, pos] = [{batch}, {pos}], got {list(tokens.shape)}"
-    expect(tokens.shape == (batch, pos), shape)
-    whole = f"tokens must be whole numbers (torch.long), not {tokens.dtype}"
-    expect(tokens.dtype == torch.long, whole)
+    why = why_longer.get(tokens.shape[-1] - pos)
+    expect(tokens.shape == (batch, pos), shape + (f": {why}?" if why else ""))
     expect((tokens[:, 0] == BOS).all(), "every row must begin with BOS")
     expect((tokens[:, 1:] != BOS).all(), "BOS stands at position 0 only")
+    rule = f"a row must hold {distinct} different tokens besides BOS"
     for row in tokens[:, 1:].tolist():
-        different = len(set(row))
-        expect(
-            different == distinct,
-            f"a row must hold {distinct} different tokens besides BOS, got {different}: {row}",
-        )
+        got = f"got {len(set(row))}: {row}; draw all of them in one call of distinct_tokens"
+        expect(len(set(row)) == distinct, f"{rule}, {got}")
     expect(len(tokens.unique(dim=0)) > 1, "all rows are the same; draw each row separately")
 
 
-def expect_given_generator(build, *arguments):
-    rows = build(*arguments, seeded(9))[0]
-    again = build(*arguments, seeded(9))[0]
-    expect(torch.equal(rows, again), "two generators with the same seed must give the same rows")
-    generator = seeded(9)
-    first, second = build(*arguments, generator)[0], build(*arguments, generator)[0]
-    same = torch.equal(first, second)
-    expect(not same, "two calls drew the same rows: use the generator that is given")
-
-
-@checks("partial_repeat_tokens", mistakes=PARTIAL_MISTAKES)
+@checks("partial_repeat_tokens", mistakes=wrong.PARTIAL_MISTAKES)
 def test_partial_repeat(partial_repeat_tokens):
     for length, (start, stop), gap in ((9, (2, 6), 3), (7, (3, 7), 0), (5, (0, 3), 4)):
-        tokens, predictable = partial_repeat_tokens(length, (start, stop), gap, 8, V, seeded(6))
-        expect_rows(tokens, 1 + length + gap + stop - start, 8, length + gap)
+        case = f"length {length}, part {(start, stop)}, gap {gap}"
+        arguments = length, (start, stop), gap, 8, V, seeded(6)
+        tokens, predictable = in_case(case, partial_repeat_tokens, *arguments)
+        reasons = {
+            1: "is token part[1] repeated too",
+            -1: "is BOS missing, or the last token of the part",
+            -gap: "is the gap missing",
+            start: "is part[1] taken for the length of the part",
+            length - stop + start: "is the whole sentence repeated",
+        }
+        pos = 1 + length + gap + stop - start
+        expect_rows(tokens, pos, 8, length + gap, {0: None} | reasons)
         again, first = tokens[:, 1 + length + gap :], tokens[:, 1 + start : 1 + stop]
-        expect(
-            torch.equal(again, first),
-            f"the row must end in tokens {start} to {stop - 1} of the sentence (BOS apart)",
-        )
-        expect(
-            predictable.dtype == torch.bool, f"predictable must be bool, not {predictable.dtype}"
-        )
-        truth = predictable_by_loops(tokens).double()
-        expect_close(
-            predictable.double(),
-            truth,
-            "batch pos",
-            "predictable: read before, and followed by the same token",
-        )
-    expect_given_generator(partial_repeat_tokens, 7, (1, 4), 2, 8, V)
+        part = f"tokens {start} to {stop - 1} of the sentence, which begins after BOS"
+        expect(torch.equal(again, first), f"{case}: the row must end in {part}")
+        is_bool = isinstance(predictable, torch.Tensor) and predictable.dtype == torch.bool
+        expect(is_bool, "predictable must be a tensor of True and False (torch.bool)")
+        truth = predictable_by_loops(tokens)
+        why = f"{case}: predictable where it was read before, and the same token follows again"
+        expect_close(predictable, truth, "batch pos", why)
 
 
-@checks("partial_repeat_tokens", mistakes={"part is not checked": partial})
+@checks("partial_repeat_tokens")
 def test_partial_repeat_refuses_an_impossible_part(partial_repeat_tokens):
-    for part in ((3, 3), (-1, 2), (2, 8)):
-        expect_value_error(
-            partial_repeat_tokens, (7, part, 2, 4, V, seeded()), f"part {part} of 7 tokens"
-        )
+    for part in ((3, 3), (4, 3), (-1, 2), (2, 8), (7, 8)):
+        case = f"part {part} of 7 tokens"
+        expect_error(partial_repeat_tokens, (7, part, 2, 4, V, seeded()), ValueError, case)
 
 
-@checks("distractor_tokens", mistakes=DISTRACTOR_MISTAKES)
+@checks("distractor_tokens", mistakes=wrong.DISTRACTOR_MISTAKES)
 def test_distractors(distractor_tokens):
-    for followers, gap in (("BC", 2), ("CBBC", 1), ("BBB", 3)):
-        kinds = list(dict.fromkeys(followers))
-        tokens, candidates = distractor_tokens(followers, gap, 8, V, seeded(7))
-        expect_rows(
-            tokens, 2 + len(followers) * (2 + gap), 8, 1 + len(kinds) + gap * len(followers)
-        )
-        shape = list(candidates.shape)
-        expect(
-            shape == [8, len(kinds)],
-            f'"{followers}": expected candidates [8, {len(kinds)}], got {shape}',
-        )
-        turns = tokens[:, 1:-1].unflatten(1, (len(followers), 2 + gap))  # batch turn place
-        asked = turns[:, :, 0] == tokens[:, -1:]
-        expect(asked.all(), f'"{followers}", gap {gap}: A must begin every turn and end the row')
-        for turn, letter in enumerate(followers):
-            kind = kinds.index(letter)
-            right = turns[:, turn, 1] == candidates[:, kind]
-            expect(
-                right.all(),
-                f'"{followers}": the follower in turn {turn} must be candidate {kind}, {letter}',
-            )
-    expect_given_generator(distractor_tokens, "BC", 2, 8, V)
+    for followers, gap in (("CBBC", 3), ("BC", 2), ("BBB", 3), ("BCDB", 0)):
+        kinds, turns = list(dict.fromkeys(followers)), len(followers)
+        case = f'followers "{followers}", gap {gap}'
+        tokens, candidates = in_case(case, distractor_tokens, followers, gap, 8, V, seeded(7))
+        distinct = 1 + len(kinds) + gap * turns
+        reasons = {
+            -1: "is BOS missing, or the last A",
+            -gap: "is the gap after the last follower missing",
+            -turns: "is every gap one too short",
+            -turns * gap: "are the gaps missing",
+        }
+        expect_rows(tokens, 2 + turns * (2 + gap), 8, distinct, {0: None} | reasons)
+        expect_candidates(candidates, kinds, case)
+        expect_turns(tokens, candidates, followers, gap)
 
 
-WRONG_ORDER = [label for label in DISTRACTOR_MISTAKES if "order" in label or "every turn" in label]
+def expect_candidates(candidates, kinds, case):
+    rule = "one candidate for each different letter, A is none"
+    shape, right = list(candidates.shape), [8, len(kinds)]
+    expect(shape == right, f"{case}: {rule}: expected [batch, kind] = {right}, got {shape}")
 
 
-@checks("distractor_tokens", mistakes={label: DISTRACTOR_MISTAKES[label] for label in WRONG_ORDER})
+def expect_turns(tokens, candidates, followers, gap):
+    """Each turn is A, its follower, and other tokens; A ends the row."""
+    turns = tokens[:, 1:-1].unflatten(1, (len(followers), 2 + gap))  # batch turn place
+    asked = turns[:, :, 0] == tokens[:, -1:]
+    expect(asked.all(), f'"{followers}", gap {gap}: A must begin every turn and end the row')
+    kinds = list(dict.fromkeys(followers))
+    for turn, letter in enumerate(followers):
+        kind = kinds.index(letter)
+        right = turns[:, turn, 1] == candidates[:, kind]
+        rule = f"right after A in turn {turn} must stand candidate {kind}, {letter}"
+        why = f"candidates are in the order in which letters first appear, {', '.join(kinds)}"
+        expect(right.all(), f'"{followers}": {rule}; {why}')
+
+
+@checks("distractor_tokens")
 def test_planted_models_answer_as_they_must(distractor_tokens):
     """Sharing: exp(s * share of the votes) each. Pointing: exp(s) for the first follower alone."""
     votes_for = {"BBC": (2 / 3, 1 / 3), "BCC": (1 / 3, 2 / 3), "BC": (1 / 2, 1 / 2)}
@@ -272,6 +224,6 @@ def test_planted_models_answer_as_they_must(distractor_tokens):
             expect_close(got, truth, "batch kind", why)
 
 
-@checks("distractor_tokens", mistakes={"no follower at all was not refused": distract})
+@checks("distractor_tokens")
 def test_distractors_need_a_follower(distractor_tokens):
-    expect_value_error(distractor_tokens, ("", 2, 4, V, seeded()), 'followers ""')
+    expect_error(distractor_tokens, ("", 2, 4, V, seeded()), ValueError, 'followers ""')
