@@ -119,7 +119,8 @@ def blocks(low=4, high=2):
 
     def draw(model):
         n, d_vocab = min(model.cfg.n_ctx, model.cfg.d_vocab), model.cfg.d_vocab
-        return repeated_tokens(4, n, d_vocab, (n // low, n // high), seeded(2)).tokens
+        periods = max(1, n // low), max(1, n // high)
+        return repeated_tokens(4, n, d_vocab, periods, seeded(2)).tokens
 
     return draw
 
@@ -127,12 +128,6 @@ def blocks(low=4, high=2):
 def period_10(model):
     n = min(model.cfg.n_ctx, model.cfg.d_vocab)
     return repeated_tokens(4, n, model.cfg.d_vocab, (10, 10), seeded(2)).tokens
-
-
-def too_long(model):
-    """Blocks as long as the context, whatever the vocabulary."""
-    cfg = model.cfg
-    return repeated_tokens(4, cfg.n_ctx, cfg.d_vocab, (2, cfg.n_ctx // 2), seeded(2)).tokens
 
 
 def alone(model):
@@ -207,18 +202,6 @@ def value_lengths(model, tokens, layer):
     _, cache = model.run_with_cache(tokens)
     lengths = cache[f"blocks.{layer}.attn.hook_v"].norm(dim=-1).mT  # batch head key
     return (lengths / lengths.max())[:, :, None]
-
-
-def from_the_global_generator(model):
-    torch.rand(1)
-    return detector()(model)
-
-
-@torch.no_grad()
-def with_the_model_changed(model):
-    found = detector()(model)
-    model.W_U += 1
-    return found
 
 
 @torch.no_grad()

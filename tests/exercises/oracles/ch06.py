@@ -7,6 +7,7 @@ import functools
 import torch
 
 from minitransformer import repeated_tokens
+from solutions.ch02_residual_stream import residual_decomposition
 from tests.exercises.oracles.ch05_gauges import in_another_gauge
 from tests.material import seeded, small_model
 
@@ -104,10 +105,6 @@ def first_column_only(W_U, u):
     return out
 
 
-def in_place(W_U, u):
-    return W_U.add_(u[:, None])
-
-
 SHIFT_MISTAKES = {
     "u was added to every row; u has d_model entries, and so has a column": lambda W_U, u: W_U + u,
     "u was subtracted": lambda W_U, u: W_U - u[:, None],
@@ -201,7 +198,8 @@ def lens_with_positions(cache, W_U):
 
 
 def lens_part_by_part(cache, W_U):
-    return any_parts(cache).cumsum(dim=0) @ W_U
+    _, parts = residual_decomposition(cache)
+    return parts.cumsum(dim=0) @ W_U
 
 
 def unembedded(end=centred, parts=unchanged):

@@ -6,11 +6,13 @@ import math
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from minitransformer import ModelConfig, Transformer
 from minitransformer.planted import induction_model
 from solutions.ch07_qk_ov_circuits import LowRank
 from tests.exercises.checking import expect
+from tests.exercises.guarded import Promise
 from tests.exercises.oracles.ch05_gauges import in_another_gauge
 from tests.material import seeded, small_model
 
@@ -27,11 +29,50 @@ def draw(*shape, seed=1):
 
 
 def dense(result) -> Tensor:
-    """The whole matrix of a LowRank, from whichever file its class is."""
+    """The whole matrix of a LowRank, from whichever file its class is, in float64."""
+    return result.A.double() @ result.B.double()
+
+
+def matrix(function, *arguments) -> Tensor:
+    """The whole matrix of the LowRank that function(*arguments) returns: how it is split into
+    factors does not count.
+    """
+    result = function(*arguments)
     kind = type(result).__name__
     good = hasattr(result, "A") and hasattr(result, "B")
     expect(good, f"expected a LowRank, which keeps two factors apart, got {kind}")
-    return result.A @ result.B
+    function.look(dense)
+    return dense(result)
+
+
+def product_and_width(factors: tuple[Tensor, Tensor]) -> tuple[Tensor, int]:
+    """What counts of two factors: their product, and where they meet."""
+    left, right = factors
+    return left @ right, left.shape[-1]
+
+
+class Largest(TorchFunctionMode):
+    """While it is on, it remembers how many numbers the largest result of torch held."""
+
+    numbers = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for each in result if isinstance(result, tuple) else [result]:
+            if isinstance(each, Tensor):
+                self.numbers = max(self.numbers, each.numel())
+        return result
+
+
+def without_wide(function, *arguments, sizes: tuple[int, int]):
+    """function(*arguments), which must not make a matrix of these sizes on the way."""
+    with Largest() as largest:
+        result = function(*arguments)
+    m, n = sizes
+    if largest.numbers >= m * n:
+        made = f"a tensor of {largest.numbers} numbers was made, the wide matrix has {m} x {n}"
+        raise Promise(f"{made}: thin factors are enough")
+    return result
 
 
 def as_kind_of(function, circuit: LowRank) -> LowRank:
@@ -52,9 +93,13 @@ def centred_rows(matrix):
     return torch.stack([row - sum(row.tolist()) / len(row) for row in matrix])
 
 
-def scores_by_loops(x, layer, head, model=MODEL):
-    """x [pos, d_model] -> [query, key]: q_i . k_j, one number at a time."""
-    q, k = x @ model.W_Q[layer, head].detach(), x @ model.W_K[layer, head].detach()
+def scores_by_loops(x, layer, head, model=MODEL, for_keys=None):
+    """x [pos, d_model] -> [query, key]: q_i . k_j, one number at a time.
+
+    for_keys: what the keys are made of, if not of x.
+    """
+    k = (x if for_keys is None else for_keys) @ model.W_K[layer, head].detach()
+    q = x @ model.W_Q[layer, head].detach()
     rows = [[sum(a * b for a, b in zip(qi, kj)) for kj in k.tolist()] for qi in q.tolist()]
     return torch.tensor(rows, dtype=x.dtype)
 
@@ -116,3 +161,5 @@ MIXED[1, 5] = -3.0
 TRIANGLE = torch.tensor([[1.0, 9.0, 0.0], [0.0, -3.0, 0.0], [5.0, 0.0, 1.0]], dtype=torch.float64)
 # eigenvalues 1, e^(2 pi i/3), e^(-2 pi i/3), -5
 PAIR = torch.block_diag(IDENTITY[:3, :3].roll(1, dims=0), torch.tensor([[-5.0]]).double())
+# eigenvalues 2, -3, 2: the largest is negative, their sum is not
+MORE = torch.tensor([[2.0, 7.0, 0.0], [0.0, -3.0, 0.0], [4.0, 0.0, 2.0]], dtype=torch.float64)

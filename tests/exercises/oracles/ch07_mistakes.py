@@ -12,18 +12,12 @@ from tests.exercises.oracles.ch07 import MODEL, SCALE, VOCAB, scores_by_loops
 
 
 class Product:
-    """What a wrong answer returns in the place of a LowRank. Equal to anything that is the same
-    matrix.
-    """
+    """What a wrong answer returns in the place of a LowRank."""
 
     def __init__(self, A: Tensor, *others: Tensor):
         self.A, self.B = A.detach(), others[0].detach()
         for factor in others[1:]:
             self.B = self.B @ factor.detach()
-
-    def __eq__(self, other):
-        mine, theirs = self.A @ self.B, other.A @ other.B
-        return mine.shape == theirs.shape and torch.allclose(mine, theirs)
 
 
 def product_of(build):
@@ -43,6 +37,20 @@ def layer_0_only(build):
     return lambda model, layer, head: circuit(model, 0, head)
 
 
+def head_0_only(build):
+    circuit = product_of(build)
+    return lambda model, layer, head: circuit(model, layer, 0)
+
+
+def less_mean(x, dim):
+    return x - x.mean(dim=dim, keepdim=True)
+
+
+def placed(w):
+    """The embeddings, with the position of the same number added to each that has one."""
+    return w.E + torch.cat([w.pos, torch.zeros(len(w.E) - len(w.pos), w.pos.shape[1])])
+
+
 def first_20(W_E):
     return W_E * (VOCAB < 20)[:, None]
 
@@ -55,11 +63,17 @@ def masked(w):
 EXCHANGED = "query and key are exchanged: W_Q W_K^T is wanted"
 SCALED = "1/sqrt(d_head) belongs to the score, not to the circuit"
 NO_LAYER = "the layer was ignored"
+NO_HEAD = "the head was ignored: this is head 0"
 ONLY_20 = "only the first 20 tokens are right"
 
 QK = {
     EXCHANGED: product_of(lambda w: (w.K, w.Q.T)),
     SCALED: product_of(lambda w: (w.Q / SCALE, w.K.T)),
+    "W_Q was used twice; keys are made by W_K": product_of(lambda w: (w.Q, w.Q.T)),
+    "this is W_Q^T W_K, of d_head x d_head: multiply the other axes": (
+        product_of(lambda w: (w.Q.T, w.K))
+    ),
+    NO_HEAD: head_0_only(lambda w: (w.Q, w.K.T)),
     NO_LAYER: layer_0_only(lambda w: (w.Q, w.K.T)),
 }
 OV = {
@@ -68,12 +82,33 @@ OV = {
     ),
     "W_K was used in the place of W_V": product_of(lambda w: (w.K, w.O)),
     NO_LAYER: layer_0_only(lambda w: (w.V, w.O)),
+    NO_HEAD: head_0_only(lambda w: (w.V, w.O)),
+    "W_V was used twice; the head writes with W_O": product_of(lambda w: (w.V, w.V.T)),
+    "1/sqrt(d_head) belongs to the scores; what a head moves is not scaled": (
+        product_of(lambda w: (w.V / SCALE, w.O))
+    ),
+    "this is W_O W_V, of d_head x d_head: first it reads, then it writes": (
+        product_of(lambda w: (w.O, w.V))
+    ),
+    "W_E and W_U are in it: that is the full OV circuit": (
+        product_of(lambda w: (w.E @ w.V, w.O, w.U))
+    ),
 }
 FULL_QK = {
     EXCHANGED: product_of(lambda w: (w.E @ w.K, w.Q.T, w.E.T)),
     SCALED: product_of(lambda w: (w.E @ w.Q / SCALE, w.K.T, w.E.T)),
     "W_U stands where W_E^T belongs: keys are made from embeddings": (
         product_of(lambda w: (w.E @ w.Q, w.K.T, w.U))
+    ),
+    "W_pos was used; the circuit of tokens has W_E": (
+        product_of(lambda w: (w.pos @ w.Q, w.K.T, w.pos.T))
+    ),
+    "W_OV stands where W_QK belongs": product_of(lambda w: (w.E @ w.V, w.O, w.E.T)),
+    "the mean embedding was subtracted from the keys": (
+        product_of(lambda w: (w.E @ w.Q, w.K.T, less_mean(w.E, 0).T))
+    ),
+    "W_pos was added to the embeddings; the circuit speaks of tokens alone": (
+        product_of(lambda w: (placed(w) @ w.Q, w.K.T, placed(w).T))
     ),
     ONLY_20: product_of(lambda w: (first_20(w.E) @ w.Q, w.K.T, w.E.T)),
 }
@@ -85,23 +120,68 @@ FULL_OV = {
     "W_E^T stands where W_U belongs: logits are wanted": (
         product_of(lambda w: (w.E @ w.V, w.O, w.E.T))
     ),
+    "W_U is missing: this ends in the stream, not in the logits": (
+        product_of(lambda w: (w.E @ w.V, w.O))
+    ),
+    "W_U^T stands where W_E belongs: sources are embedded tokens": (
+        product_of(lambda w: (w.U.T @ w.V, w.O, w.U))
+    ),
+    "W_E W_U was added: that is what the embedding says itself, not the head": (
+        product_of(lambda w: (w.E @ (w.V @ w.O + torch.eye(len(w.U)).double()), w.U))
+    ),
+    "W_pos stands where W_E belongs: sources are tokens": (
+        product_of(lambda w: (w.pos @ w.V, w.O, w.U))
+    ),
+    "W_QK stands where W_OV belongs": product_of(lambda w: (w.E @ w.Q, w.K.T, w.U)),
+    "each row was centred; that is another exercise": (
+        product_of(lambda w: (w.E @ w.V, w.O, less_mean(w.U, 1)))
+    ),
     ONLY_20: product_of(lambda w: (first_20(w.E) @ w.V, w.O, w.U)),
 }
 POSITION_QK = {
     EXCHANGED: product_of(lambda w: (w.pos @ w.K, w.Q.T, w.pos.T)),
     SCALED: product_of(lambda w: (w.pos @ w.Q / SCALE, w.K.T, w.pos.T)),
     "later keys were masked: the circuit is the whole matrix": product_of(masked),
+    "embeddings stand on both sides; this circuit is made of positions": (
+        product_of(lambda w: (w.E @ w.Q, w.K.T, w.E.T))
+    ),
+    "the keys are tokens; positions are wanted on both sides": (
+        product_of(lambda w: (w.pos @ w.Q, w.K.T, w.E.T))
+    ),
+    "the queries are tokens; positions are wanted on both sides": (
+        product_of(lambda w: (w.E @ w.Q, w.K.T, w.pos.T))
+    ),
+    "W_OV stands where W_QK belongs": product_of(lambda w: (w.pos @ w.V, w.O, w.pos.T)),
 }
 
 
-def score_variant(scale=SCALE, positions="right", swapped=False, masked=False):
-    """score_from_weights with one thing changed; the defaults are right."""
+def first_positions(model, stream):
+    return model.W_pos.detach()[: stream.shape[1]]
+
+
+def last_positions(model, stream):
+    return model.W_pos.detach()[-stream.shape[1] :]
+
+
+def position_of_row(model, stream):
+    return model.W_pos.detach()[: len(stream)][:, None]
+
+
+def score_variant(
+    scale=SCALE, positions="right", swapped=False, masked=False, which=first_positions, keys=True
+):
+    """score_from_weights with one thing changed; the defaults are right.
+
+    which: the positions that are added. keys: also on the key side.
+    """
 
     def score(model, layer, head, stream):
         shortformer = model.cfg.positional_embedding_type == "shortformer"
-        added = {"right": shortformer, "never": False, "always": True}[positions]
-        x = stream + added * model.W_pos.detach()[: stream.shape[1]]
-        scores = torch.stack([scores_by_loops(row, layer, head, model) for row in x]) / scale
+        added = {"right": shortformer, "never": False, "always": True, "other": not shortformer}
+        added["layer 0"] = shortformer and layer == 0
+        x = stream + added[positions] * which(model, stream)
+        rows = zip(x, x if keys else stream)
+        scores = torch.stack([scores_by_loops(q, layer, head, model, k) for q, k in rows]) / scale
         scores = scores.mT.contiguous() if swapped else scores
         hidden = torch.ones_like(scores).triu(1) > 0
         return scores.masked_fill(hidden, -math.inf) if masked else scores
@@ -123,153 +203,20 @@ SCORES = {
     "the scores were divided by sqrt(d_model); the scale is sqrt(d_head)": (
         score_variant(scale=math.sqrt(MODEL.cfg.d_model))
     ),
-}
-
-
-# Scores of circuits, and several heads as one
-
-
-def on_matrix(score):
-    return lambda circuit: float(score(circuit if isinstance(circuit, Tensor) else circuit.dense))
-
-
-def diagonal_wins(M, dim=-1):
-    return (M.argmax(dim) == torch.arange(len(M))).double().mean()
-
-
-COPYING_ACCURACY = {
-    "the first token was left out, as if it were BOS; all of the circuit given counts": (
-        on_matrix(lambda M: diagonal_wins(M[1:, 1:]))
+    "positions were added where they are in the stream already, and not where they are missing": (
+        score_variant(positions="other")
     ),
-    "the largest entry of each column was taken; a row belongs to one source": (
-        on_matrix(lambda M: diagonal_wins(M, 0))
+    "positions were added in layer 0 only; q and k read them in every layer": (
+        score_variant(positions="layer 0")
     ),
-    "absolute values were compared: a suppressed logit is no copy": (
-        on_matrix(lambda M: diagonal_wins(M.abs()))
+    "positions were added for the queries alone; keys read them, too": score_variant(keys=False),
+    "the last rows of W_pos were taken; sequences begin at position 0": (
+        score_variant(which=last_positions)
     ),
-    "it is not enough that a token is raised, it must be raised most": (
-        on_matrix(lambda M: (M.diagonal() > 0).double().mean())
+    "each sequence got one position; W_pos has a row for each place in it": (
+        score_variant(which=position_of_row)
     ),
-    "a share of the tokens is wanted, not their number": (
-        on_matrix(lambda M: len(M) * diagonal_wins(M))
-    ),
-}
-
-
-def eigenvalue_ratio(above, below, nothing=math.nan):
-    def ratio(M):
-        values = torch.linalg.eigvals(M)
-        return above(values) / below(values).sum() if values.abs().sum() else nothing
-
-    return on_matrix(ratio)
-
-
-COPYING_SCORE = {
-    "absolute values were added up above the line too": (
-        eigenvalue_ratio(lambda c: c.abs().sum(), torch.abs)
-    ),
-    "the absolute value of the sum was taken; the sign tells copying from suppressing": (
-        eigenvalue_ratio(lambda c: c.sum().abs(), torch.abs)
-    ),
-    "below the line: the absolute value of the complex number, not of its real part": (
-        eigenvalue_ratio(lambda c: c.real.sum(), lambda c: c.real.abs())
-    ),
-    "signs were counted; a large eigenvalue must weigh more": (
-        eigenvalue_ratio(lambda c: c.real.sign().sum(), lambda c: torch.ones(len(c)))
-    ),
-    "the diagonal was taken; eigenvalues are wanted": (
-        on_matrix(lambda M: M.trace() / M.diagonal().abs().sum())
-    ),
-    "this is trace / norm; below the line belong the absolute eigenvalues": (
-        on_matrix(lambda M: M.trace() / M.norm())
-    ),
-    "with no eigenvalue but 0 the score is undefined: nan": (
-        eigenvalue_ratio(lambda c: c.real.sum(), torch.abs, nothing=0.0)
-    ),
-}
-
-
-TENSOR = "a tensor was returned; .item() makes a float of it"
-
-
-def accuracy_as_tensor(circuit):
-    return diagonal_wins(circuit if isinstance(circuit, Tensor) else circuit.dense)
-
-
-def score_as_tensor(circuit):
-    values = torch.linalg.eigvals(circuit if isinstance(circuit, Tensor) else circuit.dense)
-    return values.sum().real / values.abs().sum()
-
-
-def centred_by(change):
-    """centre with other factors: change(A, B) gives them."""
-    return lambda circuit: Product(*change(circuit.A, circuit.B))
-
-
-def less_mean(x, dim):
-    return x - x.mean(dim=dim, keepdim=True)
-
-
-def one_mean(A, B):
-    M = A @ B
-    return M - M.mean(dim=(-2, -1), keepdim=True), torch.eye(M.shape[-1], dtype=M.dtype)
-
-
-def wide(A, B):
-    M = less_mean(A @ B, -1)
-    return M, torch.eye(M.shape[-1], dtype=M.dtype)
-
-
-CENTRED = {
-    "nothing was subtracted": centred_by(lambda A, B: (A, B)),
-    "the mean over the sources was subtracted, from each column; the rows are meant": (
-        centred_by(lambda A, B: (less_mean(A, -2), B))
-    ),
-    "both means were subtracted; only that over the output vocabulary": (
-        centred_by(lambda A, B: (less_mean(A, -2), less_mean(B, -1)))
-    ),
-    "one mean over everything was subtracted; each row has its own": centred_by(one_mean),
-    "the mean went over the narrow axis of B; its columns are those of the circuit": (
-        centred_by(lambda A, B: (A, less_mean(B, -2)))
-    ),
-}
-WIDE = {"the wide matrix was made; centre one of the thin factors": centred_by(wide)}
-
-
-def centred_in_place(circuit):
-    circuit.B -= circuit.B.mean(dim=-1, keepdim=True)
-    return circuit
-
-
-def merged_ov(merge):
-    """effective_ov with another way to merge: merge(W_V [head, d_model, d_head], W_O [head, d_head,
-    d_model], heads).
-    """
-
-    def effective(model, heads):
-        if len({layer for layer, _ in heads}) != 1:
-            raise ValueError
-        layer = heads[0][0]
-        return Product(*merge(model.W_V[layer], model.W_O[layer], [head for _, head in heads]))
-
-    return effective
-
-
-def side_by_side(V, out, heads):
-    return torch.cat(list(V[heads]), dim=1), torch.cat(list(out[heads]))
-
-
-def mean_of_heads(V, out, heads):
-    W_V, W_O = side_by_side(V, out, heads)
-    return W_V, W_O / len(heads)
-
-
-MERGING = {
-    "W_V and W_O were added up before they were multiplied, so heads mix": (
-        merged_ov(lambda V, out, heads: (V[heads].sum(0), out[heads].sum(0)))
-    ),
-    "the mean was taken; a layer adds its heads up": merged_ov(mean_of_heads),
-    "all heads of the layer are in it, not only those asked for": (
-        merged_ov(lambda V, out, heads: side_by_side(V, out, range(len(V))))
+    "the softmax was taken; the scores are wanted": (
+        lambda *given: score_variant()(*given).softmax(dim=-1)
     ),
 }
