@@ -11,9 +11,13 @@ attempted; a failure is one message that says the property, the place, what was 
 mistake, the file to edit and the command for a hint.
 """
 
-import functools
+import inspect
 import math
+import re
+import types
+import typing
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -21,26 +25,40 @@ import torch
 from torch import Tensor
 
 from exercises import stubs
-from exercises.attempts import Wrong, describe, load_file, load_function, own_line
+from exercises.attempts import Wrong, describe, load_function, own_line
 from exercises.limits import OutOfTime, restored_state, time_limit
-from tests.exercises.guarded import Guarded
+from tests.exercises.diagnosis import (
+    Outcomes,
+    apart,
+    calls_of,
+    checks_of,
+    exercises_called,
+    likely_mistake,
+    solution,
+)
+from tests.exercises.given import in_words
+from tests.exercises.guarded import Guarded, Promise
+from tests.exercises.promises import expect_promises
 
 LONGEST = 400  # characters of a message's first line: a tensor in it must not bury the rest
+FAILED: dict[tuple[str, str], bytes] = {}  # (chapter, exercise) -> the text that failed a check
 
 
-def checks(name: str, mistakes: dict[str, Callable] | None = None):
+def checks(name: str, mistakes: dict[str, Callable] | None = None, changes: tuple[str, ...] = ()):
     """Mark a function as a check of the exercise `name`.
 
-    mistakes: what people get wrong -> the function they write.
+    mistakes: what people get wrong -> the function they write. changes: the arguments that the
+    function is asked to change; all others it has to leave as they are.
     """
 
     def decorate(check):
-        chapter = Path(check.__code__.co_filename).stem.removeprefix("test_")
+        check.chapter = Path(check.__code__.co_filename).stem.removeprefix("test_")
+        check.exercise, check.mistakes, check.changes = name, mistakes or {}, changes
         runs = {"solutions": run_on_solution, "exercises": run_on_attempt}
 
         @pytest.mark.parametrize("side", list(runs))
         def test(side):
-            runs[side](check, chapter, name, mistakes or {})
+            runs[side](check)
 
         test.__name__, test.__doc__ = check.__name__, check.__doc__
         test.__module__ = check.__module__
@@ -50,11 +68,20 @@ def checks(name: str, mistakes: dict[str, Callable] | None = None):
     return decorate
 
 
-def verdict(check: Callable, guarded: Guarded) -> Wrong | None:
-    """Run one check; what it found wrong, or None."""
+def watched(function: Callable, check: Callable, path: Path) -> Guarded:
+    """The function under test, with what this exercise asks of any function."""
+    reference = getattr(solution(check.chapter), check.exercise)
+    returns = typing.get_type_hints(reference).get("return", typing.Any)
+    return Guarded(function, path, check.changes, returns)
+
+
+def verdict(check: Callable, guarded: Guarded, reference: Callable | None = None) -> Wrong | None:
+    """Run one check; what it found wrong, or None. reference: tells what can be promised."""
     try:
         with restored_state(), time_limit():
             check(guarded)
+            if reference:
+                expect_promises(guarded, reference)
     except Wrong as wrong:
         return wrong
     except OutOfTime as error:
@@ -65,47 +92,60 @@ def verdict(check: Callable, guarded: Guarded) -> Wrong | None:
             return Wrong(describe(error), line)
         if isinstance(error, AssertionError):
             raise  # a bare assert speaks about the check itself, not about the function under test
-        returned = f"{kind_of(guarded)} ({describe(error)})"
-        return Wrong(f"the check could not use what it returned, {returned}")
+        return Wrong(unexpected(guarded, reference))
     return None
 
 
-def kind_of(guarded: Guarded) -> str:
-    """What the function under test returned last, in a word or two."""
-    if not guarded.calls:
-        return "nothing"
-    _, last = guarded.calls[-1]
-    return f"Tensor {list(last.shape)}" if isinstance(last, Tensor) else type(last).__name__
+def unexpected(guarded: Guarded, reference: Callable | None) -> str:
+    """What to say of a result that a check cannot even look at: what the docstring promises."""
+    returned = in_words(guarded.calls[-1].result) if guarded.calls else "nothing"
+    docstring = " ".join((inspect.getdoc(reference or guarded.function) or "").split())
+    promise = re.search(r"-> (.+?)(?:[.;] |[.;]$|$)", docstring)
+    asked = f"asks for: {promise[1]}" if promise else "asks for something else"
+    return f"it returned {returned}; its docstring {asked}"
 
 
-@functools.cache
-def solution(chapter: str):
-    return load_file(stubs.solution_path(chapter))
-
-
-def run_on_solution(
-    check: Callable, chapter: str, name: str, mistakes: dict[str, Callable]
-) -> None:
-    path = stubs.solution_path(chapter)
-    wrong = verdict(check, Guarded(getattr(solution(chapter), name), path))
+def run_on_solution(check: Callable) -> None:
+    name, path = check.exercise, stubs.solution_path(check.chapter)
+    reference = getattr(solution(check.chapter), name)
+    wrong = verdict(check, watched(reference, check, path), reference)
     if wrong:
         pytest.fail(f"the reference answer to {name} fails its own check: {wrong}", pytrace=False)
-    for label, mistake in mistakes.items():
-        guarded = Guarded(mistake, path)
-        assert verdict(check, guarded), f"{name}: this check does not notice the mistake '{label}'"
-        named = [other for other, function in mistakes.items() if guarded.behaves_like(function)]
-        assert named in ([], [label]), f"{name}: these mistakes cannot be told apart: {named}"
+    by_results = {}
+    for label, mistake in check.mistakes.items():
+        noticed = verdict(check, watched(mistake, check, path), reference)
+        assert noticed, f"{name}: this check does not notice the mistake '{label}'"
+        if not isinstance(noticed, Promise):
+            by_results[label] = mistake
+    alike = not_told_apart(check, {"the truth": reference} | by_results)
+    assert not alike, f"{name}: on these data two answers give the same: {' / '.join(alike)}"
 
 
-def run_on_attempt(check: Callable, chapter: str, name: str, mistakes: dict[str, Callable]) -> None:
-    path = stubs.exercise_path(chapter)
+def not_told_apart(check: Callable, answers: dict[str, Callable]) -> tuple[str, str] | None:
+    """The first two answers that give the same on all calls of the check, so that a learner could
+    be told the wrong one; None if there are none.
+    """
+    truth = Outcomes(getattr(solution(check.chapter), check.exercise))
+    every = {label: Outcomes(function) for label, function in answers.items()}
+    for (label, mine), (other, theirs) in combinations(every.items(), 2):
+        if not apart(mine, theirs, calls_of(check), truth):
+            return label, other
+    return None
+
+
+def run_on_attempt(check: Callable) -> None:
+    path, key = stubs.exercise_path(check.chapter), (check.chapter, check.exercise)
     try:
-        if name not in stubs.attempted(chapter):
+        if check.exercise not in stubs.attempted(check.chapter):
             pytest.skip("not attempted yet")
     except SyntaxError:
         pass  # the failure will say so
-    found = failure(check, chapter, name, mistakes, path)
+    text = path.read_bytes() if path.is_file() else b""
+    if FAILED.get(key) == text:
+        pytest.skip("its first failure is said already")
+    found = failure(check, *key, check.mistakes, path)
     if found:
+        FAILED[key] = text
         pytest.fail(found, pytrace=False)
 
 
@@ -113,38 +153,53 @@ def failure(
     check: Callable, chapter: str, name: str, mistakes: dict[str, Callable], path: Path
 ) -> str | None:
     """What a check says of the function `name` in the learner's file `path`; None if it passes."""
-    guarded = likely = None
+    function, likely = None, None
     try:
-        guarded = Guarded(load_function(path, name), path)
-        wrong = verdict(check, guarded)
+        function = load_function(path, name)
+        reference = getattr(solution(chapter), name)
+        wrong = verdict(check, watched(function, check, path), reference)
     except Wrong as error:
         wrong = error
     if wrong is None:
         return None
-    if guarded and not wrong.line:  # an exception has a line of its own to look at
-        likely = likely_mistake(guarded, getattr(solution(chapter), name), mistakes)
+    part = wrong_part(function, chapter, path) if function else None
+    if part:
+        return to_fix_first(name, part, chapter)
+    # an exception has a line of its own to look at, a broken promise says what was done
+    if function and not wrong.line and not isinstance(wrong, Promise):
+        likely = likely_mistake(function, check)
     return message(name, chapter, wrong, likely, path)
 
 
-def likely_mistake(
-    guarded: Guarded, reference: Callable, mistakes: dict[str, Callable]
-) -> str | None:
-    """The mistake that gives the same results; None if right so far, or like no mistake."""
-    if guarded.behaves_like(reference):
+def wrong_part(function: Callable, chapter: str, path: Path) -> str | None:
+    """The first exercise that this function calls and that is wrong itself, if there is one."""
+    if not isinstance(function, types.FunctionType):
         return None
-    for label, function in mistakes.items():
-        if guarded.behaves_like(function):
-            return label
+    for name in exercises_called(function, chapter):
+        if name in stubs.attempted(chapter) or path != stubs.exercise_path(chapter):
+            for test in checks_of(chapter, name):
+                if failure(test.check, chapter, name, test.mistakes, path):
+                    called = load_function(path, name)
+                    return wrong_part(called, chapter, path) or name
     return None
+
+
+def to_fix_first(name: str, part: str, chapter: str) -> str:
+    lines = [
+        f"{name}: fix {part} first: {name} calls it, and it is not right yet",
+        f"  edit:      exercises/{chapter}.py",
+        f"  hint:      python -m exercises hint {part}",
+    ]
+    return "\n".join(lines)
 
 
 def message(name: str, chapter: str, wrong: Wrong, likely: str | None, path: Path) -> str:
     where = f"exercises/{chapter}.py" + (f", line {wrong.line}" if wrong.line else "")
     first, *others = f"{name}: {wrong}".splitlines()
     lines = [first if len(first) <= LONGEST else first[:LONGEST] + " ..."]
-    lines += [line for line in others if line.startswith("  where:")]
+    lines += [line for line in others if line.startswith(("  where:", "  it wants:"))]
     if wrong.line:
-        text = path.read_text(encoding="utf-8").splitlines()
+        text = stubs.source(path).splitlines()
         lines.append(f"  your line: {text[wrong.line - 1].strip()}")
     if likely:
         lines.append(f"  likely:    {likely}")
@@ -162,7 +217,7 @@ def expect(condition, sentence: str) -> None:
 def expect_value_error(function: Guarded, arguments: tuple, sentence: str) -> None:
     """The call must raise ValueError, and no other error, whatever its words."""
     try:
-        function.function(*arguments)  # the function itself, so that the exception arrives here
+        function.without_result(*arguments)
     except ValueError:
         return
     except Exception as error:

@@ -1,26 +1,72 @@
 """A function under test, watched: what it was given, what it gave back, what it left changed."""
 
 import functools
-import math
+import inspect
+import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy
 import torch
-from torch import Tensor
 
-from exercises.attempts import Wrong, describe, own_line
+from exercises.attempts import Wrong, own_line
 from exercises.limits import OutOfTime
+from tests.exercises import given
+from tests.exercises.annotations import misfit
+from tests.exercises.values import copy, frozen, put_back, same
+
+
+class Promise(Wrong):
+    """A promise that holds for every exercise is broken; the sentence says all there is to say."""
+
+
+class Call(NamedTuple):
+    """One call of a function under test, as it was before the function saw it."""
+
+    args: tuple
+    kwargs: dict
+    result: Any = None
+    look: Callable = lambda result: result  # what of a result counts, see Guarded.look
+    changes: tuple[str, ...] = ()
+
+    def made_by(self, function: Callable, seed: int | None = None):
+        """What counts of the result when this function gets the same call. seed: for generators."""
+        args, kwargs = copy((self.args, self.kwargs), self.changes)
+        for generator in generators(Call(args, kwargs)):
+            if seed is not None:
+                generator.manual_seed(seed)
+        models = [x for x in [*args, *kwargs.values()] if isinstance(x, torch.nn.Module)]
+        states, surroundings = frozen(models), Surroundings.now()
+        try:
+            return self.look(function(*args, **kwargs))
+        finally:
+            surroundings.set_back()
+            if not same(frozen(models), states):
+                put_back(tuple(models), states)
+
+
+def generators(call: Call) -> list[torch.Generator]:
+    every = [*call.args, *call.kwargs.values()]
+    return [x for x in every if isinstance(x, torch.Generator)]
 
 
 class Guarded:
-    """A function under test: behaves like it, and remembers its last calls for the diagnosis."""
+    """A function under test: behaves like it, and remembers its calls for the diagnosis.
 
-    def __init__(self, function: Callable, path: Path):
-        self.function, self.path, self.calls = function, path, []
+    changes: the names of arguments that it is asked to change. returns: the type of its result.
+    """
+
+    def __init__(
+        self, function: Callable, path: Path, changes: tuple[str, ...] = (), returns: Any = Any
+    ):
+        self.function, self.path, self.changes, self.returns = function, path, changes, returns
+        self.calls: list[Call] = []
         functools.update_wrapper(self, function)
 
     def __call__(self, *args, **kwargs):
-        before = copy((args, kwargs))
+        before = copy((args, kwargs), self.changes)
+        state, surroundings = frozen((args, kwargs)), Surroundings.now()
         try:
             result = self.function(*args, **kwargs)
         except NotImplementedError as error:
@@ -28,13 +74,42 @@ class Guarded:
         except (OutOfTime, KeyboardInterrupt):
             raise
         except BaseException as error:  # also pytest.skip, for one
-            raise Wrong(describe(error), own_line(error, self.path)) from None
+            raise given.wrong(error, self.path) from None
+        finally:
+            broken = surroundings.broken() or self.changed((args, kwargs), state)
         if result is None:
-            raise Wrong("it returned None: is the `return` missing?")
-        self.calls = [*self.calls[-4:], (before, copy(result))]
-        if not same(copy_without_generators((args, kwargs)), copy_without_generators(before)):
-            raise Wrong("it changed one of its arguments in place; work on a copy (x.clone())")
+            raise Promise("it returned None: is the `return` missing?")
+        self.calls.append(Call(*before, copy(result), changes=self.changes))
+        complaint = misfit(result, self.returns)
+        if broken or complaint:
+            raise Promise(broken or f"expected {complaint}")
         return result
+
+    def without_result(self, *args, **kwargs):
+        """Call the function where it must raise: the exception arrives as it is."""
+        before = copy((args, kwargs), self.changes)
+        self.calls.append(Call(*before, changes=self.changes))
+        return self.function(*args, **kwargs)
+
+    def look(self, view: Callable) -> None:
+        """What counts of the last result: view(result), for instance what a hook does, or a product
+        of weights. Mistakes are recognised by that.
+        """
+        last = self.calls[-1]
+        self.calls[-1] = last._replace(look=view, result=copy(view(last.result)))
+
+    def changed(self, arguments: tuple[tuple, dict], state) -> str | None:
+        """Which argument differs from what it was, said for the learner; it is put back."""
+        (args, kwargs), (old_args, old_kwargs) = arguments, state
+        names = names_of(self.function, args, kwargs)
+        pairs = zip([*args, *kwargs.values()], [*old_args, *old_kwargs.values()])
+        for name, (now, then) in zip(names, pairs):
+            if name not in self.changes and not same(frozen(now), then):
+                put_back(now, then)
+                if isinstance(now, torch.nn.Module):
+                    return f"it changed the model that it was given (`{name}`); it may only look"
+                return f"it changed one of its arguments in place: {name}; use a copy (x.clone())"
+        return None
 
     def unwritten(self, error: NotImplementedError) -> Wrong:
         """What a NotImplementedError means: a line left over, or an exercise to write first."""
@@ -44,56 +119,68 @@ class Guarded:
         sentence = f"it calls {error}, which is not written yet"
         return Wrong(sentence, own_line(error, self.path, caller=True))
 
-    def behaves_like(self, other: Callable) -> bool:
-        """Does `other` give the same results as this function gave, on the last calls?"""
-        try:
-            for (args, kwargs), got in copy(self.calls):
-                if not same(other(*args, **kwargs), got):
-                    return False
-        except Exception:
-            return False
-        return bool(self.calls)
+
+def names_of(function: Callable, args: tuple, kwargs: dict) -> list[str]:
+    """The names of the arguments of a call, in the order in which they are given."""
+    try:
+        parameters = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        parameters = []
+    unnamed = [f"argument {number}" for number in range(len(parameters) + 1, len(args) + 1)]
+    return [*[*parameters, *unnamed][: len(args)], *kwargs]
 
 
-def copy(value, tensor=lambda x: x.detach().clone(), generator=lambda x: x.clone_state()):
-    """The same nested value with its tensors and generators copied; anything else is kept."""
-    again = functools.partial(copy, tensor=tensor, generator=generator)
-    if isinstance(value, Tensor):
-        return tensor(value)
-    if isinstance(value, torch.Generator):
-        return generator(value)
-    if type(value) is dict:
-        return {key: again(x) for key, x in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(again(x) for x in value)
-    return value
+class Surroundings(NamedTuple):
+    """What a function shares with all others: random states and settings."""
 
+    torch_state: torch.Tensor
+    numpy_state: tuple
+    random_state: tuple
+    gradients: bool
+    dtype: torch.dtype
+    threads: int
 
-# drawing from one is no edit
-copy_without_generators = functools.partial(copy, generator=lambda _: None)
+    @classmethod
+    def now(cls) -> "Surroundings":
+        return cls(
+            torch.get_rng_state(),
+            numpy.random.get_state(),
+            random.getstate(),
+            torch.is_grad_enabled(),
+            torch.get_default_dtype(),
+            torch.get_num_threads(),
+        )
 
+    def broken(self) -> str | None:
+        """What is no longer as it was, said for the learner; it is set back."""
+        now = Surroundings.now()
+        self.set_back()
+        drawn = (
+            "it drew from the global random numbers of {0}, or seeded them; use a generator: the "
+        )
+        drawn += "one that is given, or one of your own"
+        if not torch.equal(now.torch_state, self.torch_state):
+            return drawn.format("torch")
+        if not same(list(now.numpy_state), list(self.numpy_state)):
+            return drawn.format("numpy")
+        if now.random_state != self.random_state:
+            return drawn.format("Python")
+        if now.gradients != self.gradients:
+            switched = "on" if now.gradients else "off"
+            return (
+                f"it left gradients switched {switched} for everybody; use `with torch.no_grad():`"
+            )
+        if now.dtype != self.dtype:
+            return f"it left torch's default type changed, to {now.dtype}"
+        if now.threads != self.threads:
+            return f"it left the number of torch's threads changed, to {now.threads}"
+        return None
 
-def same(a, b, tolerance: float = 1e-6) -> bool:
-    """Equal up to rounding, for tensors, numbers, and tuples, lists and dicts of them."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        if a.shape != b.shape or kind(a) != kind(b):
-            return False
-        exact = torch.complex128 if a.is_complex() else torch.float64
-        a, b = a.to(exact), b.to(exact)
-        return torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key], tolerance) for key in a)
-    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
-        return len(a) == len(b) and all(same(x, y, tolerance) for x, y in zip(a, b))
-    if isinstance(a, float) or isinstance(b, float):
-        if not (isinstance(a, int | float) and isinstance(b, int | float)):
-            return False
-        return abs(a - b) <= tolerance or (math.isnan(a) and math.isnan(b))
-    return a is b or a == b
-
-
-def kind(x: Tensor) -> str:
-    """What counts as one type of number here: whole, real or complex."""
-    if x.is_complex():
-        return "complex"
-    return "real" if x.is_floating_point() else "whole"
+    def set_back(self) -> None:
+        torch.set_rng_state(self.torch_state)
+        numpy.random.set_state(self.numpy_state)
+        random.setstate(self.random_state)
+        torch.set_grad_enabled(self.gradients)
+        torch.set_default_dtype(self.dtype)
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
