@@ -98,7 +98,7 @@ def calls_of(check: Callable) -> list[Call]:
 @functools.cache
 def drawn_again(chapter: str) -> dict[tuple[str, str], Callable]:
     """The checks of a chapter, on other random data: (exercise, name of the check) -> check."""
-    name, package = f"tests.exercises.test_{chapter}", sys.modules[ORACLES]
+    name, package = f"tests.exercises.test_{chapter}", importlib.import_module(ORACLES)
     kept = {key: module for key, module in sys.modules.items() if key.startswith(ORACLES + ".")}
     kept |= {key: sys.modules[key] for key in [name] if key in sys.modules}
     attributes = dict(vars(package))
