@@ -3,6 +3,7 @@ or make a notebook.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,14 +34,32 @@ def cells(chapter: str) -> list[Cell]:
     return found
 
 
-def run(path: Path) -> None:
-    """Print the text of a chapter and run its code, cell by cell, in one fresh namespace."""
+def run(
+    path: Path,
+    wait: Callable[[], None] | None = None,
+    before_code: Callable[[], None] | None = None,
+) -> None:
+    """Print the text of a chapter and run its code, cell by cell, in one fresh namespace.
+
+    wait: called after each paragraph that asks for a guess. before_code: before each cell of code.
+    """
     namespace = {"__name__": "__main__", "__file__": str(path)}
     for cell in cells(path.read_text(encoding="utf-8")):
         if cell.kind == "markdown":
-            print("\n" + cell.text.strip() + "\n")
+            tell(cell.text, wait)
         else:  # the empty lines in front keep the line numbers of error messages true
+            if before_code:
+                before_code()
             exec(compile("\n" * cell.line + cell.text, str(path), "exec"), namespace)
+
+
+def tell(text: str, wait: Callable[[], None] | None) -> None:
+    """Print a cell's paragraphs; wait where one asks for a guess."""
+    print()
+    for paragraph in text.strip().split("\n\n"):
+        print(paragraph + "\n", flush=True)
+        if wait and "*Predict" in paragraph:
+            wait()
 
 
 def write_notebook(path: Path, folder: Path) -> Path:

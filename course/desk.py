@@ -62,6 +62,14 @@ class Session:
         cls.used, cls.claims, cls.failed = set(), {}, []
 
 
+class ClaimFails(AssertionError):
+    """A claim that does not hold: its text, what was given, what the text says (if it does)."""
+
+    def __init__(self, made: "Claim", reason: str, measured: float | None):
+        super().__init__(f"{made.text}: {reason}")
+        self.text, self.given, self.measured = made.text, number(made.value), measured
+
+
 class Claim:
     """One claim as it was made: its text, value, band, and the values of its untrained control."""
 
@@ -146,7 +154,7 @@ def claim(
     if fault:
         Session.failed.append(text)
         if Session.strict:
-            raise AssertionError(f"{text}: {fault} ({'; '.join(notes)})")
+            raise ClaimFails(made, f"{fault} ({'; '.join(notes)})", measured)
 
 
 def claim_rate(text: str, hits: Tensor, *band: float, **options) -> None:

@@ -52,10 +52,14 @@ def load_file(path: Path) -> ModuleType:
 
 
 def load_function(path: Path, name: str) -> Callable:
-    """The function `name` of a chapter's file, imported anew. Raises Wrong, with the line, if what
-    has this name cannot be called like a function.
+    """The function `name` of a chapter's file, imported anew. Raises Wrong."""
+    return function_in(load_file(path), path, name)
+
+
+def function_in(module: ModuleType, path: Path, name: str) -> Callable:
+    """The function `name` of an imported file. Raises Wrong, with the line, if what has this name
+    cannot be called like a function.
     """
-    module = load_file(path)
     places = stubs.bindings(stubs.source(path)).get(name, [])
     found, line = getattr(module, name, None), places[-1].lineno if places else None
     if len(places) > 1 and stubs.is_stub(places[-1]):

@@ -24,6 +24,10 @@ BLUE, RED, PINK = "#0072B2", "#D55E00", "#CC79A7"
 CYCLE = [BLUE, ORANGE, GREEN, RED, PINK, SKY, BLACK]
 SEQUENTIAL, DIVERGING = "Blues", "RdBu_r"
 
+# matplotlib asks numpy for the sum of a number and a torch tensor; numpy will want to be asked
+# differently one day, and says so: that is nobody's fault here, also under -W error
+warnings.filterwarnings("ignore", "__array_wrap__ must accept", DeprecationWarning)
+
 plt.rcParams.update(
     {
         "figure.dpi": 120,

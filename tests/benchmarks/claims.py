@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 
 from course import evidence
-from course.__main__ import chapter_path, run_chapter
 from course.desk import Claim, Session
+from course.reading import chapter_path, run_chapter
 from exercises import stubs
 
 from .seeds import trained

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from course import __main__ as course
-from course import cells, evidence
+from course import cells, evidence, reading
 from course.desk import Session
 from exercises import stubs
 
@@ -33,7 +32,7 @@ def calls_in(code: str, name: str) -> list[ast.Call]:
 def test_a_chapter_runs_and_its_numbers_are_true(chapter, tmp_path, monkeypatch):
     """Claims assert themselves; here also: evidence.json speaks of these very claims."""
     monkeypatch.chdir(tmp_path)
-    course.run_chapter(course.chapter_path(str(int(chapter[2:4]))))
+    reading.run_chapter(reading.chapter_path(str(int(chapter[2:4]))))
     pictures = list((tmp_path / "figures").glob(f"{chapter}_*.png"))
     assert pictures and all(picture.stat().st_size > 5000 for picture in pictures)
     again = f"make it anew: python -m tests.benchmarks.claims {int(chapter[2:4])}"

@@ -2,16 +2,14 @@
 line.
 """
 
-from pathlib import Path
+import re
 
 import pytest
 
 from course import __main__ as course
 from exercises import __main__ as desk
-from exercises import attempts, progress, runner, stubs
+from exercises import progress, runner, stubs
 from exercises.commands import find
-from tests.exercises import checking
-from tests.exercises.guarded import Guarded
 from tests.exercises.learner import CHAPTER, RIGHT, Learner
 
 
@@ -134,7 +132,7 @@ def test_two_checks_that_say_the_same_say_it_once(attempt, capsys):
     desk.main(["check", "attention_pattern"])
     out = capsys.readouterr().out
     assert out.count("returned None") == 1 and out.count("python -m exercises hint") == 1
-    assert "printed:   shape [2, 5, 3, 4]\n  printed:   secret" in out
+    assert re.search(r"printed:   shape \[.*\]\n  printed:   secret", out)
 
 
 @pytest.mark.parametrize("gone", ["file", "name"])
@@ -147,36 +145,6 @@ def test_a_missing_function_is_said_to_be_missing(attempt, capsys, gone):
         path.unlink()
     assert desk.main(["check", "forward"]) == 1
     assert "forward is not in exercises/ch01_transformer.py" in capsys.readouterr().out
-
-
-def test_lines_of_the_chapter_s_own_classes_are_not_blamed(tmp_path):
-    path = tmp_path / "file.py"
-    given = "class Given:\n    def __init__(self):\n        raise ValueError\n"
-    path.write_text(given + "\n\ndef mine():\n    return Given()\n", encoding="utf-8")
-    with pytest.raises(attempts.Wrong) as caught:
-        Guarded(attempts.load_file(path).mine, path)()
-    assert caught.value.line == 7
-
-
-def test_what_was_right_so_far_is_not_called_a_mistake():
-    """Fails at the second call; the first was right, and a listed mistake would have been right
-    there as well.
-    """
-
-    def check(f):
-        checking.expect(f(1) == 1 and f(2) == 2, "wrong")
-
-    def attempt(n):
-        return n if n == 1 else 1 / 0
-
-    guarded = Guarded(attempt, Path(__file__))
-    assert checking.verdict(check, guarded) and guarded.behaves_like(lambda n: n)
-    assert checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) is None
-    guarded = Guarded(lambda n: 1, Path(__file__))
-    assert checking.verdict(check, guarded)
-    assert (
-        checking.likely_mistake(guarded, lambda n: n, {"always one": lambda n: 1}) == "always one"
-    )
 
 
 @pytest.mark.parametrize(
@@ -206,46 +174,3 @@ def test_reset_keeps_the_old_file(attempt, capsys):
             path.with_name(f"{CHAPTER}.{number}.old").read_text(encoding="utf-8") == mine
             and stubs.attempted(CHAPTER) == []
         )
-
-
-def test_mine_puts_the_learner_into_the_chapter(attempt, capsys, monkeypatch):
-    import solutions.ch01_transformer as reference
-
-    # so that monkeypatch puts the reference back afterwards
-    for name in stubs.exercise_names(CHAPTER):
-        monkeypatch.setattr(reference, name, getattr(reference, name))
-    attempt("print('mine was called')\n" + RIGHT)
-    course.use_mine()
-    assert "yours in ch01_transformer: attention_pattern\n" in capsys.readouterr().out
-    tokens = checking.torch.zeros(1, 3, dtype=checking.torch.long)
-    from tests.exercises.test_ch01_transformer import MODEL, WEIGHTS
-
-    assert checking.torch.allclose(reference.forward(WEIGHTS, tokens), MODEL(tokens))
-    assert "mine was called" in capsys.readouterr().out
-
-
-def test_a_chapter_stopped_by_the_learner_says_where(attempt, capsys, monkeypatch, tmp_path):
-    import solutions.ch01_transformer as reference
-
-    monkeypatch.chdir(tmp_path)
-    for name in stubs.exercise_names(CHAPTER):
-        monkeypatch.setattr(reference, name, getattr(reference, name))
-    attempt("return q @ torch.ones(3)")
-    assert course.main(["1", "--mine"]) == 2
-    said = capsys.readouterr().err
-    assert (
-        said.startswith(f"exercises/{CHAPTER}.py, line ")
-        and "RuntimeError" in said
-        and said.count("\n") == 1
-    )
-
-
-def test_a_model_in_which_nothing_is_found_gets_a_sentence(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert course.main(["7", "--model", "one-layer"]) == 2
-    said = capsys.readouterr().err
-    assert (
-        said.startswith("course/ch07_qk_ov_circuits.py, line ")
-        and "need two layers" in said
-        and said.count("\n") == 1
-    )

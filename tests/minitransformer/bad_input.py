@@ -1,8 +1,8 @@
 """Gives a wrong input to the project, and judges the answer.
 
 Nothing may end in a traceback; the message must be a sentence that names what was wrong; no file
-may change, none may be left behind. A command line exits with 2 (`exercises check`: 1 if a check
-fails, 0 if there is nothing to check).
+may change, none may be left behind. A command line exits with 2 (`exercises check`: 1 if not all
+that was asked for passes).
 """
 
 import contextlib
@@ -64,8 +64,7 @@ def write_for_learner(folder: Path, stack: contextlib.ExitStack) -> None:
     """As if `folder` were exercises/, with chapter 1 alone; afterwards the reference gets its
     functions back.
     """
-    in_folder = patch.object(stubs, "exercise_path", lambda chapter: folder / f"{chapter}.py")
-    stack.enter_context(in_folder)
+    stack.enter_context(patch.object(stubs, "FOLDER", folder))
     stack.enter_context(patch.object(stubs, "chapters", lambda: [CHAPTER]))
     stack.enter_context(patch.dict(vars(importlib.import_module(f"solutions.{CHAPTER}"))))
 
