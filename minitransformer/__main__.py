@@ -16,7 +16,7 @@ from .config import PRESETS
 from .files import pretrained_names
 
 
-def parser() -> argparse.ArgumentParser:
+def options() -> argparse.ArgumentParser:
     raw = argparse.RawTextHelpFormatter
     top = argparse.ArgumentParser(
         prog="python -m minitransformer", description=__doc__, formatter_class=raw
@@ -49,7 +49,7 @@ def folder_named(text: str) -> Path:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
+    args = options().parse_args(argv)
     from . import commands  # it imports torch, which takes seconds: --help need not wait for it
 
     return commands.obey(args)

@@ -81,14 +81,28 @@ def test_statements_are_plain():
                 assert not isinstance(node.exc, ast.BoolOp | ast.IfExp), f"{place}: raise a or b"
 
 
-def test_text_files_name_their_encoding():
-    """Without one, Windows would take them for cp1252."""
+def test_text_names_its_encoding():
+    """Without one, Windows would take it for cp1252. Ruff looks at files; here also at processes,
+    and at paths whose type it cannot see.
+    """
     for path in PYTHON:
         for node in ast.walk(ast.parse(text_of(path))):
-            method = getattr(getattr(node, "func", None), "attr", "")
-            if isinstance(node, ast.Call) and method in ("read_text", "write_text"):
-                named = any(keyword.arg == "encoding" for keyword in node.keywords)
-                assert named, f"{short(path)}, line {node.lineno}: no encoding"
+            if isinstance(node, ast.Call):
+                method = getattr(node.func, "attr", "")
+                named = {keyword.arg for keyword in node.keywords}
+                process = method in ("run", "Popen", "check_output") and "text" in named
+                is_text = process or method in ("read_text", "write_text")
+                place = f"{short(path)}, line {node.lineno}"
+                assert "encoding" in named or not is_text, f"{place}: no encoding"
+
+
+def test_no_test_looks_at_the_clock():
+    """A busy machine would fail it. What is fast enough is measured in tests/benchmarks."""
+    clocks = {"perf_counter", "process_time", "monotonic", "perf_counter_ns", "monotonic_ns"}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(text_of(path))):
+            name = getattr(node, "attr", getattr(node, "id", ""))
+            assert name not in clocks, f"{short(path)}, line {node.lineno}: {name}"
 
 
 def test_no_function_in_two_places():

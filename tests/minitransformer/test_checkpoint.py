@@ -123,6 +123,6 @@ except CheckpointError as error:
 def test_a_disk_that_is_full_half_way_keeps_the_old_file(path):
     before = path.read_bytes()
     program = [sys.executable, "-c", FULL_DISK, str(path)]
-    done = subprocess.run(program, capture_output=True, text=True)
+    done = subprocess.run(program, capture_output=True, encoding="utf-8")
     assert done.stdout.startswith(f"cannot write {path}: File too large"), done.stderr
     assert path.read_bytes() == before and os.listdir(path.parent) == ["model.pt"]

@@ -141,7 +141,8 @@ sys.exit(main(["evaluate", "no-such-model"]))
 
 
 def test_a_fresh_process_loads_no_plotting_and_answers_bad_input_with_one_sentence():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    program = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(program, capture_output=True, encoding="utf-8")
     assert done.returncode == EXIT_BAD_INPUT and done.stdout == "[]\n"
     assert done.stderr.startswith("error: there is no model at 'no-such-model'")
     assert done.stderr.count("\n") == 1

@@ -35,8 +35,8 @@ for line in sys.stdin:
 
 def starter() -> subprocess.Popen:
     """Without torch, so that two of them begin within microseconds of each other."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    return subprocess.Popen([sys.executable, "-c", STARTER], **pipes, encoding="utf-8")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
+    return subprocess.Popen([sys.executable, "-c", STARTER], encoding="utf-8", **pipes)
 
 
 def tell(processes: list[subprocess.Popen], line: str) -> None:
