@@ -12,6 +12,7 @@ from tests.exercises.cases import in_case
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.guarded import Promise
 from tests.exercises.oracles import ch05 as oracle
+from tests.exercises.oracles import ch05_detector_mistakes as wrong_detectors
 from tests.exercises.oracles import ch05_mistakes as mistakes
 from tests.exercises.oracles.ch05 import HEADS, LINE_UP, MIXED, ROLES, detector, offset_model
 from tests.exercises.oracles.ch05_gauges import in_another_gauge
@@ -155,7 +156,7 @@ def expect_roles(find_heads, model, name, **wanted):
         expect(sorted(got) == heads, sentence + reason)
 
 
-@checks("find_heads", mistakes=mistakes.NOT_FOUND)
+@checks("find_heads", mistakes=wrong_detectors.NOT_FOUND)
 def test_planted_heads_are_found(find_heads):
     hand = {"previous_token": [(0, 0)], "induction": [(1, 0)]}
     hand |= {"duplicate_token": [], "current_token": []}
@@ -182,7 +183,7 @@ def test_planted_heads_are_found(find_heads):
     expect_roles(find_heads, planted.pointer_model(), "pointer arithmetic", **pointer)
 
 
-@checks("find_heads", mistakes=mistakes.NOT_REJECTED)
+@checks("find_heads", mistakes=wrong_detectors.NOT_REJECTED)
 def test_what_only_looks_right_is_rejected(find_heads):
     nothing = {role: [] for role in ROLES}
     name = "the impostor (it looks 9 back, whatever the period)"
@@ -216,7 +217,7 @@ def test_the_same_model_gets_the_same_answer(find_heads):
         raise Promise(UNSEEDED)
 
 
-@checks("find_heads", mistakes=mistakes.ORDER)
+@checks("find_heads", mistakes=wrong_detectors.ORDER)
 def test_the_best_comes_first(find_heads):
     heads = [(1, 6.0), (1, 4.0), (1, 99.0), (1, 1.0), (1, 3.0)]  # scores .96 .83 1 .21 .64
     found = find_heads(offset_model(*heads))["previous_token"]
@@ -234,7 +235,7 @@ def test_a_head_may_have_several_roles(find_heads):
     expect_roles(find_heads, oracle.undecided_model(), name, **hand)
 
 
-@checks("find_heads", mistakes=mistakes.GAUGE)
+@checks("find_heads", mistakes=wrong_detectors.GAUGE)
 def test_other_weights_for_the_same_patterns_change_nothing(find_heads):
     """In another gauge every pattern and every probability is as before."""
     for seed, model in enumerate((HAND, planted.pointer_model(), load("induction"))):
