@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 11. Patching: whose message changes the answer?
 #
-# 30 minutes to read, 195 with the exercises. Afterwards you can follow one piece of information
-# through a model, part by part and edge by edge, and you know what "no effect" fails to show. Not
-# covered: whole circuits (chapter 13). A good place to stop half-way: "A node or an edge?".
+# 30 minutes to read, 195 with the exercises, in two sittings: the first ends at "Half-way".
+# Afterwards you can follow one piece of information through a model, part by part and edge by edge,
+# and you know what "no effect" fails to show. Not covered: whole circuits (chapter 13).
 #
 # **The question.** Taking a head away (chapter 9) shows that something breaks. But a head carries
 # many messages. Which one decides between *this* answer and *that* one? So take two prompts that
@@ -19,8 +19,9 @@
 # *Predict:* the swap of A and C changes tokens 3 and 9. Which position of the stream carries the
 # news in the middle?
 #
-# **Exercises `corrupt_pairs`** (15 minutes) and **`normalised_metric`** (10): 0 is the corrupt
-# answer, 1 the clean one.
+# **Exercises `corrupt_pairs`** (15 minutes) and **`normalised_metric`** (10).
+#
+# The share restored is 0 for the corrupt answer, 1 for the clean one.
 
 # %%
 from functools import partial
@@ -265,10 +266,10 @@ in_others("noising layer 0, added up: B less D", "17 of 20", low=0.5)
 in_others("denoising one head of layer 0 at B", "18 of 20", high=0.1)
 
 # %% [markdown]
-# **Denoising points at D, noising at B**, by half of the gap or more in 18 of 20 and 17 of 20 other
+# **Denoising points at D, noising at B**, by half of the gap or more in (at least) 17 of 20 other
 # models. Clean news at D ends the *false* match, corrupt news at B breaks the *true* one. At B one
-# head alone restores next to nothing (in 18 of 20 other models, too), for D still matches better;
-# the stream at B, all of layer 0 together, restored more.
+# head alone restores next to nothing, for D still matches better; the stream at B, all of layer 0
+# together, restored more.
 #
 # ## Which metric?
 #
@@ -319,7 +320,10 @@ claim("layer 1 added up: logit difference", by_gap.sum(), low=0.999, high=1.001,
 # the last layer add up to 1, up to rounding. It is the default, and it still lies in its own way
 # (the half above).
 #
-# **Half-way.** Nodes are done, edges come next: a good place to stop.
+# ## Half-way
+#
+# The first sitting ends here: which nodes carry the news, by which input. The second: edges, then
+# gradients.
 #
 # ## A node or an edge?
 #

@@ -18,9 +18,10 @@
 # token, and the answer. Four subspaces at right angles: then what is written into one cannot be
 # seen in another. They may lie anywhere.
 #
-# **Exercise `orthogonal_subspaces`** (10 minutes). Then the two heads: **`previous_token_weights`**
-# (15 minutes) and **`induction_weights`** (15 minutes). Put together by
-# **`build_induction_transformer`** (20 minutes).
+# **Exercise `orthogonal_subspaces`** (10 minutes).
+#
+# Then the two heads: **`previous_token_weights`** (15 minutes) and **`induction_weights`** (15
+# minutes). Put together by **`build_induction_transformer`** (20 minutes).
 #
 # *Predict:* if the right logit is 10 and the 19 others are 0, what is the loss?
 
@@ -257,8 +258,10 @@ in_others("performance kept: + all note-takers", "19 of 20", low=0.9)
 # %% [markdown]
 # Less than half; less than 70 % in 20 of 20 other models. The textbook story is not wrong, it is
 # *short*: the heads that it leaves out do the same work, and scrubbing fills them with confident
-# nonsense. With all heads of layer 1 and all note-takers the story keeps 99 %. It keeps at least
-# 90 % in 19 of 20 other models.
+# nonsense.
+#
+# With all heads of layer 1 and all note-takers the story keeps 99 %, and at least 90 % in 19 of 20
+# other models.
 #
 # Chan et al. 2022, "Causal scrubbing: results on induction heads", met the same in a two-layer
 # language model: the naive story explained 35 % of the loss, a story with more paths 89 %.
@@ -313,10 +316,11 @@ in_others("keys know BOS and position, times that loss", "17 of 20", high=30)
 
 # %% [markdown]
 # Twenty to thirty-five times: the interval says how far other sequences would move the factor. A
-# percentage of the loss flatters the last steps, so give the loss too, and a logarithmic axis. When
-# keys know BOS and their position, the loss is still several times the model's: .01 nats per token.
-# Our model is a clean case: the factor stays below 30 in 17 of 20 other models and is far higher in
-# the rest.
+# percentage of the loss flatters the last steps, so give the loss too, and a logarithmic axis.
+#
+# When keys know BOS and their position, the loss is still several times the model's: .01 nats per
+# token. Our model is a clean case: the factor stays below 30 in 17 of 20 other models and is far
+# higher in the rest.
 #
 # On which predictions does the story fail? Compare twenty draws of donors.
 
@@ -381,8 +385,10 @@ claim("nothing resampled anywhere: loss above the model's", above, low=-1e-5, hi
 # %% [markdown]
 # Here most of it comes in by the keys. That is no law: sparing the keys removes half of the rest or
 # more in 10 of 20 other models, sparing the queries in 13 of 20. What they carry we have not
-# explained. In short, the model is explained up to .01 nats per token; one draw of donors gave half
-# of that, another twice as much.
+# explained.
+#
+# In short, the model is explained up to .01 nats per token; one draw of donors gave half of that,
+# another twice as much.
 #
 # "Nothing resampled anywhere" is the control of the whole method: if everything matters, the story
 # is true whatever the model does, and says nothing. Scrubbing tests only what it resamples.

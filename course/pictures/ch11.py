@@ -178,6 +178,9 @@ def draw_guesses(guesses: dict[str, tuple[Tensor, Tensor]]) -> Figure:
     y = np.arange(len(errors))
     right.barh(y - 0.2, sizes, 0.38, color=BLUE, label="size of the effect")
     right.barh(y + 0.2, errors, 0.38, color=RED, label="error of the guess")
+    for place, size in zip(y, sizes):
+        if size < 0.01:
+            right.text(0.05, place, "no effect", va="center", fontsize=9)
     right.set_yticks(y, list(guesses))
     right.invert_yaxis()
     right.set(xlabel="mean over prompts and heads (nats)", title="Error against effect")
