@@ -40,6 +40,7 @@ plt.rcParams.update(
         "legend.frameon": False,
     }
 )
+HEADS_IN_A_ROW = 6
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
@@ -161,18 +162,24 @@ def draw_attention_patterns(
     pattern: Tensor, period: int, title: str, scores: Sequence[Sequence[str]] | None = None
 ) -> Figure:
     """Every head's attention on one sequence, [layer, head, query, key]; triangles mark the stripe
-    period - 1 back.
+    period - 1 back. A layer of many heads takes several rows.
     """
     n_layers, n_heads, n, _ = pattern.shape
-    size = (2.6 * n_heads + 0.6, 2.9 * n_layers + 0.5)
-    figure, axes = plt.subplots(n_layers, n_heads, figsize=size, squeeze=False)
+    columns = min(n_heads, HEADS_IN_A_ROW)
+    rows = n_layers * -(-n_heads // columns)
+    size = (2.6 * columns + 0.6, 2.9 * rows + 0.5)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    by_head = axes.reshape(n_layers, -1)
+    for ax in by_head[:, n_heads:].flat:
+        ax.set_axis_off()
     for layer, head in np.ndindex(n_layers, n_heads):
-        ax, name = axes[layer, head], f"head {layer}.{head}"
+        ax, name = by_head[layer, head], f"head {layer}.{head}"
         image = heatmap(ax, pattern[layer, head], signed=False, limit=1.0, title=name)
         if scores is not None:
             ax.set_title(f"{name}\n{scores[layer][head]}", fontsize=10)
-        ax.set_xlabel("key: looked at" if layer == n_layers - 1 else "")
-        ax.set_ylabel("query: looking" if head == 0 else "")
+        last_row = layer == n_layers - 1 and head + columns >= n_heads
+        ax.set_xlabel("key: looked at" if last_row else "")
+        ax.set_ylabel("query: looking" if head % columns == 0 else "")
         ax.plot([n - period + 0.9], [n - 0.2], marker="^", color=RED, markersize=6, clip_on=False)
         ax.plot([0.1], [period - 1 - 0.1], marker=">", color=RED, markersize=6, clip_on=False)
     figure.colorbar(image, ax=axes, label="attention (share)", shrink=0.7)

@@ -122,7 +122,7 @@ def print_repeats_report(model: Transformer, periods: tuple[int, int]) -> None:
     for layer in range(model.cfg.n_layers):
         for head in range(model.cfg.n_heads):
             previous, matching = scores.previous_token[layer, head], scores.induction[layer, head]
-            print(f"  head {layer}.{head} {previous:32.3f} {matching:17.3f}")
+            print(f"  head {f'{layer}.{head}':4}{previous:32.3f} {matching:17.3f}")
 
 
 def print_problems_report(model: Transformer, task: ProblemsTask) -> None:

@@ -49,7 +49,7 @@ class RepeatsTask:
         """
         rows, length = config.batch_size, cfg.n_ctx + 1
         each = [draw_chances(rows, cfg.d_vocab, generator) for generator in generators]
-        together = Chances(*(torch.cat(each) for each in zip(*each)))
+        together = Chances(*(torch.cat(part) for part in zip(*each)))
         return Batch(*arranged(together, length, config.periods)[:2])
 
     def sample(self, model: Transformer, config: TrainConfig) -> Repeats:
