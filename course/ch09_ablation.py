@@ -129,8 +129,9 @@ claim(text, max(outside), low=0.7, measured=0.976)
 #
 # ## One at a time
 #
-# **Exercise `ablation_table`** (5 minutes). Chapter 6 says which induction head writes most of the
-# answer. *Predict:* what does it cost to remove that one? And all four?
+# **Exercise `ablation_table`** (5 minutes). Chapter 6 removed induction heads: one costs next to
+# nothing, all everything. *Predict:* the same for previous-token heads? And with two or three
+# induction heads gone?
 
 # %%
 table = ablation_table(model, repeats)  # layer head
@@ -145,9 +146,9 @@ text = "all previous-token heads in one run: cost"
 claim(text, without_previous, low=3.3, high=4.8, measured=4.174)
 
 # %% [markdown]
-# Next to nothing! That is the wrong story of this chapter: "I removed each head of layer 1, nothing
-# happened, so induction lives elsewhere." Together they are worth everything. Are they watching
-# each other, one stepping in when another falls out?
+# Not the same: one previous-token head alone is worth much. Layer 1 tells the wrong story: "I
+# removed each head, nothing happened, so induction lives elsewhere." Do its heads watch each other,
+# one stepping in when another falls out?
 #
 # Look at the logits instead of the loss, while the heads go one after another. And take a planted
 # model, where we know the truth: equal heads, each adding 3 to the right logit.
@@ -208,7 +209,7 @@ show(draw_groups(names, single, together, curves), "groups")
 # nothing happens. Redundancy here is a *margin*. So report a group, or a measure that does not
 # saturate.
 #
-# In deeper models heads *can* react: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771).
+# In deeper models heads can react: McGrath et al. 2023, "The Hydra Effect" (arXiv 2307.15771).
 # Part of that comes from LayerNorm, whose scale changes when a part is missing: Rushing & Nanda
 # 2024, "Explorations of Self-Repair in Language Models" (arXiv 2402.15390). Ours has neither a
 # layer after the induction heads nor LayerNorm.
@@ -365,8 +366,8 @@ leads = {
 show(draw_leads(leads), "leads")
 
 # %% [markdown]
-# 6. Its OV circuits **copy**, tokens taken without BOS, each alone and better together. *Control:*
-#    heads of layer 0.
+# 6. Its OV circuits **copy**, tokens taken without BOS (chapter 7 counts it), each alone and better
+#    together. *Control:* heads of layer 0.
 # 7. What they write **is** the answer: all of the 13 logits between right and wrong. *Control:* the
 #    tokens of another row.
 
@@ -480,7 +481,7 @@ claim_rate(text, rates["values: previous-token heads"], high=0.2)
 show(draw_strict({name: float(rate.mean()) for name, rate in rates.items()}), "strict")
 
 # %% [markdown]
-# Nothing is lost. Layer 1 does not even need positions, in queries or in keys. In 20 of 20 other
+# Nothing is lost. Layer 1 does not even need positions. In 20 of 20 other
 # models the loss stays below .001. The argument as one picture:
 
 # %%

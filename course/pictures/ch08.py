@@ -69,6 +69,7 @@ def draw_compositions(
     words = "best possible for these heads (K)"
     axes[0].text(-0.45, best - 0.003, words, color=RED, fontsize=9, va="top")
     axes[0].set(ylabel="published composition score", title="Each kind: 16 pairs of heads")
+    axes[0].set_ylim(0, 1.08 * best)
     for ax, kind in zip(axes[1:], tables):
         above = tables[kind] > band[1]
         draw_edges(ax, above, shares[kind], roles)
@@ -146,15 +147,17 @@ def draw_terms(labels: list[str], gains: dict[str, Tensor], head: str) -> Figure
 
 def draw_softmax(situations: list[str], score: float, brought: list[float]) -> Figure:
     """One term, added to a score in several situations, and what it does to the attention there."""
-    figure, (before, after) = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
+    figure, (before, after) = plt.subplots(1, 2, figsize=(9.5, 3.3), sharey=True)
     before.barh(situations, [score] * len(situations), color=BLUE)
+    for y in range(len(situations)):
+        before.text(score + 0.1, y, f"+{score:.1f}", va="center")
     before.set(xlabel="what the term adds to the score", ylabel="added to")
-    before.set_title("before the softmax: each time the same")
+    before.set(title="before the softmax:\neach time the same", xlim=(0, 1.2 * score))
     after.barh(situations, brought, color=ORANGE)
     for y, value in enumerate(brought):
         after.text(value + 0.02, y, f"+{value:.2f}", va="center")
     after.set(xlabel="what it adds to the attention (share)", xlim=(0, 1))
-    after.set_title("after it: depends on the rest")
+    after.set_title("after the softmax:\nit depends on the rest")
     before.invert_yaxis()
     return figure
 

@@ -51,7 +51,9 @@ def draw_groups(
     left.bar([*names, "their\nsum", "all in\none run"], values, color=colours)
     for x, value in enumerate(values):
         left.text(x, value + 0.06, f"{value:.2f}", ha="center", fontsize=9)
-    left.set(ylabel="cost of zeroing (nats of loss)", title="No head matters,\nall of them do")
+    left.set(
+        ylabel="cost of zeroing (nats of loss)", title="Hardly a cost alone,\nall of it together"
+    )
     for name, (colour, losses, margins) in curves.items():
         middle.plot(losses, marker="o", color=colour, label=name)
         right.plot(margins, marker="o", color=colour, label=name)
@@ -91,11 +93,11 @@ def draw_leads(leads: dict[str, tuple[float, float]]) -> Figure:
         ax.barh(y, rest, color="grey", height=0.4, label="all other terms" if y == 0 else None)
         ax.plot(match + rest, y, marker="D", color=BLACK, linestyle="", label=None if y else "sum")
         colour = BLACK if match + rest > match else "white"
-        ax.text(match + rest + 0.4, y, f"{match + rest:.1f}", va="center", color=colour)
+        ax.text(match + rest + 0.7, y, f"{match + rest:.1f}", va="center", color=colour)
     ax.axvline(0, color=BLACK, linewidth=1)
     ax.set_yticks(range(len(leads)), [f"over {competitor}" for competitor in leads])
     ax.invert_yaxis()
-    ax.set(xlabel="lead of the right key (score units)", xlim=(None, 19))
+    ax.set(xlabel="lead of the right key (score units)", xlim=(None, 20))
     ax.set_title("The match must first make up for the head start of BOS")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -112,6 +114,7 @@ def draw_kept(costs: dict[str, list[float]], kinds: tuple[str, ...]) -> Figure:
             text = f"{value:.1f}" if value > 0.05 else "0"
             ax.text(at, value + 0.08, text, ha="center", fontsize=9)
     ax.set_xticks(range(len(costs)), costs)
+    ax.set_ylim(0, 1.05 * max(max(row) for row in costs.values()))
     ax.set_ylabel("cost (nats of loss)")
     ax.set_title("Both groups suffice, the textbook pair does not")
     ax.legend(title="what the others write instead")
