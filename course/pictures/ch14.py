@@ -69,7 +69,7 @@ def draw_ladder(
     ax.set_xticks([0.001, 0.01, 0.1, 1, 10], ["0.001", "0.01", "0.1", "1", "10"])
     ax.set_yticks(range(len(wrong | right)), [*wrong, *right])
     ax.invert_yaxis()
-    title = f"{title}: wrong stories (red) end beyond guessing, right ones (blue) between it and the model"
+    title = f"{title}: wrong stories (red) end beyond guessing, right ones (blue) before it"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     return figure
 
