@@ -267,7 +267,7 @@ def test_roles_of_trained_models(causal_roles):
     """The best steerer of the trained model looks one back. The impostor has no steerer. Random
     weights have no roles.
     """
-    repeats = {"batch": 8, "length": 32, "period": 10}
+    repeats = {"batch": 3, "length": 28, "period": 10}
     model, tokens, metric = on_repeats(load("induction"), **repeats)
     found = causal_roles(model, tokens, metric)
     layer, number = found["via patterns"][0]
