@@ -28,12 +28,12 @@ from exercises import stubs
 from exercises.attempts import Wrong, describe, load_function, own_line
 from exercises.limits import OutOfTime, restored_state, time_limit
 from tests.exercises.diagnosis import (
-    Outcomes,
     apart,
     calls_of,
     checks_of,
     exercises_called,
     likely_mistake,
+    outcomes_of,
     solution,
 )
 from tests.exercises.given import in_words
@@ -125,8 +125,8 @@ def not_told_apart(check: Callable, answers: dict[str, Callable]) -> tuple[str, 
     """The first two answers that give the same on all calls of the check, so that a learner could
     be told the wrong one; None if there are none.
     """
-    truth = Outcomes(getattr(solution(check.chapter), check.exercise))
-    every = {label: Outcomes(function) for label, function in answers.items()}
+    truth = outcomes_of(getattr(solution(check.chapter), check.exercise))
+    every = {label: outcomes_of(function) for label, function in answers.items()}
     for (label, mine), (other, theirs) in combinations(every.items(), 2):
         if not apart(mine, theirs, calls_of(check), truth):
             return label, other

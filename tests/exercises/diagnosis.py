@@ -67,6 +67,12 @@ def apart(mine: Outcomes, theirs: Outcomes, calls: list[Call], truth: Outcomes) 
     return False
 
 
+@functools.cache
+def outcomes_of(function: Callable) -> Outcomes:
+    """Those of a reference or of a listed mistake, which are the same for every learner."""
+    return Outcomes(function)
+
+
 # The calls of a check
 
 
@@ -130,7 +136,7 @@ def likely_mistake(function: Callable, check: Callable) -> str | None:
     """The mistake that gives the same results, of those that this check lists, then of those that
     the other checks of the exercise list. None if like no mistake, or right in all that counts.
     """
-    reference = Outcomes(getattr(solution(check.chapter), check.exercise))
+    reference = outcomes_of(getattr(solution(check.chapter), check.exercise))
     mine, here = Outcomes(function), calls_of(check)
     try:
         with restored_state(), time_limit():
@@ -139,7 +145,7 @@ def likely_mistake(function: Callable, check: Callable) -> str | None:
             others = [test.check for test in checks_of(check.chapter, check.exercise)]
             for home in dict.fromkeys([check, *others]):
                 for label, mistake in home.mistakes.items():
-                    if is_the_same(mine, Outcomes(mistake), dict.fromkeys([check, home])):
+                    if is_the_same(mine, outcomes_of(mistake), dict.fromkeys([check, home])):
                         return label
     except OutOfTime:
         pass

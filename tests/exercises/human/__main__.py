@@ -9,7 +9,9 @@ from tests.exercises import human
 
 def main(chapter: str, exercise: str | None = None) -> None:
     torch.set_num_threads(1)
-    stem = next(stem for stem in human.chapters() if stem.startswith(chapter))
+    stem = next((stem for stem in human.chapters() if stem.startswith(chapter)), None)
+    if stem is None:
+        sys.exit(f"tests/exercises/human/ has no answers of {chapter!r}")
     asked = [answer for answer in human.answers(stem) if exercise in (None, answer.exercise)]
     disagree = sum([show(answer) for answer in asked])
     print(f"{len(asked)} answers, {disagree} not as written (✗)")
