@@ -10,7 +10,7 @@ from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch02 as oracle
 from tests.exercises.oracles import ch02_angles as angles
 from tests.exercises.oracles.ch02 import HEAD, PLAIN, TOKENS, M, cache_of
-from tests.exercises.oracles.ch02_angles import FEATURES, PAIRS, UNIT, A, B, ranked
+from tests.exercises.oracles.ch02_angles import ANGLES, FEATURES, PAIRS, UNIT, A, B, ranked
 from tests.material import seeded, small_model
 
 
@@ -106,6 +106,13 @@ def test_known_angles(principal_angles):
             exact = f"{name}: expected float64, got {got.dtype}: rounding hides small angles"
             expect(got.dtype == torch.float64, exact)
             expect_close(got, truth, "angle", f"{name} (degrees)", tolerance=1e-5)
+
+
+@checks("principal_angles")
+def test_rows_of_zeros_add_nothing(principal_angles):
+    none = torch.zeros(2, A.shape[1]).double()
+    got = in_case("two rows of zeros", principal_angles, torch.cat([none, A]), B)
+    expect_close(got, ANGLES, "angle", "two rows of zeros more (degrees)", tolerance=1e-5)
 
 
 @checks("subspace_overlap", mistakes=angles.OVERLAP_MISTAKES)

@@ -30,7 +30,7 @@ def mixed(rows, seed, n=None):
 
 STRAIGHT_A, STRAIGHT_B = turned(ANGLES)
 A, B = mixed(STRAIGHT_A, 4), mixed(STRAIGHT_B, 5)
-SINGULAR = torch.cat([A, A[:2] - A[2:], torch.zeros(1, 11)])  # four dimensions in seven rows
+SINGULAR = torch.cat([A, A[:2] - A[2:], 2 * A[:1]])  # four dimensions in seven rows
 TWO, OTHER_TWO = turned(torch.tensor([30.0, 70.0]).double())
 THREE = torch.cat([OTHER_TWO, UNIT[10:]])
 PAIRS = {
@@ -60,7 +60,11 @@ def as_many_as_rows(W):
 
 
 def unit_rows(W):
-    return W.double() / W.double().norm(dim=1, keepdim=True).clamp(min=1e-9)
+    return torch.nn.functional.normalize(W.double(), dim=1)
+
+
+def by_qr(W):
+    return torch.linalg.qr(W.double().T)[0].T
 
 
 def as_they_are(W):
@@ -99,14 +103,12 @@ def as_many_as_first(A, B):
     return degrees(torch.cat([found, found.new_zeros(max(0, len(A) - len(found)))]))
 
 
-def as_many_as_larger(A, B):
-    found, n = cosines(A, B), max(len(ranked(A)), len(ranked(B)))
-    return degrees(torch.cat([found, found.new_zeros(n - len(found))]))
-
-
 ANGLE_MISTAKES = {
     "the rows were only brought to length 1; they must be orthogonal too": (
         lambda A, B: degrees(cosines(A, B, unit_rows))
+    ),
+    "QR keeps a direction for every row, also for zero rows and mixtures of others": (
+        lambda A, B: degrees(cosines(A, B, by_qr))
     ),
     "the rows were used as they are; make them orthonormal first": (
         lambda A, B: degrees(cosines(A, B, as_they_are))
@@ -137,9 +139,6 @@ ANGLE_MISTAKES = {
     ),
     "there are as many angles as A has rows; only as many as the smaller subspace has dimensions": (
         as_many_as_first
-    ),
-    "there are as many angles as the larger subspace has dimensions, not the smaller": (
-        as_many_as_larger
     ),
 }
 

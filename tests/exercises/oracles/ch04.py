@@ -23,7 +23,7 @@ def with_log_probs(log_probs):
     """loss_by_position with other logarithms of probabilities."""
 
     def losses(logits, tokens):
-        return -log_probs(logits)[:, :-1].gather(2, tokens[:, 1:, None])[..., 0].mean(0)
+        return -log_probs(logits[:, :-1]).gather(2, tokens[:, 1:, None])[..., 0].mean(0)
 
     return losses
 
@@ -103,10 +103,12 @@ def partial(
     """
     drawn = [shuffled(batch, d_vocab, generator) for _ in range(draws)]
     sentence, others = drawn[0][:, :length], drawn[-1][:, length * (draws == 1) :][:, :gap]
-    again = torch.cat([sentence, others], dim=1)[:, max(part[0] + start, 0) : part[1] + stop]
+    first_token = torch.full((batch, 1), BOS)
+    read = torch.cat([first_token, sentence, others], dim=1)
+    again = read[:, 1 + part[0] + start : 1 + part[1] + stop]
     named = {"sentence": sentence, "gap": others, "part": again}
     pieces = [named[name] for name in order.split()]
-    tokens = torch.cat([torch.full((batch, bos), BOS), *pieces], dim=1)
+    tokens = torch.cat([first_token[:, :bos], *pieces], dim=1)
     predictable = torch.zeros_like(tokens, dtype=torch.bool)
     begin = tokens.shape[1] - again.shape[1] if order.endswith("part") else bos + length
     end = begin + again.shape[1]
@@ -114,6 +116,10 @@ def partial(
         begin, end = bos + part[0], bos + part[1]
     predictable[:, begin + mark[0] : end + mark[1]] = True
     return tokens, predictable
+
+
+def marked_from_the_gap_on(length, part, gap, *others):
+    return partial(length, part, gap, *others, mark=(-gap, -1))
 
 
 def everything_marked(*arguments):

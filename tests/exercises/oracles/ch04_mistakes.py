@@ -11,6 +11,7 @@ from tests.exercises.oracles.ch04 import (
     everything_marked,
     last_position_too,
     losses_by_loops,
+    marked_from_the_gap_on,
     mean_of_rows,
     new_each_time,
     no_last_gap,
@@ -188,6 +189,7 @@ PARTIAL_MISTAKES = {
     "predictable begins too early: nobody can know that the part is about to begin": changed(
         partial, mark=(-1, -1)
     ),
+    "the gap is marked too: none of its tokens was read before": marked_from_the_gap_on,
     "predictable begins too late: one token read again is enough": changed(partial, mark=(1, -1)),
     "predictable ends too early: only the last position has no next token": changed(
         partial, mark=(0, -2)
