@@ -202,9 +202,9 @@ claim("the impostor's mean score at periods 11 to 24", fake[10:].mean(), high=0.
 claim("random weights at period 1", none[0], low=0.3, measured=0.497)
 
 # %% [markdown]
-# At 5, 2 and 1, the divisors of 10: there, 9 back is a follower, too. And see the left end of the
-# grey curve. If the block is one token long, almost every key is a follower, and random weights
-# score well. Even the previous-token head does:
+# At 5, 2 and 1, the divisors: there, the same distance back finds a follower, too. And see the left
+# end of the grey curve. If the block is one token long, almost every key is a follower, and random
+# weights score well. Even the previous-token head does:
 
 # %%
 first, best = find_heads(model)["previous_token"][0], find_heads(model)["induction"][0]

@@ -39,7 +39,9 @@ model, impostor = the_model(), the_model("impostor")
 untrained = untrained_model()
 found = find_heads(model)
 looks_back, copiers = found["previous_token"], found["induction"]
-print(f"previous-token heads: {looks_back}, induction heads: {copiers}")
+roles = {"previous-token heads": looks_back, "induction heads": copiers}
+for role, heads in roles.items():
+    print(f"{role}:", ", ".join(f"{layer}.{head}" for layer, head in heads))
 layer, head = copiers[0]
 examples = {
     "induction head": (model, layer, head),
@@ -192,9 +194,10 @@ claim("tokens copied, best previous-token head", best, high=0.2, measured=0.046)
 show(pictures.draw_maps(maps, title, "added to the logit", **how), "ov")
 
 # %% [markdown]
-# A diagonal: this is copying, for almost every token. The previous-token head, seen from the
-# logits, does nothing in particular. Whatever it moves is not meant for them; chapter 8 will show
-# who reads it.
+# A diagonal: this is copying, for almost every token. (BOS counts here. Chapter 9 leaves it out, as
+# it is never an answer, and has higher numbers.) The previous-token head, seen from the logits,
+# does nothing in particular. Whatever it moves is not meant for them; chapter 8 will show who reads
+# it.
 #
 # Is the matrix true? Do it the long way: force the head to look at position 5, and compare with the
 # logits without it.
@@ -370,7 +373,6 @@ for d_head, usual in ((8, 0.205), (16, 0.113), (32, 0.0635)):
 # %% [markdown]
 # That is the band for "nothing". Here are the trained heads beside it.
 
-# %%
 # %%
 groups = {"induction heads": copying, "previous-token heads": moving}
 groups["impostor's layer 0"] = ov_circuits(impostor)

@@ -116,7 +116,8 @@ def score_heads(model: Transformer, tokens: Tensor) -> dict[str, Tensor]:
 def find_heads(model: Transformer) -> dict[str, list[tuple[int, int]]]:
     """Which heads do what: role -> the heads (layer, head) with a score above FOUND, best first.
 
-    The roles are those of score_heads, each with a list, empty if no head has the role. The
+    The roles are those of score_heads, each with a list, empty if no head has the role; a head may
+    have several. If you ask for two kinds of sequences, either score may decide the order. The
     sequences are for you to choose, with `repeated_tokens`, `random_tokens` or by hand, and a
     seeded generator (the same model must get the same answer each time). Choose them so that each
     role can only be earned by doing what it says. No head may pass for an induction head

@@ -185,8 +185,8 @@ def as_matrix(circuit: Tensor | LowRank) -> Tensor:
 def copying_accuracy(circuit: Tensor | LowRank) -> float:
     """For what share of source tokens is the most raised logit the token itself? Chance: 1 / vocab.
 
-    circuit [vocab of the source, vocab of the logit], such as full_ov_circuit gives. Returns a
-    float from 0 to 1.
+    circuit [vocab of the source, vocab of the logit], such as full_ov_circuit gives. Every row
+    counts, also the first. Returns a float from 0 to 1.
     """
     # YOUR CODE: the helper `as_matrix` makes a matrix of it; roughly 3 lines
     favourite = as_matrix(circuit).argmax(dim=-1)  # vocab of the source

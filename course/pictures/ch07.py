@@ -44,9 +44,10 @@ def draw_gauge(kinds: dict[str, Tensor], n_heads: int) -> Figure:
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set_xticks(range(2 * n_heads), [f"{i // n_heads}.{i % n_heads}" for i in range(2 * n_heads)])
     ax.set(xlabel="head", ylabel="copying score", ylim=(-1.1, 1.1))
-    title = "The same model: with u, layer 0 'copies' and layer 1 'suppresses'."
-    more = "\nThe centred score does not move" if len(kinds) > 2 else ""
-    ax.set_title(title + more)
+    title = "The same model: with u, layer 0 'copies' and layer 1 'suppresses'"
+    if len(kinds) > 2:
+        title += ".\nThe centred score does not move"
+    ax.set_title(title)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

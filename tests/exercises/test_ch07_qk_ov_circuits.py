@@ -262,8 +262,9 @@ def test_each_row_loses_its_mean(centre):
 )
 def test_no_gauge_moves_a_centred_circuit(centre):
     for layer, head in HEADS:
-        circuit, other = (oracle.full_ov(model, layer, head) for model in (MODEL, oracle.OTHER))
+        circuit = oracle.full_ov(MODEL, layer, head)
         before = matrix(centre, oracle.as_kind_of(centre, circuit))
+        other = oracle.full_ov(oracle.OTHER, layer, head)
         after = matrix(centre, oracle.as_kind_of(centre, other))
         why = f"head {layer}.{head}: other weights, one vector added to every column of W_U"
         expect_close(after, before, "source logit", why)
