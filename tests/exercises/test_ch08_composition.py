@@ -13,6 +13,7 @@ from solutions.ch07_qk_ov_circuits import LowRank
 from solutions.ch08_composition import with_weights
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch08 as slow
+from tests.exercises.oracles import ch08_chance_mistakes as chance_mistakes
 from tests.exercises.oracles import ch08_gauge_mistakes as gauge_mistakes
 from tests.exercises.oracles import ch08_mistakes as mistakes
 from tests.exercises.oracles import ch08_path_mistakes as path_mistakes
@@ -94,7 +95,7 @@ def test_two_ways_to_do_induction(composition_table):
 CHANCE = slow.chance(36, 4, 200, seeded(2))
 
 
-@checks("random_baseline", mistakes.BASELINE)
+@checks("random_baseline", chance_mistakes.BASELINE)
 def test_baseline_has_the_right_mean_and_spread(random_baseline):
     got, again = random_baseline(36, 4, 200, seeded(1)), random_baseline(36, 4, 200, seeded(1))
     expect(got.shape == (200,), f"expected one score per sample, [200], got {list(got.shape)}")
@@ -106,7 +107,7 @@ def test_baseline_has_the_right_mean_and_spread(random_baseline):
     expect(torch.equal(got, again), "the same generator must give the same samples")
 
 
-@checks("random_baseline", mistakes.DRAWN_ONCE)
+@checks("random_baseline", chance_mistakes.DRAWN_ONCE)
 def test_baseline_draws_every_pair_afresh(random_baseline):
     """Scores of pairs that share a head are hard to tell from right ones; what was taken from the
     generator is not. All ways to draw 12 x 4 numbers at a time take the same.
@@ -117,7 +118,7 @@ def test_baseline_draws_every_pair_afresh(random_baseline):
     expect(count in (20, 40), f"{why}, it drew {count}")
 
 
-@checks("composition_ceiling", mistakes.CEILING)
+@checks("composition_ceiling", chance_mistakes.CEILING)
 def test_ceiling_is_reached_by_turning(composition_ceiling):
     """Turn B so that what A writes most strongly is what B reads most strongly; no other turn beats
     that.
@@ -129,7 +130,7 @@ def test_ceiling_is_reached_by_turning(composition_ceiling):
     expect(got >= best, f"one of 300 random turns scores {best:.4f}, above the ceiling {got:.4f}")
 
 
-@checks("composition_ceiling", mistakes.CUT_FIRST)
+@checks("composition_ceiling", chance_mistakes.CUT_FIRST)
 def test_ceiling_of_unequal_spectra(composition_ceiling):
     narrow = randn(6, 3)
     got, out, into = (
@@ -153,7 +154,7 @@ def test_ceiling_of_flat_maps(composition_ceiling):
     expect(composition_ceiling(thin, thin) >= reached, "two LowRank maps score above the ceiling")
 
 
-@checks("normalised_composition", mistakes.NORMALISED)
+@checks("normalised_composition", chance_mistakes.NORMALISED)
 def test_normalised_score_knows_best_and_chance(normalised_composition):
     A, B = randn(7, 3) @ randn(3, 11), randn(11, 3) @ randn(3, 5)  # d_model is 11
     out, into = torch.linalg.svd(A).Vh, torch.linalg.svd(B).U
@@ -285,10 +286,12 @@ def test_parts_make_the_queries_and_keys_of_layer_1(decompose_qk_inputs):
         q = torch.einsum("bpd,hdk->bphk", parts.sum(0), model.W_Q[1].detach())
         truth = cache["blocks.1.attn.hook_q"]
         expect_close(q, truth, "batch pos head d_head", f"({kind}) sum of the parts, times W_Q")
-        gone = run_kept(model, TOKENS, {(0, 0), (0, 2)}, "blocks.1.hook_resid_pre")
-        truth = cache["blocks.1.hook_resid_pre"] - gone
-        why = f"({kind}) what is missing when head 0.1 is really zeroed"
-        expect_close(parts[3], truth, place, why)
+        for head in range(3):
+            kept = {(0, other) for other in range(3) if other != head}
+            gone = run_kept(model, TOKENS, kept, "blocks.1.hook_resid_pre")
+            truth = cache["blocks.1.hook_resid_pre"] - gone
+            why = f"({kind}) what is missing when head 0.{head} is really zeroed"
+            expect_close(parts[2 + head], truth, place, why)
 
 
 @checks("decompose_scores", path_mistakes.TERMS)

@@ -9,6 +9,13 @@ import torch
 from tests.exercises.oracles import ch08 as slow
 from tests.exercises.oracles.ch08 import length, moves
 
+
+def exchanged(weights, S, **changes):
+    """A wrong stretch_stream: what becomes of some weights, by their names."""
+    made = slow.stretched(weights, S)
+    return made | {name: change(weights[name], S) for name, change in changes.items()}
+
+
 STRETCH = {
     "S.T undoes S only if S is a rotation; any S that has an inverse must do": partial(
         slow.stretched, undo=lambda S: S.T
@@ -39,6 +46,18 @@ STRETCH = {
     "S was transposed: a row vector x becomes x S": (
         lambda weights, S: slow.stretched(weights, S.T)
     ),
+}
+STRETCH |= {
+    "W_O was followed by the inverse of S; it writes, so it is followed by S": partial(
+        exchanged, W_O=lambda W, S: W @ torch.linalg.inv(S)
+    ),
+    "W_Q and W_K read from the stream too: each must undo S": partial(
+        exchanged, W_Q=lambda W, S: W, W_K=lambda W, S: W
+    ),
+    "W_K must undo S like W_Q; S does not cancel between them": partial(
+        exchanged, W_K=lambda W, S: S.T @ W
+    ),
+    "W_E writes into the stream: it is followed by S": partial(exchanged, W_E=lambda W, S: W),
 }
 NEVER_COMPLAINS = {
     "a pseudo-inverse never complains; torch.linalg.inv raises the error that was asked for": (
@@ -76,6 +95,13 @@ def with_itself(model, kind):
     return slow.token_space(model, kind, size=lambda x: slow.root_mean_square(x.diagonal()))
 
 
+def scores_centred(model, kind):
+    def size(made):
+        return slow.root_mean_square(made - made.mean(dim=-1, keepdim=True))
+
+    return slow.token_space(model, kind, size=size)
+
+
 NO_POSITIONS = {
     "a standard model's stream holds positions too: x is W_E[t] + W_pos[p]": over(
         lambda model: model.W_E.detach()
@@ -94,6 +120,15 @@ TOKEN_SPACE = {
     ),
     "the scores were divided by sqrt(d_model); the scale is sqrt(d_head)": partial(
         slow.token_space, scale=lambda cfg, kind: 1.0 if kind == "V" else cfg.d_model**-0.5
+    ),
+    "the scores were divided by d_head; the scale is its root": partial(
+        slow.token_space, scale=lambda cfg, kind: 1.0 if kind == "V" else 1 / cfg.d_head
+    ),
+    "the mean score of each query was subtracted; only the logits of V are centred": (
+        scores_centred
+    ),
+    "V ends in W_U after both heads; the layer-1 head is missing": partial(
+        slow.token_space, last=lambda model, h: torch.eye(model.cfg.d_model).to(model.W_E)
     ),
     "V was divided by sqrt(d_head) as well; that scale belongs to scores": partial(
         slow.token_space, scale=lambda cfg, kind: cfg.d_head**-0.5

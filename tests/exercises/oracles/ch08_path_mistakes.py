@@ -9,6 +9,17 @@ import torch
 from tests.exercises.oracles import ch08_paths as slow
 from tests.exercises.oracles.ch08 import moves
 
+
+def reversed_heads(cache):
+    labels, parts = slow.stack(cache)
+    return labels, torch.cat([parts[:2], parts[2:].flip(0)])
+
+
+def heads_first(cache):
+    labels, parts = slow.stack(cache)
+    return labels, torch.cat([parts[2:], parts[:2]])
+
+
 PARTS = {
     "hook_resid_pre of standard models holds the positions already": partial(
         slow.stack, embed="blocks.0.hook_resid_pre"
@@ -16,6 +27,8 @@ PARTS = {
     "the embedding and the positions stand in the order of the labels; they are exchanged": partial(
         slow.stack, order=-1
     ),
+    "the heads stand in reverse order; the labels count from 0.0 up": reversed_heads,
+    "the heads stand before the embedding; the labels begin with it": heads_first,
     "those are the heads of layer 1; its q and k are made from what came before": partial(
         slow.stack, heads=1
     ),
@@ -33,6 +46,15 @@ TERMS = {
     "the terms were divided by sqrt(d_model)": partial(slow.terms, scale=lambda W: len(W) ** 0.5),
     "the terms were divided by d_head, or twice by its root": partial(
         slow.terms, scale=lambda W: W.shape[1]
+    ),
+    "the terms were multiplied with sqrt(d_head); divide by it": partial(
+        slow.terms, scale=lambda W: W.shape[1] ** -0.5
+    ),
+    "the terms were divided by d_head squared; the scale is its root": partial(
+        slow.terms, scale=lambda W: W.shape[1] ** 2
+    ),
+    "all parts of the query were added up; every query part meets every key part": (
+        lambda parts, W_Q, W_K: slow.terms(parts, W_Q, W_K).sum(dim=0)
     ),
     "query part and key part are exchanged": partial(slow.terms, flip=True),
     "query and key are exchanged: the last axis is the key": partial(slow.terms, to="acbji"),
@@ -60,6 +82,18 @@ TERMS = {
 def moved_into_the_query(model, previous, induction):
     W_E, W_Q, W_K = model.W_E.detach(), model.W_Q[induction], model.W_K[induction]
     return (W_E @ moves(model, previous) @ W_Q @ W_K.T @ W_E.T).detach()
+
+
+def with_positions(model, previous, induction):
+    x, n = model.W_E.detach().clone(), min(len(model.W_E), len(model.W_pos))
+    x[:n] += model.W_pos[:n].detach()
+    W_QK = (model.W_Q[induction] @ model.W_K[induction].T).detach()
+    return x @ W_QK @ (x @ moves(model, previous)).T
+
+
+def into_the_logits(model, previous, induction):
+    moved = model.W_E.detach() @ moves(model, previous) @ moves(model, induction)
+    return moved @ model.W_U.detach()
 
 
 CIRCUIT = {
@@ -98,6 +132,8 @@ CIRCUIT = {
     "the token asks with its embedding W_E, not with its column of W_U": partial(
         slow.circuit, asks=lambda model: model.W_U.detach().T
     ),
+    "positions were added to the embeddings; tokens alone were asked for": with_positions,
+    "that is V-composition, into the logits; `previous` moves into the key": into_the_logits,
     "the two heads are exchanged": (
         lambda model, previous, induction: slow.circuit(model, induction, previous)
     ),
@@ -164,11 +200,29 @@ def blind_second(model, tokens):
     return labels, terms
 
 
+def shared_out(model, tokens):
+    """Every virtual head gets an equal share of what all heads of layer 0 pass on."""
+    labels, terms = slow.paths(model, tokens)
+    n = model.cfg.n_heads
+    virtual = terms[1 + 2 * n :].unflatten(0, (n, n)).mean(dim=0).repeat(n, 1, 1, 1)
+    return labels, torch.cat([terms[: 1 + 2 * n], virtual])
+
+
+def log_probabilities(model, tokens):
+    labels, terms = slow.paths(model, tokens)
+    return labels, terms.log_softmax(dim=-1)
+
+
 PATHS = WRONG_SUMS | {
     "the virtual heads are in another order than their labels": partial(slow.paths, order="hg"),
     "layer 1 stands before layer 0, in another order than the labels": partial(
         slow.paths, layers=(1, 0)
     ),
+    "the patterns of head 0 were used for all heads of the layer": partial(
+        slow.paths, pattern_of=lambda head: 0
+    ),
+    "the virtual heads do not differ in their head of layer 0; each 0.g has its own": shared_out,
+    "a softmax was applied to each path; only logits can be added": log_probabilities,
     "the virtual heads run backwards: layer 0 comes first, then layer 1": backwards,
     "the patterns of layer 1 are those of the whole run, also on the paths 1.h": blind_second,
     "the paths were not unembedded": partial(slow.paths, unembed=False),
@@ -203,12 +257,20 @@ IMPORTANCE = {
     "zero was written in every round: save what the layer wrote, not what was put in its place": (
         partial(slow.importance, keep_replaced=True)
     ),
-    "round 0 must write zero, not what the full run wrote": partial(slow.importance, start=1.0),
+    "nothing was taken away, every round is the whole model; in round 0 layers write zero": partial(
+        slow.importance, start=1.0
+    ),
     "one round is missing: rounds 0 to n_layers": partial(slow.importance, more=0),
     "always three rounds were made; there are n_layers + 1": partial(slow.importance, rounds=3),
     "there is one round too many: rounds 0 to n_layers": partial(slow.importance, more=2),
     "round 0, in which no head writes, is missing": (
         lambda model, tokens: slow.importance(model, tokens)[1:]
+    ),
+    "the rounds stand in reverse order; round 0 comes first": (
+        lambda model, tokens: slow.importance(model, tokens).flip(0)
+    ),
+    "what was written in all rounds before was added up; only round n - 1 counts": (
+        partial(slow.importance, added=True)
     ),
     "that is what exactly n heads add; at most n was asked for": differences,
     "only layer 0 was replaced; replace what every layer writes": partial(

@@ -84,6 +84,7 @@ def paths(
     weights=1,
     start=lambda cache: cache["blocks.0.hook_resid_pre"],
     direct=None,
+    pattern_of=lambda head: head,
     layers=(0, 1),
     unembed=True,
 ):
@@ -94,7 +95,7 @@ def paths(
     heads, stream = range(model.cfg.n_heads), start(cache)
 
     def move(layer, head, x, values=None):
-        pattern = cache[f"blocks.{patterns[layer]}.attn.hook_pattern"][:, head]
+        pattern = cache[f"blocks.{patterns[layer]}.attn.hook_pattern"][:, pattern_of(head)]
         return pattern @ x @ moves(model, (layer if values is None else values, head))
 
     first = [move(0, g, stream) for g in heads]
@@ -137,9 +138,10 @@ def importance(
     layers=slice(None),
     more=1,
     rounds=None,
+    added=False,
 ):
     """term_importance with one thing changed. pattern: what a pattern is forced to, None leaves it.
-    layers: which are replaced. more: how many rounds more than layers.
+    layers: which are replaced. more: how many rounds more than layers. added: rounds add up.
     """
     _, full = model.run_with_cache(tokens)
     names = [f"blocks.{layer}.hook_attn_out" for layer in range(model.cfg.n_layers)][layers]
@@ -155,7 +157,7 @@ def importance(
         hooks = [(name, swap) for name in names]
         forced = (lambda name: name.endswith("hook_pattern"), lambda x, at: pattern(full, at.name))
         made.append(model.run_with_hooks(tokens, [*hooks, forced]).detach())
-        saved = now
+        saved = {name: out + added * saved[name] for name, out in now.items()}
     return torch.stack(made)
 
 
