@@ -57,7 +57,7 @@ BROKEN = {
         "expected numbers of type",
         "",
     ),
-    "not a tensor": ("return 'pattern'", "str", ""),
+    "not a tensor": ("return 'pattern'", "expected a tensor, got 'pattern'", ""),
     "an edited argument": ("q *= 2\n" + RIGHT, "changed one of its arguments in place", ""),
     "an exception": ("scores = q @ k\nreturn scores", "RuntimeError", "scores = q @ k"),
     "an exit": ("raise SystemExit", "SystemExit", "raise SystemExit"),

@@ -61,7 +61,7 @@ def test_the_verdict_is_about_the_attempt_and_the_others_are_checked(learner, ki
     assert [each.sign for each in found.values()] == ["✗", "✗", "·", "·"]
     text = found[PAIR].text
     assert sentence in text and len(text.splitlines()) <= 5 and "Traceback" not in text
-    assert "os._exit" in body or f"your line: {body.splitlines()[-1][:5]}"[:16] in text
+    assert "your line: " in text or "os._exit" in body
 
 
 @pytest.mark.parametrize("line", ["while True: pass", "import os; os._exit(0)", "exit()"])
