@@ -56,7 +56,9 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
 
 def as_label(name: str) -> str:
-    """The name of a file as matplotlib can write it: not as a formula, and without stray bytes."""
+    """The name of a file as a title can hold it: short, no formula, and without stray bytes."""
+    if len(name) > 40:
+        name = name[:37] + "..."
     return name.encode("utf-8", "replace").decode("utf-8").replace("$", r"\$")
 
 

@@ -53,22 +53,45 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     KeyboardInterrupt and BrokenPipeError pass.
     """
     prepare_streams()
+    pressed = noting_ctrl_c()
     try:
         status = status_of(main)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear the sentence
-        status = EXIT_INTERRUPTED
-        complain("\nstopped.")
-    except BrokenPipeError:
-        silence(sys.stdout)
-        silence(sys.stderr)
-        status = EXIT_UNREAD
-    except OSError as error:  # of the flush: the disk is full, say
-        silence(sys.stdout)
-        status = EXIT_BAD_INPUT
-        complain(f"error: the output cannot be written: {error.strerror or error}.")
+    except BaseException as error:
+        status = status_after(error, bool(pressed))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is decided; the rest is clearing up
     sys.exit(status)
+
+
+def noting_ctrl_c() -> list[bool]:
+    """A list that Ctrl-C makes longer. It raises KeyboardInterrupt as ever, but a library that is
+    just being imported may swallow that, or turn it into an ImportError.
+    """
+    pressed = []
+
+    def interrupt(*_):
+        pressed.append(True)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else: ignored, as by nohup
+        signal.signal(signal.SIGINT, interrupt)
+    return pressed
+
+
+def status_after(error: BaseException, pressed: bool) -> int:
+    """The exit status of a program that ended with this error; raises it anew if it is a fault."""
+    if pressed or isinstance(error, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear the sentence
+        complain("\nstopped.")
+        return EXIT_INTERRUPTED
+    if not isinstance(error, OSError) or error.filename:
+        raise error
+    silence(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        silence(sys.stderr)
+        return EXIT_UNREAD
+    complain(f"error: the output cannot be written: {error.strerror or error}.")  # a full disk, say
+    return EXIT_BAD_INPUT
 
 
 def status_of(main: Callable[[], int | None]) -> int | str | None:
