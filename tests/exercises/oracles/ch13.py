@@ -1,85 +1,146 @@
 """The slow oracles of chapter 13: circuits run layer by layer with every replaced output worked
-out, metrics in loops.
+out, metrics in loops, gradients by small steps.
 """
 
 import functools
-from itertools import product
 
 import torch
 
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.data import Repeats, repeated_tokens
-from tests.exercises.oracles.ch09 import exact_loss, instead, replaced
+from tests.exercises.oracles.ch09 import exact_loss, instead, replaced, silenced
 from tests.material import seeded
 
-HEADS = [(0, 0), (0, 1), (1, 0), (1, 1)]
-SIZES = ModelConfig(n_heads=2, d_model=8, d_head=4, d_vocab=14, n_ctx=10)
-SMALL = Transformer(SIZES, seed=7).double().requires_grad_(False)
-for name in ("W_O", "W_U"):
-    SMALL.get_parameter(name).mul_(3)  # so that every head matters
-REPEATS = repeated_tokens(5, 10, 14, (2, 5), seeded(1))
-TOKENS = REPEATS.tokens
+KINDS = ("zero", "mean", "mean per position", "resample")
+
+
+def random_model(n_layers, seed):
+    """Weights drawn here, as large as they must be for every head to matter."""
+    sizes = {"n_heads": 2, "d_model": 11, "d_head": 5, "d_vocab": 13, "n_ctx": 10}
+    model, generator = Transformer(ModelConfig(n_layers, **sizes)).double(), seeded(seed)
+    scales = {"W_Q": 0.5, "W_K": 0.5, "W_V": 0.4, "W_O": 0.6, "W_U": 0.5}
+    for name, weights in model.requires_grad_(False).named_parameters():
+        weights.copy_(scales.get(name, 1.0) * torch.randn(weights.shape, generator=generator))
+    return model
+
+
+def half_expected(model, batch, generator):
+    """Sequences of which the model expects every second token, so that there is something that it
+    does. Of the positions before these some count, more in some sequences than in others.
+    """
+    cfg = model.cfg
+    tokens = torch.randint(1, cfg.d_vocab, (batch, cfg.n_ctx), generator=generator)
+    tokens[:, 0] = 0
+    for p in range(2, cfg.n_ctx, 2):
+        tokens[:, p] = model(tokens[:, :p])[:, -1].argmax(dim=-1)
+    often = torch.linspace(0.4, 0.9, batch)[:, None]
+    counts = torch.rand(batch, cfg.n_ctx, generator=generator) < often
+    counts[:, 0:-1:2] = False
+    return Repeats(tokens, counts, torch.zeros(batch).long(), torch.full((batch,), 2))
+
+
+SMALL = random_model(3, seed=0)
+REPEATS = half_expected(SMALL, 7, seeded(1))
 PLANTED = repeated_tokens(6, 16, 20, (3, 6), seeded(2))
 TWINS = planted.duplicated_heads_model(2).double().requires_grad_(False)
 AGAINST = planted.negative_head_model(s=16.0, negative=6.0).double().requires_grad_(False)
-CIRCUITS = [[(0, 0), (1, 0)], HEADS, [(1, 1)], [], [(0, 1), (1, 0), (1, 1)]]
+CIRCUITS = [[(0, 0), (1, 0)], [(0, 1), (1, 0), (2, 1)], [(1, 1)], [], [(0, 1), (1, 1), (2, 0)]]
 
 
-def without(heads, lost):
-    """The list `heads` without those in `lost`."""
-    return [head for head in heads if head not in lost]
+def heads(model):
+    return [(layer, head) for layer in range(model.cfg.n_layers) for head in range(2)]
+
+
+def without(circuit, lost):
+    """The list `circuit` without the heads in `lost`."""
+    return [head for head in circuit if head not in lost]
+
+
+KNOWN = {}  # what circuits gave: the same few are run again and again
+
+
+def logits_of(model, tokens, kept, kind="mean", live=False):
+    """The model with only the heads in `kept`. live: the others get what the ablated run gives."""
+    lost = without(heads(model), kept)
+
+    def find():
+        if model.cfg.d_mlp:  # the gates, which are only tried with heads that are zeroed
+            return silenced(model, lost)(tokens)
+        return replaced(model, tokens, lost, kind, live=live)
+
+    key = (model, tuple(tokens.flatten().tolist()), frozenset(kept), kind, live)
+    return once(key, find).clone()
+
+
+def once(key, find):
+    """What find() gives, found once for each key."""
+    if key not in KNOWN:
+        KNOWN[key] = find()
+    return KNOWN[key]
+
+
+def score(model, repeats, kept, metric, kind="mean"):
+    key = (model, tuple(repeats.tokens.flatten().tolist()), frozenset(kept), kind, metric)
+    return once(key, lambda: metric(logits_of(model, repeats.tokens, kept, kind), repeats))
+
+
+def plain_share(c, whole, none):
+    return (c - none) / (whole - none)
+
+
+def share(
+    model, repeats, circuits, metric, kind="mean", formula=plain_share, none_by=None, refuse=True
+):
+    """faithfulness, or what `formula` makes of a circuit, the whole and none."""
+    whole = score(model, repeats, heads(model), metric, kind)
+    none = score(model, repeats, [], metric, none_by or kind)
+    if refuse and whole <= none:
+        raise ValueError("nothing to explain")
+    scores = [score(model, repeats, circuit, metric, kind) for circuit in circuits]
+    return torch.stack([formula(one, whole, none) for one in scores])
+
+
+# Metrics
 
 
 @functools.cache
-def logits_of(kept, kind="mean"):
-    """SMALL with only the heads of the frozenset `kept`."""
-    return replaced(SMALL, TOKENS, without(HEADS, kept), kind)
+def likes(shift, sign):
+    """A metric that no answer takes for granted: how (un)likely another token is, from position 4
+    on, where the other token depends on the one that stands there.
+    """
+
+    def metric(logits, repeats):
+        other = (repeats.tokens + shift) % logits.shape[-1]
+        chosen = logits.log_softmax(dim=-1).gather(-1, other[..., None])[..., 0]
+        return sign * chosen[:, 4:].mean()
+
+    return metric
 
 
-@functools.cache
-def surprise(token):
-    """A metric that no answer takes for granted: -log p(token), over all positions from 4 on."""
-    return lambda logits, repeats: -logits.log_softmax(dim=-1)[:, 4:, token].mean()
+def close_calls(model, repeats, number):
+    """The metrics of this kind by which the model does a little more than no heads do, however
+    they are ablated: then some heads work for it and some against it.
+    """
+
+    def least_gap(metric):
+        whole = score(model, repeats, heads(model), metric)
+        return min([(whole - score(model, repeats, [], metric, kind)).item() for kind in KINDS])
+
+    every = [likes(shift, sign) for shift in range(model.cfg.d_vocab) for sign in (1, -1)]
+    gaps = {metric: least_gap(metric) for metric in every}
+    return sorted([metric for metric in every if gaps[metric] > 0.3], key=gaps.get)[:number]
 
 
-# chosen so that greedy and other searches differ, and one head works against it
-SURPRISE = surprise(11)
+METRICS = close_calls(SMALL, REPEATS, 3)
+METRIC = METRICS[0]
 
 
-def spoken_against(logits, repeats):
-    return -SURPRISE(logits, repeats)
+def turned_round(logits, repeats):
+    return -METRIC(logits, repeats)
 
 
 def always_zero(logits, repeats):
     return 0 * logits.sum()
-
-
-def run_with_cache_of(cache, keep):
-    """SMALL with only the heads in `keep`; the others put out what `cache` holds of the sequence
-    before.
-    """
-    hooks = []
-    for layer in range(2):
-        lost = [head for head in range(2) if (layer, head) not in keep]
-
-        def resample(z, hook, lost=lost):
-            others = torch.stack([cache[hook.name][b - 1] for b in range(len(z))])
-            z[:, :, lost] = others[:, :, lost]
-            return z
-
-        hooks.append((f"blocks.{layer}.attn.hook_z", resample))
-    return SMALL.run_with_hooks(TOKENS, hooks)
-
-
-def score(kept, metric=SURPRISE, kind="mean"):
-    return metric(logits_of(frozenset(kept), kind), REPEATS)
-
-
-def share(circuits, metric=SURPRISE, kind="mean", formula=None):
-    """faithfulness of circuits of SMALL, or what `formula` makes of (circuit, whole, none)."""
-    whole, none = score(HEADS, metric, kind), score([], metric, kind)
-    formula = formula or (lambda c, m, e: (c - e) / (m - e))
-    return torch.stack([formula(score(circuit, metric, kind), whole, none) for circuit in circuits])
 
 
 def right_by_loops(logits, repeats, next_token=1, everywhere=False, baseline="mean", scale=None):
@@ -90,10 +151,16 @@ def right_by_loops(logits, repeats, next_token=1, everywhere=False, baseline="me
             if known[p] or everywhere:
                 values = scale(row[p]) if scale else row[p]
                 others = torch.cat([values[: tokens[p + 1]], values[tokens[p + 1] + 1 :]])
-                baselines = {"mean": values.mean(), "none": 0.0}
-                baselines |= {"best": others.max(), "others": others.mean()}
+                baselines = {"mean": values.mean(), "none": 0.0, "median": values.median()}
+                baselines |= {"best": others.max(), "others": others.mean(), "most": values.max()}
                 gaps.append(values[tokens[p + next_token]] - baselines[baseline])
     return torch.stack(gaps).mean()
+
+
+def minus_planted_loss(logits, repeats):
+    known = repeats.predictable[:, :-1]
+    chosen, following = logits[:, :-1][known], repeats.tokens[:, 1:][known]
+    return chosen.log_softmax(dim=-1)[range(len(following)), following].mean()
 
 
 def loss_share(k, copies=2, s=10.0):
@@ -102,12 +169,6 @@ def loss_share(k, copies=2, s=10.0):
     """
     empty, whole = exact_loss(0.0), exact_loss(copies * s)
     return (empty - exact_loss(k * s)) / (empty - whole)
-
-
-def minus_planted_loss(logits, repeats):
-    known = repeats.predictable[:, :-1]
-    chosen, following = logits[:, :-1][known], repeats.tokens[:, 1:][known]
-    return chosen.log_softmax(dim=-1)[range(len(following)), following].mean()
 
 
 def gate(kind):
@@ -121,30 +182,53 @@ def gate(kind):
     return made.model.requires_grad_(False), prompt, answer
 
 
-@functools.cache
-def slopes_by_steps(
-    model, repeats, metric, kind="mean", step=1e-4, ablate=True, where="blocks.{}.attn.hook_z"
-):
-    """head_attribution by going a little way towards ablation and a little way back: [layer,
-    head]. ablate False: every number of z moves by the same amount, a mistake; where: another
-    place feels it, after W_O, another.
+# A given cache
+
+
+def run_with_cache_of(cache, keep):
+    """SMALL with only the heads in `keep`; the others put out what `cache` holds of the sequence
+    before.
     """
-    table = torch.zeros(model.cfg.n_layers, model.cfg.n_heads, dtype=torch.float64)
-    _, cache = model.run_with_cache(repeats.tokens)
-    for layer, head in product(range(model.cfg.n_layers), range(model.cfg.n_heads)):
+    hooks = []
+    for layer in range(SMALL.cfg.n_layers):
+        lost = [head for head in range(2) if (layer, head) not in keep]
+
+        def resample(z, hook, lost=lost):
+            others = torch.stack([cache[hook.name][b - 1] for b in range(len(z))])
+            z[:, :, lost] = others[:, :, lost]
+            return z
+
+        hooks.append((f"blocks.{layer}.attn.hook_z", resample))
+    return SMALL.run_with_hooks(REPEATS.tokens, hooks)
+
+
+# Slopes
+
+
+def clean_outputs(model, tokens):
+    """hook name -> z, in an undisturbed run."""
+    _, cache = model.run_with_cache(tokens, lambda name: name.endswith("hook_z"))
+    return cache
+
+
+def slopes_by_steps(model, repeats, metric, kind="mean"):
+    """head_attribution by going a little way towards ablation and a little way back: [layer,
+    head].
+    """
+    key = ("slopes", model, tuple(repeats.tokens.flatten().tolist()), metric, kind)
+    return once(key, lambda: stepped(model, repeats, metric, kind)).clone()
+
+
+def stepped(model, repeats, metric, kind, step=1e-5):
+    table = torch.zeros(model.cfg.n_layers, 2, dtype=torch.float64)
+    cache = clean_outputs(model, repeats.tokens)
+    for layer, head in heads(model):
         name = f"blocks.{layer}.attn.hook_z"
-        z = cache[name][:, :, head]
-        change = z - instead(z, kind) if ablate else torch.ones_like(z)
-
         moved = torch.zeros_like(cache[name])
-        moved[:, :, head] = change
-        if not where.endswith("hook_z"):
-            moved = change @ model.W_O[layer, head]
+        moved[:, :, head] = cache[name][:, :, head] - instead(cache[name][:, :, head], kind)
 
-        place = where.format(layer)
-
-        def value(by, place=place, moved=moved):
-            nudged = [(place, lambda x, hook: x + by * moved)]
+        def value(by, name=name, moved=moved):
+            nudged = [(name, lambda z, hook: z + by * moved)]
             return metric(model.run_with_hooks(repeats.tokens, nudged), repeats).item()
 
         table[layer, head] = (value(step) - value(-step)) / (2 * step)
