@@ -49,10 +49,10 @@ def run_circuit(
 
     The heads of all layers are ablated in one run. What they write instead comes from an
     undisturbed run on the same tokens, never from the run in which earlier heads are already
-    ablated. cache: of that undisturbed run, with hook_z; if it is None, make it. `ablation_hooks`
-    of chapter 9 takes the heads to ablate, the kind and the cache. Raises ValueError if `keep`
-    names a head that the model does not have: a slip of the pen would otherwise count as a broken
-    circuit.
+    ablated. cache: of that undisturbed run, with hook_z; if it is None, make it, otherwise use it.
+    `ablation_hooks` of chapter 9 takes the heads to ablate, the kind and the cache. `keep` may be
+    empty. Raises ValueError if it names a head that the model does not have, by a number that is
+    too high or negative: a slip of the pen would otherwise count as a broken circuit.
     """
     # YOUR CODE: refuse unknown heads, a cache if none is given, the heads outside; roughly 7 lines
     unknown = set(keep) - set(heads_of(model))
@@ -95,8 +95,9 @@ def right_minus_mean(logits: Tensor, repeats: Repeats) -> Tensor:
 
     logits [batch, pos, vocab] -> one number (a tensor without axes): the mean over all positions
     where repeats.predictable says that the next token is determined, and where the next token is in
-    the batch. "Right" is the token that comes next. It is linear in the residual stream, so what
-    heads add to it adds up; adding a constant to all logits changes nothing.
+    the batch; all these positions count alike, whatever their sequence. "Right" is the token that
+    comes next. It is linear in the residual stream, so what heads add to it adds up; adding a
+    constant to all logits changes nothing. Gradients flow through it.
     """
     # YOUR CODE: pick the positions, their right logits, their mean logits; roughly 4 lines
     known = repeats.predictable[:, :-1]
@@ -118,10 +119,10 @@ def faithfulness(
 
     m(C) is the metric of run_circuit with C kept; m(none) with no head kept; m(model) of the
     undisturbed model. So all heads give exactly 1 and no head 0. F may leave 0 to 1, and must not
-    be clipped: above 1 a circuit lacks heads that work *against* the answer. Raises ValueError if
-    m(model) <= m(none): then the model does nothing for a circuit to share. Wang et al. 2022,
-    "Interpretability in the Wild"; in this normalised form: Marks et al. 2024, "Sparse Feature
-    Circuits".
+    be clipped: above 1 a circuit lacks heads that work *against* the answer. m may be of any sign.
+    Raises ValueError if m(model) <= m(none): then the model does nothing for a circuit to share.
+    Wang et al. 2022, "Interpretability in the Wild"; in this normalised form: Marks et al. 2024,
+    "Sparse Feature Circuits".
     """
     # YOUR CODE: an undisturbed run with its cache, then [] and each circuit; roughly 9 lines
     logits, cache = model.run_with_cache(repeats.tokens, is_z)
@@ -173,9 +174,10 @@ def head_attribution(
     [layer, head]: for each head the sum over batch, pos and d_head of (z - z_ablated) * d metric /
     d z, with z and the gradient taken in the undisturbed run and z_ablated from ablated_outputs. In
     the metric's unit; positive if the head helps. Exact where the metric is linear in z, a
-    straight-line guess elsewhere. It must work under torch.no_grad() too. For heads: Nanda 2023,
-    "Attribution Patching: Activation Patching At Industrial Scale"; for edges: Syed et al. 2023,
-    "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348).
+    straight-line guess elsewhere. It must work under torch.no_grad() too, and leave no gradients at
+    the model's weights. For heads: Nanda 2023, "Attribution Patching: Activation Patching At
+    Industrial Scale"; for edges: Syed et al. 2023, "Attribution Patching Outperforms Automated
+    Circuit Discovery" (arXiv 2310.10348).
     """
     # YOUR CODE: add a zero that wants a gradient to each hook_z, run, multiply; roughly 10 lines
     _, cache = model.run_with_cache(repeats.tokens, is_z)
@@ -201,9 +203,10 @@ def find_circuit(
 ) -> list[Head]:
     """The smallest circuit on the path of a method with a faithfulness of at least `share`.
 
-    Its heads come in order. method "greedy": the circuits of greedy_path. "attribution": rank all
-    heads by head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All
-    sizes are tried, from none up: faithfulness need not grow with size.
+    share is at most 1, which all heads together have exactly. The heads come in the order of
+    heads_of. method "greedy": the circuits of greedy_path. "attribution": rank all heads by
+    head_attribution, highest first; the circuits are the first 0, 1, 2, ... of them. All sizes are
+    tried, from none up: faithfulness need not grow with size.
     """
     # YOUR CODE: the path, its faithfulness, the smallest that is good enough; roughly 8 lines
     if method == "greedy":
@@ -227,9 +230,9 @@ def completeness(
     """Does the circuit break as the model breaks, for each set K of knocked_out heads? [set, 2].
 
     The first column is F(C without K), the second F(M without K). C is the circuit, M all heads of
-    the model, F faithfulness. A complete circuit has two equal columns. Where the second is larger,
-    the model has a backup that the circuit does not know of. Wang et al. 2022, "Interpretability in
-    the Wild".
+    the model, F faithfulness. K may hold heads outside C. A complete circuit has two equal columns.
+    Where the second is larger, the model has a backup that the circuit does not know of. Wang et
+    al. 2022, "Interpretability in the Wild".
     """
     # YOUR CODE: both lists of heads with each K left out, one column for each; roughly 5 lines
     columns = []

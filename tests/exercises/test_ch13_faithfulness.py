@@ -170,7 +170,7 @@ def test_the_smallest_circuit_that_is_good_enough(find_circuit):
     for metric, kind in ((METRIC, "mean"), (o.METRICS[1], "zero"), (o.METRICS[2], "resample")):
         for method in ("greedy", "attribution"):
             for share in (0.6, 0.95, 0.2):
-                case = f'{method}, "{kind}", share {share}'
+                case = f'{method}, "{kind}", share {share} (all heads together have 1)'
                 got = in_case(case, find_circuit, SMALL, REPEATS, method, metric, kind, share)
                 truth = finds.found(SMALL, REPEATS, method, metric, kind, share)
                 expect(list(got) == truth, f"{case}: expected the circuit {truth}, got {got}")
