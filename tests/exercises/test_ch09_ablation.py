@@ -10,6 +10,7 @@ from minitransformer import planted
 from minitransformer.data import Repeats, repeated_tokens
 from tests.exercises.checking import checks, expect_close
 from tests.exercises.oracles import ch09 as slow
+from tests.exercises.oracles import ch09_group_mistakes as group_mistakes
 from tests.exercises.oracles import ch09_mistakes as mistakes
 from tests.exercises.oracles import ch09_path_mistakes as path_mistakes
 from tests.exercises.oracles import ch09_pattern_mistakes as pattern_mistakes
@@ -119,14 +120,14 @@ GROUP = [(0, 2), (1, 0), (1, 1)]
 COSTLY, HARMFUL = [(0, 2), (1, 3)], [(0, 4), (1, 0), (2, 1)]  # better and worse off with them
 
 
-@checks("joint_ablation", mistakes.JOINT)
+@checks("joint_ablation", group_mistakes.JOINT)
 def test_joint_is_the_loss_of_a_model_without_these_heads(joint_ablation):
     for heads in (COSTLY, HARMFUL):
         got, truth = joint_ablation(DEEP, REPEATS, heads), slow.cost(DEEP, REPEATS, heads)
         expect_close(got, truth, "", f"{heads} with W_O set to 0")
 
 
-@checks("joint_ablation", mistakes.OF_A_KIND)
+@checks("joint_ablation", group_mistakes.OF_A_KIND)
 def test_joint_of_every_kind(joint_ablation):
     """The long way: what the heads of an undisturbed run write is put in their place."""
     for kind in ("mean", "mean per position", "resample"):
@@ -155,7 +156,7 @@ def test_joint_of_planted_heads(joint_ablation):
     expect_close(got, truth, "", "a head against the answer")
 
 
-@checks("ablation_table", mistakes.TABLE)
+@checks("ablation_table", group_mistakes.TABLE)
 def test_table_is_every_head_alone(ablation_table):
     for kind in ("zero", "mean"):
         got, truth = ablation_table(DEEP, REPEATS, kind), slow.single(DEEP, REPEATS, kind)
@@ -163,7 +164,7 @@ def test_table_is_every_head_alone(ablation_table):
         expect_close(got, truth, "layer head", why, tolerance=1e-5)
 
 
-@checks("ablation_table", mistakes.TRANSPOSED)
+@checks("ablation_table", group_mistakes.TRANSPOSED)
 def test_table_of_planted_heads(ablation_table):
     """No induction head of two seems to matter, the previous-token head does."""
     got = ablation_table(planted.duplicated_heads_model(2).double(), PLANTED)

@@ -231,6 +231,7 @@ def strict(
     layer=1,
     crossed=False,
     hooks=(),
+    pattern_of=lambda head: head,
     pick=lambda parts, names: [parts[name] for name in names],
 ):
     """strict_path_model head by head and query by query; the options change one thing each.
@@ -244,7 +245,8 @@ def strict(
     moved = sum(pick(parts, values), nothing)
     out = sum((parts[name] for name in direct), nothing).clone()
     for head in range(model.cfg.n_heads) if heads is None else heads:
-        q, k = asks @ model.W_Q[layer, head], answers @ model.W_K[layer, head]
+        looking = (layer, pattern_of(head))
+        q, k = asks @ model.W_Q[looking], answers @ model.W_K[looking]
         v = moved @ model.W_V[layer, head]
         if crossed:
             q, k = k, q

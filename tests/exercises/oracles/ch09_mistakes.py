@@ -1,14 +1,10 @@
-"""What people get wrong in chapter 9: label -> the function they write. Patterns and paths are in
-ch09_pattern_mistakes.py.
+"""What people get wrong in chapter 9 when they build hooks: label -> the function they write.
+Groups, patterns and paths have files of their own.
 """
 
-import math
 from functools import partial
 
 import torch
-
-from tests.exercises.oracles import ch09 as slow
-from tests.exercises.oracles.ch09 import cost, silenced, single
 
 # Hook builders
 
@@ -71,6 +67,14 @@ def cut_out(heads):
     return fn
 
 
+def made_small(new, heads):
+    new[:, :, heads] *= 0.01
+
+
+def others_by(new, heads, by):
+    new[:, :, [head + by for head in heads]] = 0.0
+
+
 ALL_ZERO = {"all heads were zeroed": hook(lambda new, heads: new.zero_())}
 ZERO = ALL_ZERO | {
     "positions were zeroed; the heads are the third axis": at(slice(None)),
@@ -81,6 +85,16 @@ ZERO = ALL_ZERO | {
     "all from the first of the heads to the last were zeroed": hook(
         lambda new, heads: new[:, :, heads[0] : heads[-1] + 1].zero_()
     ),
+    "heads count from 0; those before `heads` were zeroed": hook(
+        lambda new, heads: others_by(new, heads, -1)
+    ),
+    "heads count from 0; those after `heads` were zeroed": hook(
+        lambda new, heads: others_by(new, heads, 1)
+    ),
+    "as many heads from the front were zeroed; `heads` are their numbers": hook(
+        lambda new, heads: new[:, :, : len(heads)].zero_()
+    ),
+    "the heads were only made small; they become 0": hook(made_small),
     "only the last position was zeroed": at(slice(None), -1),
     "BOS was spared; zero all positions": at(slice(None), slice(1, None)),
     "only the first sequence was zeroed": at(0, slice(None)),
@@ -102,6 +116,10 @@ MEAN = {
     ),
     OWN_MEAN: to_own_mean(0, 1),
     "the sum was taken, not the mean": to(lambda reference, z: reference.sum((0, 1), keepdim=True)),
+    "the mean over the heads was taken; each head has its own": to_mean(2),
+    "only the last position was averaged; over all of them": to(
+        lambda reference, z: reference[:, -1:].mean(0, keepdim=True)
+    ),
     "BOS was left out of the mean; over all positions": to(
         lambda reference, z: reference[:, 1:].mean((0, 1), keepdim=True)
     ),
@@ -133,6 +151,13 @@ MEAN_PER_POSITION = {
         lambda reference, z: reference[1:].mean(0, keepdim=True)
     ),
     "the sum was taken, not the mean": to(lambda reference, z: reference.sum(0, keepdim=True)),
+    "the median was taken, not the mean": to(
+        lambda reference, z: reference.median(0, keepdim=True).values
+    ),
+    "the mean went over d_head too; it is a vector at each position": to_mean(0, 3),
+    "the run at hand was averaged in; take the reference alone": to(
+        lambda reference, z: torch.cat([z, reference]).mean(0, keepdim=True)
+    ),
     "it was divided by one sequence fewer": to(
         lambda reference, z: reference.sum(0, keepdim=True) / (len(reference) - 1)
     ),
@@ -150,6 +175,11 @@ def given_away(reference, donors):
     for b, donor in enumerate(donors.tolist()):
         values[donor] = reference[b]
     return values[: len(donors)]
+
+
+def others_resampled(new, heads, reference, donors):
+    others = [head for head in range(new.shape[2]) if head not in heads]
+    new[:, :, others] = reference[donors][:, :, others]
 
 
 RESAMPLE = {
@@ -176,113 +206,12 @@ RESAMPLE = {
     "the mean of the donors was taken": to(
         lambda reference, z, donors: reference[donors].mean(0, keepdim=True)
     ),
+    "the heads kept half of what they wrote; they get the donor's alone": to(
+        lambda reference, z, donors: (z + reference[donors]) / 2
+    ),
+    "all the other heads were replaced": hook(others_resampled),
     "all heads were replaced": hook(
         lambda new, heads, reference, donors: new.copy_(reference[donors])
     ),
 }
 SHUFFLED = {"positions were shuffled": to(lambda reference, z, donors: reference[donors].flip(1))}
-
-# Groups of heads
-
-
-def sum_of_singles(model, repeats, heads, kind="zero"):
-    return sum(cost(model, repeats, [head], kind) for head in heads)
-
-
-def loss_of_the_difference(model, repeats, heads):
-    logits = silenced(model, heads)(repeats.tokens) - model(repeats.tokens)
-    return slow.slow_loss(logits.detach(), repeats)
-
-
-JOINT = {
-    "the loss without the heads was returned; subtract that of the whole model": partial(
-        cost, minus=0.0
-    ),
-    "the sign is wrong: what it costs is positive": lambda *args: -cost(*args),
-    "every position counted; use loss_where_known": partial(cost, everywhere=True),
-    "the single effects were added up; ablate the group in one run": sum_of_singles,
-    "only the first head was ablated": (
-        lambda model, repeats, heads, kind="zero": cost(model, repeats, heads[:1], kind)
-    ),
-    "only the last head was ablated": (
-        lambda model, repeats, heads, kind="zero": cost(model, repeats, heads[-1:], kind)
-    ),
-    "all the other heads were ablated": partial(cost, keep=True),
-    "whole layers were ablated; only `heads` are": partial(cost, whole=True),
-    "it was divided by the loss of the model; the unit is nats": (
-        lambda model, repeats, heads: (
-            cost(model, repeats, heads) / cost(model, repeats, [], minus=0.0)
-        )
-    ),
-    "it was divided by the number of heads; the cost of the group was asked for": (
-        lambda *args: cost(*args) / len(args[2])
-    ),
-    "it was divided by ln 2, which gives bits; the unit is nats": (
-        lambda *args: cost(*args) / math.log(2)
-    ),
-    "what is below 0 was cut off; a model can be better off without": (
-        lambda *args: max(cost(*args), 0.0)
-    ),
-    "the sign was lost; a model can be better off without": lambda *args: abs(cost(*args)),
-    "the logits were subtracted; subtract the losses": loss_of_the_difference,
-    "the outputs were taken away after all layers had read them (from the last stream); do it in "
-    "hook_z": partial(cost, late=True),
-}
-LIVE = (
-    "what ablated heads write was taken from a run in which others are ablated already; the cache "
-    "is of an undisturbed run"
-)
-OF_A_KIND = {
-    LIVE: partial(cost, live=True),
-    "the heads were always zeroed; use `kind`": (
-        lambda model, repeats, heads, kind="zero": cost(model, repeats, heads)
-    ),
-}
-
-
-def one_after_another(model, repeats, kind="zero"):
-    every, table = slow.every_head(model), torch.zeros(model.cfg.n_layers, model.cfg.n_heads)
-    for count, head in enumerate(every, start=1):
-        table[head] = cost(model, repeats, every[:count], kind)
-    return table
-
-
-def whole_layers(model, repeats, kind="zero"):
-    heads = [[(layer, 0)] for layer in range(model.cfg.n_layers)]
-    costs = [cost(model, repeats, layer, kind, whole=True) for layer in heads]
-    return torch.tensor(costs)[:, None].expand(-1, model.cfg.n_heads)
-
-
-def only(rows=None, columns=None):
-    """A wrong ablation_table: the entries beyond so many rows and columns stay 0."""
-
-    def ablation_table(*args):
-        table = torch.zeros_like(single(*args))
-        table[:rows, : columns or len(table)] = single(*args)[:rows, : columns or len(table)]
-        return table
-
-    return ablation_table
-
-
-TRANSPOSED = {"rows and columns are exchanged: [layer, head]": lambda *args: single(*args).T}
-TABLE = TRANSPOSED | {
-    "the heads before were not put back: one at a time": one_after_another,
-    "all heads but one were ablated; ablate one": partial(single, keep=True),
-    "the whole layer was ablated each time; ablate one head": whole_layers,
-    "only two layers were tried": only(2, 100),
-    "only as many heads were tried as there are layers": only(),
-    "the heads were always zeroed; use `kind`": lambda *args: single(*args[:2]),
-    "the sign is wrong: what it costs is positive": lambda *args: -single(*args),
-    "what is below 0 was cut off; a model can be better off without": (
-        lambda *args: single(*args).clamp(min=0)
-    ),
-    "it was divided by the sum of all; the unit is nats": (
-        lambda *args: single(*args) / single(*args).sum()
-    ),
-    "the loss was returned; subtract that of the whole model": partial(single, minus=0.0),
-    "it was divided by the loss of the model; the unit is nats": (
-        lambda model, repeats, kind="zero": (
-            single(model, repeats, kind) / cost(model, repeats, [], minus=0.0)
-        )
-    ),
-}

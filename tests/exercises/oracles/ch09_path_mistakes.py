@@ -43,6 +43,20 @@ STRICT = {
     "the parts were averaged; add them up": partial(
         slow.strict, pick=lambda parts, names: [parts[name] / len(names) for name in names]
     ),
+    "all heads got the pattern of the first; each has its own": partial(
+        slow.strict, pattern_of=lambda head: 0
+    ),
+    "the sum of the parts was multiplied by their number; only add them up": partial(
+        slow.strict, pick=lambda parts, names: [parts[name] * len(names) for name in names]
+    ),
+    "the logits were subtracted from those of the model; return them": (
+        lambda model, tokens, *story: model(tokens).detach() - slow.strict(model, tokens, *story)
+    ),
+    "the keys saw the parts of the queries as well": (
+        lambda model, tokens, queries, keys, values: slow.strict(
+            model, tokens, queries, sorted({*queries, *keys}), values
+        )
+    ),
     "the weights of layer 0 were used; layer 1 reads the parts": partial(slow.strict, layer=0),
     "the logits of each head were returned; add up the heads of layer 1": each_head,
     "queries and keys are exchanged": (

@@ -99,6 +99,12 @@ PRESERVING = {
         lambda model, tokens, heads: slow.by_hand(model, tokens, heads[:1])
     ),
     "the heads wrote their mean; they write nothing": means_in_their_place,
+    "probabilities were returned; return the logits": (
+        lambda model, tokens, heads: slow.by_hand(model, tokens, heads).softmax(dim=-1)
+    ),
+    "the patterns were made even; keep those of the undisturbed run": all_that(
+        "pattern", made=lambda pattern: torch.full_like(pattern, 1 / pattern.shape[-1])
+    ),
     "the undisturbed logits were subtracted; return the logits": (
         lambda model, tokens, heads: slow.by_hand(model, tokens, heads) - model(tokens).detach()
     ),
@@ -170,15 +176,34 @@ def centred(cache, sources):
 
 
 @torch.no_grad()
-def by_shares(model, tokens, sources, target, side="k", at=None, always_W_K=False):
-    """The share is subtracted from q or k themselves. at: in which layer."""
+def by_shares(model, tokens, sources, target, side="k", at=None, always_W_K=False, W=None):
+    """The share is subtracted from q or k themselves. at: in which layer. W: what makes it."""
     layer, head = target
     _, cache = model.run_with_cache(tokens)
-    W = model.W_K if side == "k" or always_W_K else model.W_Q
+    if W is None:
+        W = (model.W_K if side == "k" or always_W_K else model.W_Q)[target]
     name = f"blocks.{layer if at is None else at}.attn.hook_"
     made = {part: cache[name + part][:, :, head] for part in "qk"}
-    made[side] = made[side] - slow.of_heads(cache, sources) @ W[target]
+    made[side] = made[side] - slow.of_heads(cache, sources) @ W
     return slow.pattern_of(**made)
+
+
+def z_through_W_V(model, tokens, sources, target, side="k"):
+    def taken(cache, heads):
+        z = {at: cache[f"blocks.{at[0]}.attn.hook_z"][:, :, at[1]] for at in heads}
+        return sum([z[at] @ model.W_V[at].detach().T for at in heads])
+
+    return pattern_without(model, tokens, sources, target, side, taken=taken)
+
+
+def aimed_share(of_keys, of_queries):
+    """A wrong targeted_ablation: other weights make the share that is subtracted."""
+
+    def targeted_ablation(model, tokens, sources, target, side="k"):
+        W = (of_keys if side == "k" else of_queries)(model, sources, target)
+        return by_shares(model, tokens, sources, target, side, W=W.detach())
+
+    return targeted_ablation
 
 
 def patterns_multiplied(model, tokens, sources, target, side="k"):
@@ -215,6 +240,17 @@ TARGETED = {
     "what goes out of the queries must be multiplied with W_Q, not with W_K": partial(
         by_shares, always_W_K=True
     ),
+    "the share was divided by sqrt(d_head); that scale belongs to scores": aimed_share(
+        lambda model, sources, target: model.W_K[target] / model.cfg.d_head**0.5,
+        lambda model, sources, target: model.W_Q[target] / model.cfg.d_head**0.5,
+    ),
+    "the weights are those of the first source; the target makes its keys with its own": (
+        aimed_share(
+            lambda model, sources, target: model.W_K[sources[0]],
+            lambda model, sources, target: model.W_Q[sources[0]],
+        )
+    ),
+    "what a source wrote is in hook_result (z W_O); z was multiplied with W_V": z_through_W_V,
     "only the first source was taken out": aimed(
         lambda sources, target, side: (sources[:1], target, side)
     ),
