@@ -5,7 +5,7 @@ PY := .venv/bin/python
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	"Python 3.11 or newer is needed: make PYTHON=python3.12 train")'
 
-.PHONY: setup train test lint
+.PHONY: setup train test lint terminals
 
 setup: .venv/installed
 
@@ -28,3 +28,7 @@ lint: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+# Every command where stdout is cp1252, and where all is ASCII. tests/minitransformer has the rest.
+terminals: setup
+	$(PY) -m tests.benchmarks.terminals "cp1252 output" "LANG=C, no UTF-8 mode"
