@@ -14,6 +14,7 @@ from exercises.attempts import load_file
 from exercises.limits import OutOfTime, restored_state, time_limit
 from tests import material
 from tests.exercises.guarded import Call, Guarded
+from tests.exercises.relations import relation
 from tests.exercises.values import same
 
 ALIKE, APART = 1e-5, 1e-4  # relative: what is one result, and what are two
@@ -134,7 +135,8 @@ def calls_drawn_again(check: Callable) -> list[Call]:
 
 def likely_mistake(function: Callable, check: Callable) -> str | None:
     """The mistake that gives the same results, of those that this check lists, then of those that
-    the other checks of the exercise list. None if like no mistake, or right in all that counts.
+    the other checks of the exercise list; else the plain way in which the results differ from the
+    right ones. None if there is none, or if all that counts is right.
     """
     reference = outcomes_of(getattr(solution(check.chapter), check.exercise))
     mine, here = Outcomes(function), calls_of(check)
@@ -147,9 +149,9 @@ def likely_mistake(function: Callable, check: Callable) -> str | None:
                 for label, mistake in home.mistakes.items():
                     if is_the_same(mine, outcomes_of(mistake), dict.fromkeys([check, home])):
                         return label
+            return plain_relation(mine, reference, check)
     except OutOfTime:
-        pass
-    return None
+        return None
 
 
 def is_the_same(mine: Outcomes, mistake: Outcomes, checks: dict) -> bool:
@@ -157,6 +159,24 @@ def is_the_same(mine: Outcomes, mistake: Outcomes, checks: dict) -> bool:
     if not all([equal(mine, mistake, calls_of(check)) for check in checks]):
         return False
     return all([equal(mine, mistake, calls_drawn_again(check)) for check in checks])
+
+
+def plain_relation(mine: Outcomes, truth: Outcomes, check: Callable) -> str | None:
+    """How the results differ from the right ones, if in one plain way on all calls of the check,
+    and on other data.
+    """
+    sentence = relation_on(mine, truth, calls_of(check))
+    again = calls_drawn_again(check)
+    if sentence and again and relation_on(mine, truth, again) != sentence:
+        return None
+    return sentence
+
+
+def relation_on(mine: Outcomes, truth: Outcomes, calls: list[Call]) -> str | None:
+    if any([mine.error(call) != truth.error(call) for call in calls]):
+        return None
+    returned = [call for call in calls if truth.error(call) == "none"]
+    return relation([mine(call) for call in returned], [truth(call) for call in returned])
 
 
 # What the function rests on

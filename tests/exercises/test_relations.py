@@ -1,0 +1,43 @@
+"""How wrong numbers differ from right ones is said only where it holds exactly."""
+
+import pytest
+import torch
+
+from tests.exercises.relations import relation
+from tests.material import seeded
+
+FIRST = torch.rand(2, 3, 5, generator=seeded(1))
+SECOND = torch.rand(7, 3, 2, generator=seeded(2))
+WAYS = {
+    "averaged over the second axis": lambda x: x.mean(dim=1),
+    "added up over the first axis": lambda x: x.sum(dim=0),
+    "with the first and the last axis exchanged": lambda x: x.transpose(0, 2),
+    "after a softmax over the last axis": lambda x: x.softmax(dim=-1),
+    "in the opposite order along the first axis": lambda x: x.flip(0),
+    "with the opposite sign": lambda x: -x,
+    "subtracted from 1": lambda x: 1 - x,
+    "without the first entry of the last axis": lambda x: x[..., 1:],
+    "times 0.5": lambda x: x / 2,
+    "plus -3": lambda x: x - 3,
+    "every number is 4": lambda x: 0 * x + 4,
+}
+
+
+@pytest.mark.parametrize("words", WAYS)
+def test_what_was_done_is_said(words):
+    results = [WAYS[words](x) for x in (FIRST, SECOND)]
+    assert words in relation(results, [FIRST, SECOND])
+
+
+def test_what_does_not_hold_on_every_call_is_not_said():
+    assert relation([FIRST, SECOND], [FIRST, SECOND]) is None  # nothing is wrong
+    assert relation([-FIRST, SECOND], [FIRST, SECOND]) is None
+    assert relation([FIRST / 2, SECOND / 3], [FIRST, SECOND]) is None
+    assert relation([FIRST**3], [FIRST]) is None
+    assert relation([{"a": 1}], [FIRST]) is None
+
+
+def test_two_numbers_prove_nothing():
+    """With two right numbers there is always a factor or a summand for one of them."""
+    assert relation([0.5, 1.0], [0.0, 2.0]) is None
+    assert "times 0.5" in relation([0.5, 1.0, 1.5], [1.0, 2.0, 3.0])
