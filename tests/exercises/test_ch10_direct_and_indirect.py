@@ -96,7 +96,7 @@ def expect_no_readers(function, names=()):
             expect_close(got, truth, "", f"{which}: nobody else reads the head")
 
 
-@checks("total_effect", mistakes=some(TOTAL_MISTAKES, "sign"))
+@checks("total_effect", mistakes=some(TOTAL_MISTAKES, "sign is turned"))
 def test_total_of_one_layer(total_effect):
     expect_no_readers(total_effect)
 
@@ -113,7 +113,7 @@ def test_direct_is_minus_the_attribution(direct_effect):
         assert metric is loss or torch.allclose(truth, -linear(own))
 
 
-@checks("direct_effect", mistakes=some(DIRECT_MISTAKES, "sign"))
+@checks("direct_effect", mistakes=some(DIRECT_MISTAKES, "sign is turned"))
 def test_direct_of_one_layer(direct_effect):
     expect_no_readers(direct_effect)
 

@@ -65,6 +65,15 @@ def signs_turned(out, both):
         out[way] = -out[way]
 
 
+def interaction_turned(out, both):
+    out["interaction"] = -out["interaction"]
+
+
+def values_are_the_rest(out, both):
+    out["via values"] = both - out["via patterns"]
+    out["interaction"] = 0 * both
+
+
 def what_is_left(out, both):
     out["interaction"] = out["total"] - out["direct"] - out["via patterns"] - out["via values"]
 
@@ -79,6 +88,7 @@ def direct_is_the_rest(out, both):
 
 def patterns_are_the_rest(out, both):
     out["via patterns"] = both - out["via values"]
+    out["interaction"] = 0 * both
 
 
 PUT_BACK = "what the head wrote was put back right after its layer, so that later heads hear it"
@@ -114,6 +124,18 @@ LEDGER_MISTAKES = {
     ),
     "the interaction is what was left of the total: so the ledger closes whatever it holds": ledger(
         finish=what_is_left
+    ),
+    "the sign of the interaction is turned round: both ways together, less each": ledger(
+        finish=interaction_turned
+    ),
+    "via values is what was left of both ways; hold the patterns and zero the head": ledger(
+        finish=values_are_the_rest
+    ),
+    "via values put the head back twice": ledger(
+        values=lambda r: held_patterns(r) + r.zero + r.back + r.back
+    ),
+    "via patterns forced the head's own layer, which does not hear it; force all layers": ledger(
+        patterns=lambda r: [pair for pair in removed_patterns(r) if pair[0] == r.own_pattern]
     ),
     "the total was computed as a sum; measure it, so that the sum can be tested": ledger(
         finish=sum_of_ways

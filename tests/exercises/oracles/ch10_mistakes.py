@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from minitransformer import Transformer
@@ -13,7 +14,8 @@ class Runs(NamedTuple):
     """The undisturbed and the removed run of one head, and hooks to make others from them."""
 
     logits: Tensor
-    next_pattern: str  # the name of the patterns of the layer after the head's
+    own_pattern: str  # the name of the patterns of the head's layer
+    next_pattern: str  # and of those of the layer after it
     clean: dict
     removed: dict
     zero: list  # zeroes the head
@@ -37,8 +39,9 @@ def runs(model: Transformer, tokens, head: tuple) -> Runs:
     here = [(f"blocks.{layer}.hook_resid_post", lambda x, hook: x + written)]
     back = [(last, lambda x, hook: x + written)]
     away = [(last, lambda x, hook: x - written)]
+    own_pattern = f"blocks.{layer}.attn.hook_pattern"
     next_pattern = f"blocks.{layer + 1}.attn.hook_pattern"
-    return Runs(logits, next_pattern, clean, removed, zero, here, back, away)
+    return Runs(logits, own_pattern, next_pattern, clean, removed, zero, here, back, away)
 
 
 def held(cache, end):
@@ -126,6 +129,21 @@ def average(z, number):
     z[:, :, number] = z[:, :, number].mean(dim=(0, 1))
 
 
+def zero_others(z, number):
+    kept = z[:, :, number].clone()
+    z.zero_()
+    z[:, :, number] = kept
+
+
+def zeroed_keys(layer, model):
+    return [f"blocks.{layer}.attn.hook_k"]
+
+
+def absolute(function):
+    """An effect without its sign."""
+    return lambda *arguments: function(*arguments).abs()
+
+
 def in_all_layers(layer, model):
     return [f"blocks.{each}.attn.hook_z" for each in range(model.cfg.n_layers)]
 
@@ -145,6 +163,11 @@ TOTAL_MISTAKES = {
     "later heads did not react: only the final stream was changed": effect(lambda r: r.away),
     "the patterns were held; in the total effect everything reacts": effect(
         lambda r: r.zero + held_patterns(r)
+    ),
+    "the sign was dropped: what helps has a negative effect": absolute(effect(lambda r: r.zero)),
+    "the other heads of the layer were zeroed, and this one kept": edited(zero_others),
+    "the head's keys were zeroed, so that it attends evenly; zero what it writes": edited(
+        zero_head, zeroed_keys
     ),
     "all heads of all layers were zeroed, not one": edited(zero_all, in_all_layers),
     "all heads of the layer were zeroed, not one": edited(zero_all),
@@ -178,6 +201,20 @@ def own(result, number):
     return result[:, :, number]
 
 
+def own_at_the_end(result, number):
+    last = torch.zeros_like(result[:, :, number])
+    last[:, -1] = result[:, -1, number]
+    return last
+
+
+def own_alone(model, tokens, head, metric):
+    """The effect of keeping nothing but the head."""
+    layer, number = head
+    logits, cache = model.run_with_cache(tokens)
+    alone = cache[f"blocks.{layer}.attn.hook_result"][:, :, number] @ model.W_U
+    return metric(alone) - metric(logits)
+
+
 def minus_own_logits(model, tokens, head, metric):
     """Minus the metric of what the head alone makes of the logits."""
     layer, number = head
@@ -205,6 +242,17 @@ DIRECT_MISTAKES = {
     "it was subtracted after layer 1, whatever the number of layers": taken_off(
         lambda layer, model: f"blocks.{min(1, model.cfg.n_layers - 1)}.hook_resid_post", own
     ),
+    "later heads reacted: it was subtracted at the very beginning of the stream": taken_off(
+        lambda layer, model: "blocks.0.hook_resid_pre", own
+    ),
+    "the head's output took the place of the stream; subtract it from the stream": own_alone,
+    "the head's output was taken off at the last position only": taken_off(
+        at_the_end, own_at_the_end
+    ),
+    "the head's output was subtracted twice": taken_off(
+        at_the_end, lambda result, number: 2 * result[:, :, number]
+    ),
+    "the sign was dropped: what helps has a negative effect": absolute(effect(lambda r: r.away)),
     "only the patterns were held; values of later heads reacted": effect(
         lambda r: r.zero + held_patterns(r)
     ),

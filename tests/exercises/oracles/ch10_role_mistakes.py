@@ -41,6 +41,12 @@ def next_layer_sides(model, tokens, head, metric):
     return query_key(q=at + "q", k=at + "k")(model, tokens, head, metric)
 
 
+def own_layer_sides(model, tokens, head, metric):
+    """query_and_key_effects that forces the head's own layer only, which does not hear it."""
+    at = f"blocks.{head[0]}.attn.hook_"
+    return query_key(q=at + "q", k=at + "k")(model, tokens, head, metric)
+
+
 def both_as_sum(out, total):
     out["both"] = out["via queries"] + out["via keys"]
 
@@ -71,11 +77,15 @@ SIDE_MISTAKES = {
         extra=lambda r: held(r.removed, "hook_v")
     ),
     "the head was zeroed besides; nothing may be zeroed here": query_key(extra=lambda r: r.zero),
+    "only the head's own layer was forced, which does not hear it; force all": own_layer_sides,
     "all signs are turned round": query_key(sign=-1),
 }
 DEEP_SIDE_MISTAKES = {
     "the other side was not held: in later layers it reacted, too": query_key(held_still=False),
     "only the layer after the head's was forced; force all of them": next_layer_sides,
+    "the values were held, too; everything but q and k follows by itself": query_key(
+        extra=lambda r: held(r.clean, "hook_v")
+    ),
 }
 
 
@@ -96,21 +106,21 @@ def roles(
     ways=WAYS,
     every=False,
     empty=True,
-    layers=None,
+    layers=lambda model: model.cfg.n_layers,
+    name=lambda layer, number: (layer, number),
 ):
     """causal_roles with one thing changed; the defaults are right."""
 
     def function(model, tokens, metric, least=1.0):
         rows = tuple(map(tuple, tokens.tolist()))
         found = {way: [] for way in WAYS}
-        for head in itertools.product(
-            range(layers or model.cfg.n_layers), range(model.cfg.n_heads)
-        ):
+        asked = range(layers(model))
+        for head in itertools.product(asked, range(model.cfg.n_heads)):
             entries = entries_of(model, rows, head, metric)
             best = max(ways, key=lambda way: largest(entries[way]))
             for way in WAYS if every else [best]:
-                if kept(entries, way, least):
-                    found[way].append((order(entries, way, head), head))
+                if way in WAYS and kept(entries, way, least):
+                    found[way].append((order(entries, way, head), name(*head)))
         listed = {way: [head for _, head in sorted(pairs)] for way, pairs in found.items()}
         return {way: heads for way, heads in listed.items() if heads or empty}
 
@@ -149,7 +159,16 @@ ROLE_MISTAKES = {
         every=True
     ),
     "ways without heads are missing: give them an empty list": roles(empty=False),
-    "only the heads of the first two layers were asked": roles(layers=2),
+    "only the heads of the first two layers were asked": roles(
+        layers=lambda model: min(2, model.cfg.n_layers)
+    ),
+    "the heads of the last layer were left out; they can act directly": roles(
+        layers=lambda model: model.cfg.n_layers - 1
+    ),
+    "the total was counted as a fifth way": roles(ways=[*WAYS, "total"]),
+    "a head is (number, layer); it should be (layer, number)": roles(
+        name=lambda layer, number: (number, layer)
+    ),
 }
 MORE_THAN = {
     "an effect of exactly `least` counts": roles(

@@ -52,6 +52,21 @@ def asks_for_D(corrupt, clean, first, second, swap):
         corrupt[:, -1] = clean[:, second + 1]
 
 
+def whole_pairs(corrupt, clean, first, second, swap):
+    """A B and C D change places together, so that B follows A all the same."""
+    if swap == "key":
+        corrupt[:, [first + 1, second + 1]] = clean[:, [second + 1, first + 1]]
+
+
+def first_asks_too(corrupt, clean, first, second, swap):
+    if swap == "query":
+        corrupt[:, first] = clean[:, second]
+
+
+def runs_exchanged(pairs, first, second, swap):
+    return pairs._replace(clean=pairs.corrupt, corrupt=pairs.clean)
+
+
 def other_swap(clean, first, second, swap):
     mixed = {"key": "value", "value": "key", "query": "query"}
     return pairs_by_hand(clean, first, second, mixed[swap])
@@ -94,6 +109,11 @@ PAIR_MISTAKES = {
         0, ["key", "value"]
     ),
     "the last token is D; with query it is C, and D has to follow": edited_corrupt(asks_for_D),
+    "with key, A B changed places with C D; B and D have to stay": edited_corrupt(whole_pairs),
+    "with query, A at `first` was changed, too; only the last token may change": edited_corrupt(
+        first_asks_too
+    ),
+    "clean and corrupt stand in each other's place": edited_pairs(runs_exchanged),
     "key and value are mixed up: key swaps A with C, value swaps B with D": other_swap,
 }
 
@@ -142,6 +162,9 @@ NORMALISED_MISTAKES = {
     ),
     "the result was clipped to 0 to 1": clipped,
     "it is a share of medians; take means": by_medians,
+    "there is a sum above the line and a mean below": share(
+        top=lambda patched, clean, corrupt: patched.sum(dim=-1) - corrupt.sum()
+    ),
     "the mean ran over all axes; only the last one is the batch": share(
         top=lambda patched, clean, corrupt: patched.mean() - corrupt.mean()
     ),
@@ -234,6 +257,25 @@ METRIC_MISTAKES = {
         lambda logits, clean, right, wrong: (
             logit_of(logits, right) - logit_of(logits, wrong)
         ).sigmoid(),
+    ),
+    "this is the probability of wrong; it is right that counts": metric_of(
+        "probability", lambda logits, clean, right, wrong: logit_of(logits.softmax(dim=-1), wrong)
+    ),
+    "this is the log-probability of wrong; it is right that counts": metric_of(
+        "log-probability",
+        lambda logits, clean, right, wrong: logit_of(logits.log_softmax(dim=-1), wrong),
+    ),
+    "the log-probability is to the base 2; nats need the natural logarithm": metric_of(
+        "log-probability",
+        lambda logits, clean, right, wrong: (
+            logit_of(logits.log_softmax(dim=-1), right) / math.log(2)
+        ),
+    ),
+    "the log-probability is to the base 10; nats need the natural logarithm": metric_of(
+        "log-probability",
+        lambda logits, clean, right, wrong: (
+            logit_of(logits.log_softmax(dim=-1), right) / math.log(10)
+        ),
     ),
     "the log-probability is a raw logit; take log_softmax first": metric_of(
         "log-probability", lambda logits, clean, right, wrong: logit_of(logits, right)

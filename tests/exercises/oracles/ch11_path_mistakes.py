@@ -1,5 +1,7 @@
 """What people get wrong in chapter 11, third part: inputs and paths."""
 
+import torch
+
 from tests.exercises.oracles.ch11 import cache_of, named, paths_by_algebra, read_by
 
 # direct_inputs
@@ -72,6 +74,24 @@ def send_last_position(x, name, sender, here, there):
         x[:, -1, sender[1]] = there[name][:, -1, sender[1]]
 
 
+def zero_sender(x, name, sender, here, there):
+    x.copy_(here[name])
+    if is_sender(name, sender):
+        x[:, :, sender[1]] = 0
+
+
+def add_to_sender(x, name, sender, here, there):
+    x.copy_(here[name])
+    if is_sender(name, sender):
+        x[:, :, sender[1]] += there[name][:, :, sender[1]]
+
+
+def send_neighbour(x, name, sender, here, there):
+    x.copy_(here[name])
+    if is_sender(name, sender):
+        x[:, :, sender[1]] = there[name][:, :, sender[1] - 1]
+
+
 def freeze_patterns(x, name, sender, here, there):
     if name.endswith("pattern"):
         x.copy_(here[name])
@@ -122,6 +142,11 @@ INPUT_MISTAKES = {
     "all layers got the last layer's z: a lambda in a loop read `name` late; use hook.name": (
         inputs_by_running(last_layer_everywhere)
     ),
+    "the sender was zeroed; it writes what it writes in other": inputs_by_running(zero_sender),
+    "the sender's output in other was added; it takes the place of its own": inputs_by_running(
+        add_to_sender
+    ),
+    "a neighbouring head's output was put in": inputs_by_running(send_neighbour),
     "the results are changes; give what each reader reads": changes_only,
 }
 
@@ -236,6 +261,13 @@ PATH_MISTAKES = {
     "the change was subtracted: it is direct_inputs minus the plain run": paths_with(
         moved=lambda x, change, mask, heard: x - change * mask
     ),
+    "the change was added at the last position only": paths_with(
+        moved=lambda x, change, mask, heard: torch.cat(
+            [x[:, :-1], (x + change * mask)[:, -1:]], dim=1
+        )
+    ),
+    "only the first receiver was patched": other_receivers(lambda model, receivers: receivers[:1]),
+    "only the last receiver was patched": other_receivers(lambda model, receivers: receivers[-1:]),
     "one receiver was patched at a time and the changes added; patch all in one run": added_up,
     "tokens and other are exchanged: tokens runs, the sender's output comes from other": (
         paths_exchanged

@@ -54,6 +54,21 @@ def slopes_with(direction=there_less_here, product=dot, run_on=lambda here, ther
     return function
 
 
+def half_way(model, tokens, other, metric, names):
+    """The slope at activations half-way between both runs."""
+    there = cache_of(model, other)
+
+    def average(x, hook):
+        return (x + there[hook.name]) / 2
+
+    class Moved:
+        def run_with_hooks(self, tokens, hooks):
+            return model.run_with_hooks(tokens, [*((name, average) for name in names), *hooks])
+
+    slopes, here = gradients(Moved(), tokens, metric, names), cache_of(model, tokens)
+    return {name: dot(slope, there[name] - here[name]) for name, slope in zip(names, slopes)}
+
+
 def mean_of_both_slopes(*arguments):
     one = slopes_with()(*arguments)
     two = slopes_with(run_on=lambda here, there: there)(*arguments)
@@ -71,6 +86,7 @@ SLOPE_MISTAKES = {
     "the gradient was averaged over both runs; it belongs to the run on tokens": (
         mean_of_both_slopes
     ),
+    "the gradient was taken half-way between both runs; it belongs to the run on tokens": half_way,
     "the gradient was multiplied by a_other alone, not by the difference": slopes_with(
         lambda here, there: there
     ),
@@ -82,6 +98,12 @@ SLOPE_MISTAKES = {
     ),
     "the last axis was not summed over: it is a dot product": slopes_with(
         product=lambda slope, by: slope * by
+    ),
+    "the last axis was averaged over; it is a dot product": slopes_with(
+        product=lambda slope, by: (slope * by).mean(dim=-1)
+    ),
+    "sizes were added up; it is a dot product": slopes_with(
+        product=lambda slope, by: (slope * by).abs().sum(dim=-1)
     ),
     "the positions were summed over; the dot product is over the last axis": slopes_with(
         product=lambda slope, by: (slope * by).sum(dim=1)

@@ -1,15 +1,12 @@
-"""What people get wrong in chapter 11, second part: cells, sweeps, both directions of a patch."""
+"""What people get wrong in chapter 11, second part: cells and sweeps."""
 
 import torch
 
 from solutions.ch11_patching import ALL, ROWS
 from tests.exercises.oracles.ch11 import (
-    both_ways,
     cells_one_by_one,
-    ends_of,
     head_place,
     heads_one_by_one,
-    moved_metric,
     residual_one_by_one,
     run_cell,
     stream_names,
@@ -73,6 +70,7 @@ CELL_MISTAKES = {
     "every cell got the patches of all cells": cells_with(
         cell_of=lambda cells, c: [place for cell in cells for place in cell]
     ),
+    "every cell got the patches of the last one": cells_with(cell_of=lambda cells, c: cells[-1]),
     "every cell kept the patches of the cells before it": cells_with(
         cell_of=lambda cells, c: [place for cell in cells[: c + 1] for place in cell]
     ),
@@ -133,6 +131,10 @@ RESIDUAL_MISTAKES = {
         )
     ),
     "the first depth, before layer 0, is missing": residual_with(lambda logits: logits[1:]),
+    "there is a depth too many: the embedding is the stream before layer 0": residual_with(
+        names=lambda model: ["hook_embed", *stream_names(model)]
+    ),
+    "the positions run backwards": residual_with(lambda logits: logits.flip(1)),
     "the last depth, after all layers, is missing": residual_with(lambda logits: logits[:-1]),
     "the depth after all layers comes first; it is the last": residual_with(
         lambda logits: logits.roll(1, dims=0)
@@ -185,6 +187,15 @@ def last_position_only(model, tokens, other, what, by_position=False):
     return logits if by_position else logits[:, :, -1]
 
 
+def all_but_first(model, tokens, other, what, by_position=False):
+    n = tokens.shape[1]
+
+    def place(what, head, pos):
+        return head_place(what, head, (1, n) if pos is None else pos)
+
+    return heads_one_by_one(model, tokens, other, what, by_position, place=place)
+
+
 def always_z(model, tokens, other, what, by_position=False):
     """The right places, but z stands there."""
 
@@ -213,6 +224,8 @@ HEAD_MISTAKES = {
         place=lambda what, head, pos: head_place(what, None, pos)
     ),
     "only two layers were patched, whatever their number": heads_with(lambda logits: logits[:2]),
+    "the layers run backwards": heads_with(lambda logits: logits.flip(0)),
+    "the first position was left out: without by_position it is all": all_but_first,
     "z was patched, at the places of what was asked for": always_z,
     "z was patched, whatever was asked for": heads_with(
         what_of=lambda what: "z", place=lambda what, head, pos: (pos, head)
@@ -235,59 +248,4 @@ POSITION_MISTAKES = {
     "the axes are layer, position, head; they should be layer, head, position": heads_with(
         lambda logits: logits.transpose(1, 2)
     ),
-}
-
-# sufficiency_and_necessity
-
-
-def ways_with(finish):
-    """sufficiency_and_necessity with its two results finished in another way."""
-    return lambda *arguments: finish(*both_ways(*arguments))
-
-
-def from_itself(model, clean, corrupt, cells, metric):
-    """Each run patched from its own cache: nothing moves."""
-    nothing = torch.zeros(len(cells), dtype=torch.float64)
-    return nothing, nothing.clone()
-
-
-def by_zeroing(model, clean, corrupt, cells, metric):
-    """Necessity by taking the cell away, in place of the corrupt one."""
-
-    def zero(x, there, index):
-        x[(ALL, *index)] = 0
-
-    good, bad = ends_of(model, clean, corrupt, metric)
-    sufficient, _ = both_ways(model, clean, corrupt, cells, metric)
-    lost = good - moved_metric(model, clean, corrupt, cells, metric, zero)
-    return sufficient, lost / (good - bad)
-
-
-def not_shared(model, clean, corrupt, cells, metric):
-    good, bad = ends_of(model, clean, corrupt, metric)
-    return tuple(each * (good - bad) for each in both_ways(model, clean, corrupt, cells, metric))
-
-
-DIRECTION_MISTAKES = {
-    "necessary is how much of the metric is lost: 1 minus what remains": ways_with(
-        lambda sufficient, necessary: (sufficient, 1 - necessary)
-    ),
-    "the two are exchanged: sufficient comes from the corrupt run with clean cells": ways_with(
-        lambda sufficient, necessary: (necessary, sufficient)
-    ),
-    "necessary was computed as 1 - sufficient; it needs runs of its own": ways_with(
-        lambda sufficient, necessary: (sufficient, 1 - sufficient)
-    ),
-    "both were measured by denoising; necessity needs the clean run with corrupt cells": ways_with(
-        lambda sufficient, necessary: (sufficient, sufficient)
-    ),
-    "clean and corrupt are exchanged where the gap is measured": ways_with(
-        lambda sufficient, necessary: (1 - sufficient, 1 - necessary)
-    ),
-    "the shares were clipped to 0 to 1; they may leave it": ways_with(
-        lambda sufficient, necessary: (sufficient.clamp(0, 1), necessary.clamp(0, 1))
-    ),
-    "each run was patched from itself, so that nothing moves; patch it from the other": from_itself,
-    "necessary was measured by zeroing the cell; put the corrupt one in": by_zeroing,
-    "the results are in the metric's unit; divide by the gap": not_shared,
 }
