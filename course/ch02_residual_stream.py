@@ -129,10 +129,12 @@ anything = principal_angles(model.W_E, random_rows(0))
 claim("largest angle between the 65 token vectors and 16 random ones", anything[-1], high=0.01)
 
 # %% [markdown]
-# Two traps. In 64 dimensions even random 16-dimensional subspaces come within 34° of each other: an
-# angle must be compared with chance. And the 65 token vectors span *all* 64 dimensions, so the
-# angle between "the token subspace" and anything is 0. For tokens, positions and output we take the
-# 16 strongest directions, and say how much they hold:
+# Two traps. Even random subspaces of this size come within 34° of each other: an angle must be
+# compared with chance. And the token vectors span *all* dimensions of the stream, so the angle
+# between "the token subspace" and anything is 0.
+#
+# So for tokens, positions and output we take the 16 strongest directions, and say how much they
+# hold:
 
 # %%
 for name, rows, share in (
@@ -234,8 +236,8 @@ claim("trained, elsewhere", elsewhere, low=0.35, measured=0.97)
 # predicted. "The queries ignore layer 0" is true for the task that we measured, and no further.
 #
 # ## More features than dimensions
-# At one position the stream may have to say which of 64 tokens is here, which of 64 came before,
-# and which of 64 comes next: 192 directions in 64 dimensions. They cannot all be orthogonal.
+# At one position the stream may have to say which of 64 tokens is here, which came before, and
+# which comes next: 192 directions in 64 dimensions. They cannot all be orthogonal.
 # **Exercise `interference`** (10 minutes): how much they get in each other's way.
 
 # %%

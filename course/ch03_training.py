@@ -55,9 +55,13 @@ claim("share of positions whose next token can be known", known, low=0.3, high=0
 # ## What is a good loss?
 #
 # The loss is -log p(right token), with the natural logarithm; its unit is the *nat*. **Exercise
-# `chance_loss`** (10 minutes) gives what to hold it against. Guessing among 64 tokens costs ln 64 =
-# 4.16 nats. Prefix and block never use a token twice, so whoever remembers the k - 1 tokens so far
-# pays only ln(64 - k + 1). *Predict:* which does the trained model pay where nothing can be known?
+# `chance_loss`** (10 minutes) gives what to hold it against:
+#
+# - Guessing among 64 tokens costs ln 64 = 4.16 nats.
+# - Prefix and block never use a token twice. So whoever remembers the k - 1 tokens so far pays only
+#   ln(64 - k + 1).
+#
+# *Predict:* which of the two does the trained model pay where nothing can be known?
 
 # %%
 once = held_out(model, (29, 29), batch=512, prefix=0)  # BOS and 29 tokens for the first time
@@ -335,8 +339,9 @@ claim("half-way these two differ by at most (steps)", apart, high=15)
 # ## The period trap
 #
 # Back to your first answer. Here is a model that saw period 10 only: the **impostor**, this
-# chapter's control. The usual test for induction heads: repeat 10 random tokens, look for a stripe
-# of attention 9 back. Done? *Predict:* what does it do at period 11? At 5?
+# chapter's control. The usual test for induction heads: repeat as many random tokens, and look for
+# a stripe of attention one period back, less one. Done? *Predict:* what does it do at period 11?
+# At 5?
 
 # %%
 impostor = the_model("impostor")
@@ -372,8 +377,8 @@ claim("impostor at period 5", right_at(impostor, 5), low=0.5, high=0.9, measured
 claim("impostor at period 1", right_at(impostor, 1), low=0.3, high=0.8, measured=0.524)
 
 # %% [markdown]
-# A careless second period flatters it: what repeats every 5, 2 or 1 tokens also repeats every 10,
-# so there it is right from position 11 on. **A fixed period teaches a fixed distance.**
+# A careless second period flatters it: what repeats every 5 tokens also repeats every 10, so there
+# it is right once it has read ten. **A fixed period teaches a fixed distance.**
 #
 # **Exercise `diagnose`** (20 minutes): a verdict that no such habit can pass. It predicts a
 # thousand tokens at *every* period, though at the longest one a sequence holds a single predictable

@@ -105,7 +105,7 @@ claim(
 
 # %% [markdown]
 # The left panel is the wrong story, told with honest numbers. Whoever tests at period 10 alone
-# finds the impostor right every time (the table after test 5 shows it: 100 %), and at the end as
+# finds the impostor right every time (the table after the last test shows it), and at the end as
 # sure as ours. Only its slow start could make you suspicious. At period 13 it is *worse than
 # guessing*: it is sure of the wrong token.
 #
@@ -150,8 +150,8 @@ claim("ICL score of crossing out the tokens already seen", crossed, high=-0.5, m
 # ## Test 3: other periods, and a third time
 #
 # Accuracy is easier to read than nats, if we count only positions whose next token can be known.
-# **Exercise `induction_accuracy`** (10 minutes). Training used periods 1 to 16. *Predict:* what
-# happens at 17 to 29, which the model has never seen?
+# **Exercise `induction_accuracy`** (10 minutes). Training used periods up to 16. *Predict:* what
+# happens at longer ones, which the model has never seen?
 
 
 # %%
@@ -198,7 +198,7 @@ claim("loss in the third copy, period 9", nine[19:28].mean(), high=0.01, measure
 
 # %% [markdown]
 # Beyond training nothing changes for ours. One earlier occurrence is enough; a third copy makes it
-# only a little surer. The impostor also gets something at 1, 2 and 5. They divide 10, so ten back
+# only a little surer. The impostor also gets something at the periods that divide 10: ten back
 # stands the right token there, too.
 #
 # ## Test 4: part of a sentence comes back
@@ -272,8 +272,8 @@ coming_last = trained["BCB"][0] - trained["BBC"][0]
 claim("trained, what coming last adds to B", coming_last, low=-0.1, high=0.8, measured=0.378)
 
 # %% [markdown]
-# *Sharing* takes a vote (B and C get exp(5) each against 63 tokens with 1: 41 %). *Pointing*
-# believes the first time. The trained model does neither: votes count, and the later one wins.
+# *Sharing* takes a vote: at a tie B and C get the same. *Pointing* believes the first time. The
+# trained model does neither: votes count, and the later one wins.
 #
 # Is that chance? Nothing in training asked for it; there, all earlier followers agreed. *Predict:*
 # would a model of another seed prefer the earlier one?

@@ -54,7 +54,8 @@ def forward_with_hooks(
 
     "stream.L" is the stream [batch, pos, d_model] before layer L; "stream.<number of layers>" is
     what is unembedded. A hook is called as fn(stream, name) on a copy of its own; what it returns
-    goes on, or the stream as it was if it returns None. Nothing about a hook may survive the call.
+    goes on, or the stream as it was if it returns None. Hooks of one name are called in the order
+    of the list, each on what the one before let go on. Nothing about a hook may survive the call.
     Returns logits [batch, pos, vocab]. Raises ValueError for a name that does not exist.
     """
     # YOUR CODE: forward once more, and one extra line wherever the stream can be seen; 18 lines

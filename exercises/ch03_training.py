@@ -83,9 +83,9 @@ def crossing_step(steps: Sequence[int], values: Sequence[float], share: float = 
     """When had a curve gone `share` of its way, from its first value to its last, for the first
     time?
 
-    steps rise; values, one for each, may rise or fall. Between two measurements the curve is a
-    straight line. Returns a step, usually between two of `steps`. Raises ValueError if the last
-    value equals the first: it went nowhere.
+    steps rise; values, one for each, may rise or fall, and go back and forth. share: above 0, at
+    most 1. Between two measurements the curve is a straight line. Returns a step, usually between
+    two of `steps`. Raises ValueError if the last value equals the first: it went nowhere.
     """
     # YOUR CODE: values as shares of the way; the first that is there; interpolate; roughly 7 lines
     raise NotImplementedError("crossing_step")

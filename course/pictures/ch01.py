@@ -25,20 +25,22 @@ def draw_model():
 def draw_layer(ax, layer, y):
     q_and_k = "q = (x + W_pos) W_Q   [batch, pos, 4, 16]\nk = (x + W_pos) W_K   [batch, pos, 4, 16]"
     pattern = "pattern = softmax(q k / sqrt(16))\n[batch, 4, query, key]"
-    draw_box(ax, 4.0, y + 0.9, 3.4, q_and_k, ORANGE)
-    draw_box(ax, 4.0, y + 1.8, 3.4, pattern, ORANGE)
-    draw_box(ax, 7.7, y + 0.9, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
-    draw_box(ax, 7.7, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)
-    ax.text(7.7, y + 2.85, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
-    reading = {"arrowstyle": "->", "color": "grey"}
-    ax.annotate("", (4.0, y + 1.3), (2.1, y + 0.3), arrowprops=reading)
-    ax.annotate("", (8.8, y + 0.9), (2.1, y + 0.3), arrowprops=reading)
-    ax.annotate(
-        "", (7.7, y + 2.0), (7.4, y + 2.0), arrowprops={"arrowstyle": "->", "color": ORANGE}
-    )
-    adding = {"arrowstyle": "->", "color": GREEN}
-    ax.annotate("", (2.1, y + 3.3), (7.7, y + 2.5), arrowprops=adding)
-    ax.text(3.1, y + 3.3, "added", fontsize=9, color=GREEN)
+    draw_box(ax, 3.6, y + 0.6, 3.7, q_and_k, ORANGE)
+    draw_box(ax, 3.6, y + 1.8, 3.7, pattern, ORANGE)
+    draw_box(ax, 7.8, y + 0.6, 2.2, "v = x W_V\n[batch, pos, 4, 16]", GREEN)
+    draw_box(ax, 7.8, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)
+    ax.text(7.8, y + 2.85, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
+    draw_arrow(ax, (2.1, y + 0.2), (3.6, y + 1.0), "grey")  # the stream is read
+    draw_arrow(ax, (2.1, y + 0.2), (8.9, y + 0.6), "grey")
+    draw_arrow(ax, (5.45, y + 1.4), (5.45, y + 1.8), ORANGE)  # q and k make the pattern
+    draw_arrow(ax, (8.9, y + 1.4), (8.9, y + 1.8), GREEN)  # values ...
+    draw_arrow(ax, (7.3, y + 2.2), (7.8, y + 2.2), ORANGE)  # ... are mixed by the pattern
+    draw_arrow(ax, (7.8, y + 2.5), (2.1, y + 3.3), GREEN)
+    ax.text(2.9, y + 3.3, "added", fontsize=9, color=GREEN)
+
+
+def draw_arrow(ax, start, end, colour):
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": colour})
 
 
 def draw_box(ax, x, y, width, text, colour):
@@ -48,12 +50,14 @@ def draw_box(ax, x, y, width, text, colour):
 
 def draw_three_patterns(patterns):
     """patterns: what was done -> [batch, head, query, key]; head 0 on the first row is drawn."""
-    figure, axes = plt.subplots(1, len(patterns), figsize=(11, 3.8))
+    figure, axes = plt.subplots(1, len(patterns), figsize=(11, 4.2))
     for ax, (name, pattern) in zip(axes, patterns.items()):
         title = f"head 1.0: {name}"
         image = heatmap(ax, pattern[0, 0], signed=False, limit=1.0, title=title)
         ax.set_xlabel("key: looked at")
     axes[0].set_ylabel("query: looking")
+    title = "Without the mask the answer is looked up in the future"
+    figure.suptitle(title, x=0.02, ha="left")
     figure.colorbar(image, ax=axes, label="attention (share)", shrink=0.8)
     return figure
 

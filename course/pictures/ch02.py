@@ -17,8 +17,8 @@ def draw_river(labels, lengths, stream, cosines):
     left.text(19, stream[17:].mean() + 1.5, "length of the stream itself", fontsize=11)
     place = 0.0
     for label, middle in zip(labels, widths[:, -1].cumsum() - widths[:, -1] / 2):
-        place = max(middle, place + 1.7)  # thin bands: the names must not lie on each other
-        left.text(31.3, place, label, va="center", fontsize=8)
+        place = max(middle, place + 2.2)  # thin bands: the names must not lie on each other
+        left.text(31.4, place, label, va="center", fontsize=9)
     left.axvline(15.5, color="grey", linestyle=":")
     left.set(xlabel="position (dotted: the repeat begins)", xlim=(0, 31))
     left.set_ylabel("length of the parts, stacked")
@@ -96,7 +96,7 @@ def draw_gauges(queries, logits, angles):
     """Above what moves, below what does not, under each of the three gauges. queries, angles: pairs
     as trained and changed; logits: name of the gauge -> [batch, pos, vocab].
     """
-    figure, axes = plt.subplots(2, 3, figsize=(10.5, 7))
+    figure, axes = plt.subplots(2, 3, figsize=(10.5, 7.4))
     trained, rows = logits["as trained"], slice(0, 8)
     moves = {
         "rotation": ("length of a query", *queries),
@@ -114,4 +114,6 @@ def draw_gauges(queries, logits, angles):
         for ax in (above, below):
             place = ax.get_xlim()[1]
             ax.axline((place, place), slope=1, color="grey", linestyle=":")
+    title = "Above: what each gauge moves. Below: what none moves. Dotted: as it was"
+    figure.suptitle(title, x=0.02, ha="left")
     return figure
