@@ -147,6 +147,30 @@ def around(space):
     return space["position"].roll(-1, dims=1)
 
 
+def self_at_first(space):
+    """Queries that ask for the position before, and one more: position 0 for itself."""
+    return torch.cat([space["position"][:, 1:], space["position"][:, :1]], dim=1)
+
+
+def also_first(space):
+    """The keys that these queries find."""
+    return torch.cat([space["position"][:, :-1], space["position"][:, :1]], dim=1)
+
+
+def all_later(space):
+    """For each key, the sum of all positions after it."""
+    position = space["position"]
+    return position.flip(1).cumsum(dim=1).flip(1) - position
+
+
+def both_parts(one, two):
+    return lambda space: space[one] + space[two]
+
+
+def negative_answer(space):
+    return -space["output"]
+
+
 def next_answer(space):
     return space["output"].roll(-1, dims=1)
 
@@ -175,6 +199,9 @@ def scales(*reads_and_writes):
         return weights
 
     return {
+        "MATCH is missing: the score of a match is 1": head(
+            *reads_and_writes, power(0.5, 1 / MATCH)
+        ),
         NO_SCALE: head(*reads_and_writes, power(0)),
         TWICE: head(*reads_and_writes, power(-0.5)),
         TOO_MUCH: head(*reads_and_writes, power(1)),
@@ -191,6 +218,12 @@ LOOKING_MISTAKES = {
     "position 0 asks for the last one: nothing comes before it, so it asks for nothing": head(
         around, POSITION, TOKEN, PREVIOUS
     ),
+    "position 0 asks for itself; nothing comes before it, so it asks for nothing": head(
+        self_at_first, also_first, TOKEN, PREVIOUS
+    ),
+    "it looks at all earlier positions alike; it is the one before": head(
+        all_later, POSITION, TOKEN, PREVIOUS
+    ),
     "queries and keys read tokens; it is positions that come one before another": head(
         first_tokens, TOKEN, TOKEN, PREVIOUS
     ),
@@ -198,6 +231,9 @@ LOOKING_MISTAKES = {
 }
 NOTING_MISTAKES = {
     WRITES_TOKEN: head(*BACK, TOKEN, TOKEN),
+    'it writes into "previous" and into "token", where it destroys what is read': head(
+        *BACK, TOKEN, both_parts("previous", "token")
+    ),
     'it writes into "output"; the note belongs into "previous"': head(*BACK, TOKEN, OUTPUT),
     "it moves the position, not the token": head(*BACK, POSITION, first_of_position),
     "W_O was left at zero": head(*BACK, TOKEN, lambda space: 0 * space["previous"]),
@@ -207,6 +243,12 @@ MATCHING_MISTAKES = {
         TOKEN, TOKEN, TOKEN, OUTPUT
     ),
     "query and key are the wrong way round": head(PREVIOUS, TOKEN, TOKEN, OUTPUT),
+    "the key reads its own token, besides the note": head(
+        TOKEN, both_parts("previous", "token"), TOKEN, OUTPUT
+    ),
+    "the query reads its note, besides its token": head(
+        both_parts("previous", "token"), PREVIOUS, TOKEN, OUTPUT
+    ),
     "the query reads its note; it must read its own token": head(PREVIOUS, PREVIOUS, TOKEN, OUTPUT),
     **scales(TOKEN, PREVIOUS, TOKEN, OUTPUT),
 }
@@ -216,6 +258,7 @@ COPYING_MISTAKES = {
     ),
     WRITES_TOKEN: head(TOKEN, PREVIOUS, TOKEN, TOKEN),
     'it writes into "previous", which is not unembedded': head(TOKEN, PREVIOUS, TOKEN, PREVIOUS),
+    "the sign of the answer is turned round": head(TOKEN, PREVIOUS, TOKEN, negative_answer),
     "the answer is one number off: the token that is found is the one that follows": head(
         TOKEN, PREVIOUS, TOKEN, next_answer
     ),

@@ -53,6 +53,23 @@ def rest_on_tokens(model, space, s):
     model.W_E[BOS] = space.token[:, BOS] + AT_REST * space.token.sum(dim=1)
 
 
+def rest_of_another(model, space, s):
+    model.W_E[BOS] = space.token[:, BOS]
+    model.W_E[BOS + 1] += AT_REST * space.previous.sum(dim=1)
+
+
+def one_head_twice(layer):
+    def edit(model, space, s):
+        for W in (model.W_Q, model.W_K, model.W_V, model.W_O):
+            W[1 - layer] = W[layer].clone()
+
+    return edit
+
+
+def s_on_positions(model, space, s):
+    model.W_pos *= s
+
+
 def bos_predicted(model, space, s):
     model.W_U.copy_(s * space.output)
 
@@ -130,6 +147,10 @@ MEANING_MISTAKES = {
     "the notes of BOS were averaged; they are added up": built(mean_rest),
     "BOS notes every token fully; AT_REST makes it a little": built(full_rest),
     'BOS carries all tokens in "token"; its notes belong into "previous"': built(rest_on_tokens),
+    "the notes were given to token 1; they belong to BOS, which is 0": built(rest_of_another),
+    "the previous-token head is in both layers": built(one_head_twice(0)),
+    "the induction head is in both layers": built(one_head_twice(1)),
+    "the positions were multiplied by s": built(s_on_positions),
     "the column of W_U for BOS is not 0": built(bos_predicted),
     "W_U was not multiplied by s": built(no_s),
     "the embedding was multiplied by s, too": built(s_on_both),

@@ -212,6 +212,13 @@ SCRUB_MISTAKES = {
     "all heads that are not in the story share one draw; each needs its own": scrubbed(
         of_others=one_draw_for_all()
     ),
+    "heads that are not in the story had to agree in what the values need; nothing has to": (
+        scrubbed(
+            of_others=lambda s, head, own: s.resample(
+                {"": s.written[head]}, {"": s.story.v.get("embed", ())}
+            )
+        )
+    ),
     "the other heads were drawn in falling order": scrubbed(add_up=falling),
     "the heads in the story were resampled, the others went on working": scrubbed(
         of_story=elsewhere, of_others=in_story
@@ -221,6 +228,9 @@ SCRUB_MISTAKES = {
         of_story=lambda s, head, own: s.written[head]
     ),
     "the direct way was left as it was": scrubbed(way=lambda s: sum(s.content.values())),
+    "the direct way is the undisturbed embedding; resample all that goes past layer 1": scrubbed(
+        way=lambda s: s.content["embed"]
+    ),
     "the direct way is missing": scrubbed(way=lambda s: 0.0),
     "the direct way was drawn before the heads; it comes last": scrubbed(add_up=direct_then_heads),
     "the direct way was resampled by what the story says of the values": scrubbed(

@@ -122,6 +122,9 @@ DONOR_MISTAKES = {
     "u * (n - 1) was rounded: the first and the last member have half a chance": donors_with(
         pick=lambda u, n: round(u * (n - 1))
     ),
+    "the donor is one member too far: members are counted from 0": donors_with(
+        pick=lambda u, n: (int(u * n) + 1) % n
+    ),
     "u was multiplied by n - 1: the last member is never drawn": donors_with(
         pick=lambda u, n: int(u * (n - 1))
     ),
@@ -185,6 +188,16 @@ def parts_with(**switches):
     return partial(resampled, **switches)
 
 
+def transposed_lookup(part, donors):
+    """The donor's number, looked up as if positions were numbered column by column."""
+    columns = part.transpose(0, 1).flatten(0, 1)
+    return columns[donors.flatten()].view_as(part)
+
+
+def changes_of_parts(parts, *arguments):
+    return resampled(parts, *arguments) - sum(parts.values())
+
+
 def unnamed_kept(draw):
     """Parts that nobody names stay as they are; draw: their donors are drawn all the same."""
 
@@ -232,6 +245,13 @@ PART_MISTAKES = {
     "the draws are in the order of the story; draw in the order of the parts": parts_with(
         in_order=lambda parts, matters: [*matters, *(x for x in parts if x not in matters)]
     ),
+    "every part's donors had to agree in all that matters for any part": parts_with(
+        features=lambda name, matters: tuple(each for of in matters.values() for each in of)
+    ),
+    "the donor's number b * pos + i was looked up column by column": parts_with(
+        move=transposed_lookup
+    ),
+    "the undisturbed sum was subtracted": changes_of_parts,
     "donors do not agree in what matters": parts_with(features=lambda name, matters: ()),
     "donors agree in the first feature only; it has to be all": parts_with(
         features=lambda name, matters: matters.get(name, ())[:1]
