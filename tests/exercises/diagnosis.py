@@ -13,8 +13,8 @@ from exercises import stubs
 from exercises.attempts import load_file
 from exercises.limits import OutOfTime, restored_state, time_limit
 from tests import material
+from tests.exercises.differences import plain_difference
 from tests.exercises.guarded import Call, Guarded
-from tests.exercises.relations import relation
 from tests.exercises.values import same
 
 ALIKE, APART = 1e-5, 1e-4  # relative: what is one result, and what are two
@@ -149,7 +149,7 @@ def likely_mistake(function: Callable, check: Callable) -> str | None:
                 for label, mistake in home.mistakes.items():
                     if is_the_same(mine, outcomes_of(mistake), dict.fromkeys([check, home])):
                         return label
-            return plain_relation(mine, reference, check)
+            return difference_in_words(mine, reference, check)
     except OutOfTime:
         return None
 
@@ -161,22 +161,22 @@ def is_the_same(mine: Outcomes, mistake: Outcomes, checks: dict) -> bool:
     return all([equal(mine, mistake, calls_drawn_again(check)) for check in checks])
 
 
-def plain_relation(mine: Outcomes, truth: Outcomes, check: Callable) -> str | None:
+def difference_in_words(mine: Outcomes, truth: Outcomes, check: Callable) -> str | None:
     """How the results differ from the right ones, if in one plain way on all calls of the check,
     and on other data.
     """
-    sentence = relation_on(mine, truth, calls_of(check))
+    sentence = difference_on(mine, truth, calls_of(check))
     again = calls_drawn_again(check)
-    if sentence and again and relation_on(mine, truth, again) != sentence:
+    if sentence and again and difference_on(mine, truth, again) != sentence:
         return None
     return sentence
 
 
-def relation_on(mine: Outcomes, truth: Outcomes, calls: list[Call]) -> str | None:
+def difference_on(mine: Outcomes, truth: Outcomes, calls: list[Call]) -> str | None:
     if any([mine.error(call) != truth.error(call) for call in calls]):
         return None
     returned = [call for call in calls if truth.error(call) == "none"]
-    return relation([mine(call) for call in returned], [truth(call) for call in returned])
+    return plain_difference([mine(call) for call in returned], [truth(call) for call in returned])
 
 
 # What the function rests on

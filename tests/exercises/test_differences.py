@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.exercises.relations import relation
+from tests.exercises.differences import plain_difference
 from tests.material import seeded
 
 FIRST = torch.rand(2, 3, 5, generator=seeded(1))
@@ -26,18 +26,18 @@ WAYS = {
 @pytest.mark.parametrize("words", WAYS)
 def test_what_was_done_is_said(words):
     results = [WAYS[words](x) for x in (FIRST, SECOND)]
-    assert words in relation(results, [FIRST, SECOND])
+    assert words in plain_difference(results, [FIRST, SECOND])
 
 
 def test_what_does_not_hold_on_every_call_is_not_said():
-    assert relation([FIRST, SECOND], [FIRST, SECOND]) is None  # nothing is wrong
-    assert relation([-FIRST, SECOND], [FIRST, SECOND]) is None
-    assert relation([FIRST / 2, SECOND / 3], [FIRST, SECOND]) is None
-    assert relation([FIRST**3], [FIRST]) is None
-    assert relation([{"a": 1}], [FIRST]) is None
+    assert plain_difference([FIRST, SECOND], [FIRST, SECOND]) is None  # nothing is wrong
+    assert plain_difference([-FIRST, SECOND], [FIRST, SECOND]) is None
+    assert plain_difference([FIRST / 2, SECOND / 3], [FIRST, SECOND]) is None
+    assert plain_difference([FIRST**3], [FIRST]) is None
+    assert plain_difference([{"a": 1}], [FIRST]) is None
 
 
 def test_two_numbers_prove_nothing():
     """With two right numbers there is always a factor or a summand for one of them."""
-    assert relation([0.5, 1.0], [0.0, 2.0]) is None
-    assert "times 0.5" in relation([0.5, 1.0, 1.5], [1.0, 2.0, 3.0])
+    assert plain_difference([0.5, 1.0], [0.0, 2.0]) is None
+    assert "times 0.5" in plain_difference([0.5, 1.0, 1.5], [1.0, 2.0, 3.0])
