@@ -9,6 +9,7 @@ import torch
 
 from . import files, many, parallel, report, train
 from .config import PRESETS, require, require_whole
+from .files import quoted
 from .terminal import EXIT_BAD_INPUT, EXIT_INTERRUPTED, unheard
 
 
@@ -82,7 +83,7 @@ def train_one(args: argparse.Namespace, device: str) -> int:
         return 0
     if run.stopped == "interrupted":
         print(f"\nstopped at step {run.step}, everything saved. Go on with:")
-        print(f"  python -m minitransformer train --resume {folder}")
+        print(f"  python -m minitransformer train --resume {quoted(folder)}")
         return EXIT_INTERRUPTED
     record = train.provenance(run, command_line())
     files.write_json(folder / "model.json", record)
@@ -91,10 +92,9 @@ def train_one(args: argparse.Namespace, device: str) -> int:
     try:
         report.draw_all(folder, folder / "figures")
     except OSError as error:
-        elsewhere = f"Draw them elsewhere: python -m minitransformer look {folder} --out figures"
-        raise ValueError(
-            f"the model is saved, but no pictures: {reason_of(error)}. {elsewhere}"
-        ) from None
+        advice = f"Draw them with: python -m minitransformer look {quoted(folder)} --out figures"
+        fault = f"the model is saved, but no pictures: {reason_of(error)}"
+        raise ValueError(f"{fault}. {advice}") from None
     return 0
 
 

@@ -96,12 +96,17 @@ def held(folder: Path | None, new: bool = False):
 def check_free(folder: Path) -> None:
     """Raises CheckpointError if `folder` holds a run, or what is left of one: they would mix."""
     another = "or give another folder with --out"
-    advice = f"Continue it with --resume {folder}, {another}."
+    advice = f"Continue it with --resume {quoted(folder)}, {another}."
     free = not (folder / "model.pt").exists()
     require(free, f"{folder} already holds a run. {advice}", CheckpointError)
     left = [name for name in ("model.json", "snapshots") if (folder / name).exists()]
     fault = f"{folder} holds {' and '.join(left)} of some other run"
     require(not left, f"{fault}. Move it away, {another}.", CheckpointError)
+
+
+def quoted(path: Path) -> str:
+    """As it can be typed; bash, PowerShell and cmd all understand these quotes."""
+    return f'"{path}"' if " " in f"{path}" else f"{path}"
 
 
 def lock(file: TextIO) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -107,14 +108,23 @@ def test_ctrl_c_saves_says_how_to_go_on_and_that_works(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(train, "training_step", press)
     words = "train --preset one-layer --steps 8 --device cpu --out"
-    assert typed(words, tmp_path / "run") == EXIT_INTERRUPTED
+    assert typed(words, tmp_path / "my run") == EXIT_INTERRUPTED
     printed = capsys.readouterr().out
     assert "stopped at step 5, everything saved" in printed
     monkeypatch.setattr(train, "training_step", real)
     (command,) = [line for line in printed.splitlines() if "--resume" in line]
-    assert main(command.split()[3:]) == 0
+    assert main(shlex.split(command)[3:]) == 0
     printed = capsys.readouterr().out
     assert "resuming" in printed and "trained 8 steps" in printed
+
+
+def test_pictures_that_cannot_be_written_do_not_hide_that_the_model_is(tmp_path, capsys):
+    (tmp_path / "figures").write_text("in the way", encoding="utf-8")
+    assert typed("train --steps 3 --device cpu --out", tmp_path) == EXIT_BAD_INPUT
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: the model is saved, but no pictures: ")
+    assert said.endswith(f"Draw them with: python -m minitransformer look {tmp_path} --out figures")
+    assert (tmp_path / "model.json").exists() and load(tmp_path).cfg.n_layers == 2
 
 
 def test_the_device_is_chosen_with_a_reason(monkeypatch, capsys):
