@@ -35,6 +35,7 @@ NOISY = planted_rows(LINE, 3, d_model=8, noise=1.6)
 # nine sequences whose x says where it stands: sequence, position
 PLACES = whole(26, 3, 9, 5)
 PLACES[whole(27, 3, 9, 5) == 0] = -1
+PLACES[1] = -1
 PLACED = torch.stack(torch.meshgrid(torch.arange(9.0), torch.arange(5.0), indexing="ij"), dim=-1)
 
 SHORT = whole(28, 5, 43, 6)
