@@ -388,12 +388,8 @@ def test_the_same_model_gets_the_same_verdict(diagnose):
     expect(first == again, f"{said}; draw from a generator with a fixed seed")
 
 
-@checks("diagnose", mistakes=habits.ONE_PERIOD)
+@checks("diagnose")
 def test_trained_models(diagnose):
-    """The impostor among them, to which one period was all the world; and a model whose n_ctx is
-    more than its d_vocab.
-    """
+    """The impostor among them, to which one period was all the world."""
     expect_diagnosis(diagnose, "the impostor", load("impostor"), "in part", 100)
     expect_diagnosis(diagnose, "the course's model", load("induction"), "induction", 100)
-    handmade = planted.induction_model()
-    expect_diagnosis(diagnose, "planted.induction_model()", handmade, "induction", 100)

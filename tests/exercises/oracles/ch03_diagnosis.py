@@ -106,10 +106,10 @@ def known_habits():
         ("induction", "planted.induction_model", planted.induction_model(12, 12), 200),
         ("in part", "a model that copies what stood 6 back", looks_back(6), 200),
         ("in part", "planted.lag_model, which has a wrong key", planted.lag_model(12, 12), 200),
-        ("induction", "one that cannot say 1 of its 23 tokens", missing_tokens(1), 1000),
+        ("induction", "one that cannot say 1 of its 23 tokens", missing_tokens(1), 500),
         ("in part", "wrong in every third row, but never at period 4", Lapsing(OFTEN), 200),
-        ("in part", "at period 9 wrong in every 12th row", Lapsing({9: 12}), 1000),
-        ("in part", "at period 9 wrong in every 9th row", Lapsing({9: 9}), 1000),
+        ("in part", "at period 9 wrong in every 12th row", Lapsing({9: 12}), 500),
+        ("in part", "at period 9 wrong in every 9th row", Lapsing({9: 9}), 500),
         ("no", "one that cannot say 12 of its 23 tokens", missing_tokens(12), 200),
         ("no", "random weights", Transformer(blank, seed=0), 200),
     ]
@@ -238,9 +238,4 @@ EARLIER_COPIES = {
     )
 }
 BEST_SHOWN = {"the interval is that of the best period; show the worst": diagnosis(shown=max)}
-ONE_PERIOD = {
-    "only one period was tried: a model that was trained on that one passes": (
-        diagnosis(periods=lambda model: [10])
-    )
-}
 ALWAYS_1000 = {"n_tokens was not used: it is always 1000": diagnosis(n_tokens=1000)}
