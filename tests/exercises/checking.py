@@ -32,8 +32,8 @@ from exercises import stubs
 from exercises.attempts import Wrong, describe, load_function, own_line
 from exercises.limits import OutOfTime, restored_state, time_limit
 from tests.exercises.diagnosis import (
+    Outcomes,
     apart,
-    calls_of,
     checks_of,
     exercises_called,
     likely_mistake,
@@ -41,7 +41,7 @@ from tests.exercises.diagnosis import (
     solution,
 )
 from tests.exercises.given import in_words
-from tests.exercises.guarded import Guarded, Promise
+from tests.exercises.guarded import Call, Guarded, Promise
 from tests.exercises.promises import expect_promises
 
 LONGEST = 400  # characters of a message's first line: a tensor in it must not bury the rest
@@ -112,7 +112,8 @@ def unexpected(guarded: Guarded, reference: Callable | None) -> str:
 def run_on_solution(check: Callable) -> None:
     name, path = check.exercise, stubs.solution_path(check.chapter)
     reference = getattr(solution(check.chapter), name)
-    wrong = verdict(check, watched(reference, check, path), reference)
+    guarded = watched(reference, check, path)
+    wrong = verdict(check, guarded, reference)
     if wrong:
         pytest.fail(f"the reference answer to {name} fails its own check: {wrong}", pytrace=False)
     by_results = {}
@@ -121,18 +122,21 @@ def run_on_solution(check: Callable) -> None:
         assert noticed, f"{name}: this check does not notice the mistake '{label}'"
         if not isinstance(noticed, Promise):
             by_results[label] = mistake
-    alike = not_told_apart(check, {"the truth": reference} | by_results)
+    alike = not_told_apart(by_results, reference, guarded.calls)
     assert not alike, f"{name}: on these data two answers give the same: {' / '.join(alike)}"
 
 
-def not_told_apart(check: Callable, answers: dict[str, Callable]) -> tuple[str, str] | None:
-    """The first two answers that give the same on all calls of the check, so that a learner could
-    be told the wrong one; None if there are none.
+def not_told_apart(
+    mistakes: dict[str, Callable], reference: Callable, calls: list[Call]
+) -> tuple[str, str] | None:
+    """The first two of the truth and the mistakes that give the same on all calls of a check, so
+    that a learner could be told the wrong one; None if there are none.
     """
-    truth = outcomes_of(getattr(solution(check.chapter), check.exercise))
-    every = {label: outcomes_of(function) for label, function in answers.items()}
+    truth = Outcomes(reference, {id(call): call.result for call in calls if call.returned})
+    every = {"the truth": truth}
+    every |= {label: outcomes_of(function) for label, function in mistakes.items()}
     for (label, mine), (other, theirs) in combinations(every.items(), 2):
-        if not apart(mine, theirs, calls_of(check), truth):
+        if not apart(mine, theirs, calls, truth):
             return label, other
     return None
 

@@ -29,6 +29,7 @@ class Call(NamedTuple):
     result: Any = None
     look: Callable = lambda result: result  # what of a result counts, see Guarded.look
     changes: tuple[str, ...] = ()
+    returned: bool = True  # False where an error is asked for
 
     def made_by(self, function: Callable, seed: int | None = None):
         """What counts of the result when this function gets the same call. seed: for generators."""
@@ -88,7 +89,7 @@ class Guarded:
     def without_result(self, *args, **kwargs):
         """Call the function where it must raise: the exception arrives as it is."""
         before = copy((args, kwargs), self.changes)
-        self.calls.append(Call(*before, changes=self.changes))
+        self.calls.append(Call(*before, changes=self.changes, returned=False))
         return self.function(*args, **kwargs)
 
     def look(self, view: Callable) -> None:
