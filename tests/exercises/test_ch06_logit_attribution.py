@@ -33,6 +33,10 @@ DLA_MISTAKES = {
     "every position was asked about the last token; each has its own": (
         oracle.attribution(tokens=lambda x: x[:, -1:].expand_as(x))
     ),
+    "every position was asked about the first token; each has its own": (
+        oracle.attribution(tokens=lambda x: x[:, :1].expand_as(x))
+    ),
+    "the embedding was taken; a logit is read by a column of W_U": oracle.along_embeddings,
     "the columns of W_U were scaled to length 1; how long they are counts": (
         oracle.along_unit_directions
     ),
@@ -41,6 +45,7 @@ DLA_MISTAKES = {
     ),
 }
 SHAPE_MISTAKES = {
+    "these are the logits of all tokens; pick those that are asked for": oracle.every_logit,
     "the embedding is missing: it is in the stream too": oracle.attribution(parts=lambda x: x[1:]),
     "the batch was averaged away; return every position of every sequence": (
         oracle.attribution(result=lambda x: x.mean(1))
@@ -147,6 +152,7 @@ DIFFERENCE_MISTAKES = {
         oracle.difference(tokens=lambda x: x.roll(-1, dims=1))
     ),
     "one attribution was divided by the other; subtract it": oracle.ratio,
+    "both attributions were added; subtract the wrong token's": oracle.sum_of_both,
     "the parts were added up; return the share of each": (
         oracle.difference(result=lambda x: x.sum(dim=0))
     ),
@@ -218,6 +224,7 @@ LENS_MISTAKES = {
     "positions were added to the stream; what it holds stands in the cache": (
         oracle.lens_with_positions
     ),
+    "the streams were scaled to length 1; how long they are counts": oracle.lens_of_directions,
     "there is a depth for each part; one for each layer is wanted": oracle.lens_part_by_part,
     "the mean over the vocabulary was subtracted; return the logits": (
         oracle.lens(end=oracle.centred)
@@ -281,6 +288,12 @@ COMPONENT_MISTAKES = {
         oracle.unembedded(lambda x: x.log_softmax(-1))
     ),
     NOT_THE_PART: oracle.unembedded(parts=oracle.cumulative),
+    "the mean logit of the whole stream was subtracted; each part has its own": (
+        oracle.unembedded(oracle.less_the_mean_logit)
+    ),
+    "the mean over the batch was subtracted; the mean over the vocabulary is meant": (
+        oracle.unembedded(lambda x: oracle.centred(x, 1))
+    ),
     "one mean for each part was subtracted; each vocabulary row has its own": (
         oracle.unembedded(lambda x: x - x.mean(dim=(1, 2, 3), keepdim=True))
     ),

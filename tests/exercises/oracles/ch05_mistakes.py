@@ -4,102 +4,11 @@ import torch
 from torch.nn.functional import normalize, pad
 
 from tests.exercises.oracles import ch05 as oracle
-from tests.exercises.oracles.ch05 import at, bos, by_definition, copies, followers
+from tests.exercises.oracles.ch05 import by_definition, copies, followers
+from tests.exercises.oracles.ch05_habit_mistakes import TRANSPOSED
 
-WRONG_AXIS = "the mean went over the wrong axes: batch and positions go, the heads stay"
-TRANSPOSED = "the pattern was read transposed: its last axis is the key, which is looked at"
-BOS_COUNTED = "query 0, BOS, was counted: it can only look at itself"
 PAIRS = "divided by the number of pairs; divide by the number of queries that have a copy"
 LATER = "a later copy was enough to be counted; only what has been read can be found"
-
-# Habits that do not depend on the tokens
-
-
-ONE_LESS = "query 1 was left out, too; only query 0 is not counted"
-LARGEST = "queries were counted whose largest share goes there; average the shares themselves"
-ADDED = "the shares were added up over the queries; their mean is wanted"
-OVER_N = "divided by n queries, but n - 1 are counted: query 0 is not"
-
-
-def diagonal_per_batch(offset, first=0):
-    def score(pattern):
-        return pattern.diagonal(offset, dim1=-2, dim2=-1)[..., first:].mean(dim=(1, -1))
-
-    return score
-
-
-def largest_there(offset=None):
-    """The share of the queries i >= 1 whose largest entry is at i - offset; None: at BOS."""
-
-    def score(pattern):
-        queries = torch.arange(1, pattern.shape[-1])
-        there = 0 * queries if offset is None else queries - offset
-        return (pattern.argmax(dim=-1)[..., 1:] == there).double().mean(dim=(0, -1))
-
-    return score
-
-
-def added_up(right):
-    return lambda pattern: right(pattern) * (pattern.shape[-1] - 1)
-
-
-def over_n(right):
-    return lambda pattern: right(pattern) * (pattern.shape[-1] - 1) / pattern.shape[-1]
-
-
-def without_first_sequence(pattern):
-    return pattern.diagonal(dim1=-2, dim2=-1)[1:].mean(dim=(0, -1))
-
-
-PREVIOUS = {
-    TRANSPOSED: by_definition(at(1), flip=True),
-    "off by one: this is the diagonal of looking at oneself": by_definition(at(0, 0)),
-    "off by one: this is the diagonal of looking two back": by_definition(at(2, 2)),
-    "query 0 was counted; it has no token before it": by_definition(at(1), everyone=True),
-    ONE_LESS: by_definition(at(1, 2)),
-    LARGEST: largest_there(1),
-    ADDED: added_up(oracle.PREVIOUS),
-    WRONG_AXIS: diagonal_per_batch(-1),
-    "the diagonal runs over batch and head: say dim1=-2, dim2=-1": (
-        lambda pattern: pattern.diagonal(-1).mean(dim=(0, -1))
-    ),
-}
-CURRENT = {
-    BOS_COUNTED: by_definition(at(0, 0)),
-    "off by one: this is the diagonal of looking one back": by_definition(at(1)),
-    "this is the diagonal of looking one back, without query 1": by_definition(at(1, 2)),
-    "the last query was left out; query 0 is the one that is not counted": (
-        by_definition(lambda row, i: [i] if i < len(row) - 1 else [])
-    ),
-    "the first sequence was left out: [1:] is for the last axis, [..., 1:]": without_first_sequence,
-    ONE_LESS: by_definition(at(0, 2)),
-    LARGEST: largest_there(0),
-    ADDED: added_up(oracle.CURRENT),
-    OVER_N: over_n(oracle.CURRENT),
-    WRONG_AXIS: diagonal_per_batch(0, first=1),
-    "the diagonal runs over batch and head: say dim1=-2, dim2=-1": (
-        lambda pattern: pattern.diagonal()[..., 1:].mean(dim=(0, -1))
-    ),
-}
-FIRST = {
-    BOS_COUNTED: by_definition(lambda row, i: [0]),
-    TRANSPOSED: by_definition(bos, flip=True),
-    "this is key 1, the token after BOS": by_definition(lambda row, i: [1] if i else []),
-    "only the last query was asked; average over all but query 0": (
-        lambda pattern: pattern[:, :, -1, 0].mean(dim=0)
-    ),
-    ONE_LESS: by_definition(lambda row, i: [0] if i > 1 else []),
-    LARGEST: largest_there(),
-    ADDED: added_up(oracle.FIRST),
-    OVER_N: over_n(oracle.FIRST),
-    "the mean went over the key axis, which has one entry left; average over the queries": (
-        lambda pattern: pattern[:, :, 1:, :1].mean(dim=(0, -1))
-    ),
-    WRONG_AXIS: lambda pattern: pattern[:, :, 1:, 0].mean(dim=(1, -1)),
-}
-
-
-# Habits that depend on the tokens
 
 
 def same_token(tokens):
@@ -181,6 +90,31 @@ def token_mistakes(right):
     }
 
 
+def previous_matched(pattern, tokens):
+    wanted = (tokens.roll(1, dims=1)[:, :, None] == tokens[:, None, :]).tril(-1)
+    return on_wanted(pattern, wanted)
+
+
+def copies_of_the_first(pattern, tokens):
+    return on_wanted(pattern, same_token(tokens[:1]).tril(-1).expand(len(tokens), -1, -1))
+
+
+def zero_where_no_copy(pattern, tokens):
+    wanted = same_token(tokens).tril(-1)
+    total = (pattern * wanted[:, None]).sum(dim=(2, 3))
+    return (total / wanted.any(dim=-1).sum(dim=-1).clamp(min=1)[:, None]).mean(dim=0)
+
+
+def with_the_copies(pattern, tokens):
+    copied = same_token(tokens).tril(-1)
+    return on_wanted(pattern, copied | pad(copied[:, :, :-1], (1, 0)))
+
+
+def counted_if_again(pattern, tokens):
+    wanted = pad(same_token(tokens).tril(-1)[:, :, :-1], (1, 0))
+    return on_wanted(pattern, wanted, (same_token(tokens).sum(dim=-1) > 1).sum())
+
+
 def not_bos(row, i):
     return [j for j in copies(row, i) if row[j]]
 
@@ -196,6 +130,9 @@ DUPLICATE = token_mistakes(copies) | {
         by_definition(lambda row, i: copies(row, i)[-1:])
     ),
     "these are the tokens after the copies; that is the prefix-matching score": oracle.MATCHING,
+    "the token before the query's own was matched; match its own": previous_matched,
+    "the copies of the first sequence were used for all": copies_of_the_first,
+    "each sequence was averaged first, one without a copy as 0": zero_where_no_copy,
     "BOS was left out; a second 0 in a sequence is a copy like any other": by_definition(not_bos),
     PAIRS: per_pair(0),
     LATER: with_later(0),
@@ -230,6 +167,10 @@ MATCHING = token_mistakes(followers) | {
     "the token before the query's own was matched; match its own": (
         by_definition(lambda row, i: [j + 2 for j in copies(row, i - 1)] if i else [])
     ),
+    "copies and their followers were counted; only the followers are meant": with_the_copies,
+    "queries were counted whose token comes again later; only what has been read can be found": (
+        counted_if_again
+    ),
     "BOS was left out; what came after it counts where 0 stands again": (
         by_definition(lambda row, i: [j + 1 for j in not_bos(row, i)])
     ),
@@ -258,6 +199,10 @@ def weighted(reduce=length, axis=2, by_W_O=True):
     return wrong
 
 
+def length_of_the_sum(pattern, v, W_O):
+    return length(torch.einsum("bhqk,bkhd,hdm->bhqm", pattern, v, W_O))
+
+
 def heads_together(pattern, v, W_O):
     return pattern * length(torch.einsum("bkhd,hdm->bkm", v, W_O))[:, None, None]
 
@@ -279,6 +224,10 @@ VALUE_WEIGHTED = {
         )
     ),
     "the heads were added up before the length was taken; each head has its own": heads_together,
+    "only W_O was measured; each key has a value of its own": (
+        lambda pattern, v, W_O: pattern * W_O.norm(dim=(-2, -1))[None, :, None, None]
+    ),
+    "this is the length of what all keys add together; each key has its own": length_of_the_sum,
     "length of v times size of W_O; the length of the product v W_O is shorter": (
         lambda pattern, v, W_O: pattern * (length(v) * W_O.norm(dim=(-2, -1))).mT[:, :, None]
     ),

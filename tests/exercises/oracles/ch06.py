@@ -114,6 +114,8 @@ SHIFT_MISTAKES = {
         lambda W_U, u: W_U + u[:, None] / W_U.shape[1]
     ),
     "one number was added everywhere: the mean of u": lambda W_U, u: W_U + u.mean(),
+    "one number was added everywhere: the sum of u": lambda W_U, u: W_U + u.sum(),
+    "u was scaled to length 1": lambda W_U, u: W_U + (u / u.norm())[:, None],
     "the mean of u was left out": lambda W_U, u: W_U + (u - u.mean())[:, None],
 }
 
@@ -169,6 +171,18 @@ def along_a_unit_direction(cache, W_U, right, wrong):
     return (any_parts(cache) * direction).sum(dim=-1)
 
 
+def along_embeddings(cache, W_U, asked):
+    return (any_parts(cache) * cache["hook_embed"]).sum(dim=-1)
+
+
+def every_logit(cache, W_U, asked):
+    return any_parts(cache) @ W_U
+
+
+def sum_of_both(cache, W_U, right, wrong):
+    return attribution()(cache, W_U, right) + attribution()(cache, W_U, wrong)
+
+
 def ratio(cache, W_U, right, wrong):
     return attribution()(cache, W_U, right) / attribution()(cache, W_U, wrong)
 
@@ -195,6 +209,16 @@ def both_sides_of_layers(n_layers):
 
 def lens_with_positions(cache, W_U):
     return lens()(cache, W_U) + cache["hook_pos_embed"] @ W_U
+
+
+def lens_of_directions(cache, W_U):
+    n_layers = sum(name.endswith("resid_pre") for name in cache)
+    every = torch.stack([cache[name] for name in streams(n_layers)])
+    return every / every.norm(dim=-1, keepdim=True) @ W_U
+
+
+def less_the_mean_logit(logits):
+    return logits - logits.sum(dim=0).mean(dim=-1, keepdim=True)
 
 
 def lens_part_by_part(cache, W_U):

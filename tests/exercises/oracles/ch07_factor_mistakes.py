@@ -35,6 +35,7 @@ MATMUL = {
     "axes were counted from the front; with a batch, r is shape[-1] and s is shape[-2]": (
         product_kept(lambda A, D: A.shape[1] <= D.shape[0])
     ),
+    "the middle was transposed: B C is wanted": lambda A, B, C, D: (A, (B @ C).mT @ D),
     "the middle B C went to both sides; it belongs to one": middle_on_both_sides,
     "B C, in the middle, was left out": lambda A, B, C, D: (A, D),
     "A B and C D were returned: where they meet they are wide": lambda A, B, C, D: (A @ B, C @ D),
@@ -55,6 +56,11 @@ EIGENVALUES = {
     "singular values are not eigenvalues": lambda A, B: torch.linalg.svdvals(B @ A) + 0j,
     "eigvalsh is for symmetric matrices only": lambda A, B: torch.linalg.eigvalsh(B @ A) + 0j,
     "the absolute values were taken": lambda A, B: torch.linalg.eigvals(B @ A).abs() + 0j,
+    "these are products of singular values, not eigenvalues of the product": (
+        lambda A, B: torch.linalg.svdvals(A) * torch.linalg.svdvals(B) + 0j
+    ),
+    "only the real parts were kept": lambda A, B: torch.linalg.eigvals(B @ A).real + 0j,
+    "A was left out: B A is wanted, not B B^T": lambda A, B: torch.linalg.eigvals(B @ B.mT),
     "R_A R_B^T has the singular values of A B, not its eigenvalues": (
         lambda A, B: torch.linalg.eigvals(inner(A, B)[1])
     ),
@@ -76,6 +82,12 @@ def V_inside(A, B):
     Q_A, middle, Q_B = inner(A, B)
     U, S, Vh = torch.linalg.svd(middle, full_matrices=False)
     return Q_A @ U, S, Vh.mT @ Q_B.mT
+
+
+def full_matrices(A, B):
+    Q_A, middle, Q_B = inner(A, B)
+    U, S, Vh = torch.linalg.svd(middle, full_matrices=True)
+    return Q_A @ U, S, Vh @ Q_B.mT
 
 
 def without_the_outside(A, B):
@@ -123,6 +135,13 @@ SVD = {
     "the smallest come first; the largest is wanted first": (
         svd_variant(lambda A, B, U, S, Vh: (U.flip(-1), S.flip(-1), Vh.flip(-2)))
     ),
+    "these are square roots of the singular values": (
+        svd_variant(lambda A, B, U, S, Vh: (U, S.sqrt(), Vh))
+    ),
+    "these are the singular values of A alone": (
+        svd_variant(lambda A, B, U, S, Vh: (U, torch.linalg.svdvals(A)[..., : S.shape[-1]], Vh))
+    ),
+    "the inner SVD made square matrices: say full_matrices=False": full_matrices,
     "S is in U already: U diag(S) Vh has it twice": (
         svd_variant(lambda A, B, U, S, Vh: (U * S[..., None, :], S, Vh))
     ),

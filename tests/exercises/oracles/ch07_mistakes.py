@@ -74,6 +74,11 @@ QK = {
         product_of(lambda w: (w.Q.T, w.K))
     ),
     NO_HEAD: head_0_only(lambda w: (w.Q, w.K.T)),
+    "W_Q and W_K were added; they are multiplied": product_of(lambda w: (w.Q + w.K, (w.Q + w.K).T)),
+    "W_E stands on both sides: that is the full QK circuit": (
+        product_of(lambda w: (w.E @ w.Q, w.K.T, w.E.T))
+    ),
+    "W_V was used in the place of W_K": product_of(lambda w: (w.Q, w.V.T)),
     NO_LAYER: layer_0_only(lambda w: (w.Q, w.K.T)),
 }
 OV = {
@@ -83,6 +88,15 @@ OV = {
     "W_K was used in the place of W_V": product_of(lambda w: (w.K, w.O)),
     NO_LAYER: layer_0_only(lambda w: (w.V, w.O)),
     NO_HEAD: head_0_only(lambda w: (w.V, w.O)),
+    "W_Q was used in the place of W_V": product_of(lambda w: (w.Q, w.O)),
+    "this is the head before; heads are counted from 0": (
+        lambda model, layer, head: product_of(lambda w: (w.V, w.O))(model, layer, head - 1)
+    ),
+    "all heads of the layer are in it": (
+        lambda model, layer, head: Product(
+            torch.cat(list(model.W_V[layer]), dim=1), torch.cat(list(model.W_O[layer]))
+        )
+    ),
     "W_V was used twice; the head writes with W_O": product_of(lambda w: (w.V, w.V.T)),
     "1/sqrt(d_head) belongs to the scores; what a head moves is not scaled": (
         product_of(lambda w: (w.V / SCALE, w.O))
@@ -104,6 +118,13 @@ FULL_QK = {
         product_of(lambda w: (w.pos @ w.Q, w.K.T, w.pos.T))
     ),
     "W_OV stands where W_QK belongs": product_of(lambda w: (w.E @ w.V, w.O, w.E.T)),
+    "the mean embedding was subtracted on both sides": (
+        product_of(lambda w: (less_mean(w.E, 0) @ w.Q, w.K.T, less_mean(w.E, 0).T))
+    ),
+    "the key side is missing: multiply by W_E^T": product_of(lambda w: (w.E @ w.Q, w.K.T)),
+    "W_U stands on both sides; tokens come in by W_E": (
+        product_of(lambda w: (w.U.T @ w.Q, w.K.T, w.U))
+    ),
     "the mean embedding was subtracted from the keys": (
         product_of(lambda w: (w.E @ w.Q, w.K.T, less_mean(w.E, 0).T))
     ),
@@ -119,6 +140,12 @@ FULL_OV = {
     "W_OV is transposed inside": product_of(lambda w: (w.E @ w.O.T, w.V.T, w.U)),
     "W_E^T stands where W_U belongs: logits are wanted": (
         product_of(lambda w: (w.E @ w.V, w.O, w.E.T))
+    ),
+    "W_E is missing: this begins with the stream, not with tokens": (
+        product_of(lambda w: (w.V, w.O, w.U))
+    ),
+    "W_pos was added to the sources; in this model no value reads it": (
+        product_of(lambda w: (placed(w) @ w.V, w.O, w.U))
     ),
     "W_U is missing: this ends in the stream, not in the logits": (
         product_of(lambda w: (w.E @ w.V, w.O))
@@ -152,6 +179,10 @@ POSITION_QK = {
         product_of(lambda w: (w.E @ w.Q, w.K.T, w.pos.T))
     ),
     "W_OV stands where W_QK belongs": product_of(lambda w: (w.pos @ w.V, w.O, w.pos.T)),
+    "the key side is missing: multiply by W_pos^T": product_of(lambda w: (w.pos @ w.Q, w.K.T)),
+    "the mean position was subtracted": (
+        product_of(lambda w: (less_mean(w.pos, 0) @ w.Q, w.K.T, less_mean(w.pos, 0).T))
+    ),
 }
 
 
@@ -167,12 +198,38 @@ def position_of_row(model, stream):
     return model.W_pos.detach()[: len(stream)][:, None]
 
 
+def twice(model, stream):
+    return 2 * first_positions(model, stream)
+
+
+def read_by_qk(model, stream):
+    shortformer = model.cfg.positional_embedding_type == "shortformer"
+    return stream + first_positions(model, stream) if shortformer else stream
+
+
+def positions_only(model, layer, head, stream):
+    shortformer = model.cfg.positional_embedding_type == "shortformer"
+    x = first_positions(model, stream).expand_as(stream) if shortformer else stream
+    W_QK = model.W_Q[layer, head] @ model.W_K[layer, head].T
+    return (x @ W_QK @ x.mT / SCALE).detach()
+
+
+def by_query_weights(model, layer, head, stream):
+    q = read_by_qk(model, stream) @ model.W_Q[layer, head].detach()
+    return q @ q.mT / SCALE
+
+
+def by_values(model, layer, head, stream):
+    x, W_OV = read_by_qk(model, stream), model.W_V[layer, head] @ model.W_O[layer, head]
+    return (x @ W_OV @ x.mT / SCALE).detach()
+
+
 def score_variant(
-    scale=SCALE, positions="right", swapped=False, masked=False, which=first_positions, keys=True
+    scale=SCALE, positions="right", swapped=False, masked=False, which=first_positions, sides="qk"
 ):
     """score_from_weights with one thing changed; the defaults are right.
 
-    which: the positions that are added. keys: also on the key side.
+    which: the positions that are added. sides: for queries, for keys, or both.
     """
 
     def score(model, layer, head, stream):
@@ -180,7 +237,7 @@ def score_variant(
         added = {"right": shortformer, "never": False, "always": True, "other": not shortformer}
         added["layer 0"] = shortformer and layer == 0
         x = stream + added[positions] * which(model, stream)
-        rows = zip(x, x if keys else stream)
+        rows = zip(x if "q" in sides else stream, x if "k" in sides else stream)
         scores = torch.stack([scores_by_loops(q, layer, head, model, k) for q, k in rows]) / scale
         scores = scores.mT.contiguous() if swapped else scores
         hidden = torch.ones_like(scores).triu(1) > 0
@@ -209,7 +266,12 @@ SCORES = {
     "positions were added in layer 0 only; q and k read them in every layer": (
         score_variant(positions="layer 0")
     ),
-    "positions were added for the queries alone; keys read them, too": score_variant(keys=False),
+    "positions were added for the queries alone; keys read them, too": score_variant(sides="q"),
+    "positions were added for the keys alone; queries read them, too": score_variant(sides="k"),
+    "positions were added twice": score_variant(which=twice),
+    "only positions were scored; the stream belongs there, too": positions_only,
+    "the keys were made by W_Q; they are made by W_K": by_query_weights,
+    "W_OV stands where W_QK belongs": by_values,
     "the last rows of W_pos were taken; sequences begin at position 0": (
         score_variant(which=last_positions)
     ),

@@ -18,6 +18,11 @@ def diagonal_wins(M, dim=-1):
     return (M.argmax(dim) == torch.arange(len(M))).double().mean()
 
 
+def largest_both_ways(M):
+    own = torch.arange(len(M))
+    return ((M.argmax(-1) == own) & (M.argmax(0) == own)).double().mean()
+
+
 def among_the_first(k):
     def share(M):
         best = M.topk(k, dim=-1).indices
@@ -54,6 +59,12 @@ COPYING_ACCURACY = {
     ),
     "the mean over the sources was subtracted first; take the circuit as it is": (
         on_matrix(lambda M: diagonal_wins(M - M.mean(0)))
+    ),
+    "it is enough that a row is largest on the diagonal; columns are not asked": (
+        on_matrix(largest_both_ways)
+    ),
+    "a token raised above the mean of its row was enough; it must be raised most": (
+        on_matrix(lambda M: (M.diagonal() > M.mean(-1)).double().mean())
     ),
     "a token among the five most raised was enough; it must be raised most": (
         on_matrix(among_the_first(5))
@@ -126,6 +137,18 @@ COPYING_SCORE = {
     ),
     "eigvalsh is for symmetric matrices only": on_matrix(by_eigvalsh),
     "only the largest eigenvalue was asked": on_matrix(by_the_largest),
+    "the trace was divided by the number of tokens; below the line belong the sizes": (
+        on_matrix(lambda M: M.trace() / len(M))
+    ),
+    "only the positive ones stand above the line; negative ones count against them": (
+        eigenvalue_ratio(lambda c: c.real.clamp(min=0).sum(), torch.abs)
+    ),
+    "sizes of real parts stand above the line; the sign tells copying from suppressing": (
+        eigenvalue_ratio(lambda c: c.real.abs().sum(), torch.abs)
+    ),
+    "below the line stands a root of squares; add up the sizes": (
+        eigenvalue_ratio(lambda c: c.real.sum(), lambda c: c.abs().pow(2).sum().sqrt())
+    ),
 }
 
 
@@ -156,6 +179,15 @@ CENTRED = {
     "the mean went over the narrow axis of B; its columns are those of the circuit": (
         centred_by(lambda A, B: (A, less_mean(B, -2)))
     ),
+    "the rows were divided by a standard deviation, too": (
+        centred_by(lambda A, B: (A, less_mean(B, -1) / B.std(dim=-1, keepdim=True)))
+    ),
+    "the sum was subtracted; the mean is meant": (
+        centred_by(lambda A, B: (A, B - B.sum(dim=-1, keepdim=True)))
+    ),
+    "one mean of all of B was subtracted; each of its rows has its own": (
+        centred_by(lambda A, B: (A, B - B.mean()))
+    ),
     "the mean was added; subtract it": centred_by(lambda A, B: (A, 2 * B - less_mean(B, -1))),
     "axis 1 is not the last one in a batch; count from the end, dim=-1": (
         centred_by(lambda A, B: (A, less_mean(B, 1)))
@@ -165,6 +197,13 @@ CENTRED = {
     ),
 }
 WIDE = {"the wide matrix was made; centre one of the thin factors": centred_by(wide)}
+
+
+def merged_qk(model, heads):
+    if len({layer for layer, _ in heads}) != 1:
+        raise ValueError
+    W_Q = torch.cat([model.W_Q[at] for at in heads], dim=1)
+    return Product(W_Q, torch.cat([model.W_K[at] for at in heads], dim=1).T)
 
 
 def merged_ov(merge):
@@ -189,6 +228,11 @@ def join(out, heads):
     return torch.cat(list(out[heads]))
 
 
+def over_the_root(V, out, heads):
+    W_V, W_O = side_by_side(V, out, heads)
+    return W_V, W_O / len(heads) ** 0.5
+
+
 def one_after_the_other(V, out, heads):
     whole = V[heads[0]] @ out[heads[0]]
     for head in heads[1:]:
@@ -209,6 +253,12 @@ MERGING = {
     "all heads of the layer are in it, not only those asked for": (
         merged_ov(lambda V, out, heads: side_by_side(V, out, range(len(V))))
     ),
+    "the sum was divided by a root of the number of heads": (
+        merged_ov(
+            lambda V, out, heads: (join(V.mT, heads).mT / len(heads) ** 0.5, join(out, heads))
+        )
+    ),
+    "W_Q and W_K were merged; what heads write comes from W_V and W_O": merged_qk,
     "only the first of the heads is in it": (
         merged_ov(lambda V, out, heads: (V[heads[0]], out[heads[0]]))
     ),
