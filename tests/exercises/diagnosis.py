@@ -166,10 +166,9 @@ def difference_in_words(mine: Outcomes, truth: Outcomes, check: Callable) -> str
     and on other data.
     """
     sentence = difference_on(mine, truth, calls_of(check))
-    again = calls_drawn_again(check)
-    if sentence and again and difference_on(mine, truth, again) != sentence:
-        return None
-    return sentence
+    if sentence and difference_on(mine, truth, calls_drawn_again(check)) == sentence:
+        return sentence
+    return None
 
 
 def difference_on(mine: Outcomes, truth: Outcomes, calls: list[Call]) -> str | None:
