@@ -107,9 +107,9 @@ for i, folder in enumerate(sys.argv[1:]):
     child = os.fork()
     if child == 0:
         train.train(model, endless, folder=folder)
-    while not (Path(folder) / "model.pt").exists():
-        time.sleep(0.001)
-    time.sleep(0.017 * i)  # the first dies as soon as it has something to lose
+    while not (Path(folder) / "snapshots" / f"{i:05d}.pt").exists():
+        time.sleep(0.001)  # the first dies as soon as it has something to lose
+    time.sleep(0.002 * i)
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
 """
@@ -129,13 +129,12 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     folders = [tmp_path / str(i) for i in range(10)]
     command = [sys.executable, "-c", KILLED, *map(str, folders)]
     subprocess.run(command, check=True, timeout=120, cwd=ROOT)
-    for folder in folders:
+    for i, folder in enumerate(folders):
         found = train.load_run(folder)
-        assert isinstance(load(folder), Transformer) and found.step < 10**6
+        assert isinstance(load(folder), Transformer) and i - 1 <= found.step < 10**6
         train.keep_snapshot(found, folder)  # the first thing that going on does
         assert sorted(found.snapshots) == list(filter(is_snapshot_step, range(found.step + 1)))
         train.training_step(found)
-    assert len({train.load_run(folder).step for folder in folders}) > 3  # the moments did differ
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_first_step(tmp_path, monkeypatch):
