@@ -12,8 +12,10 @@ from tests.exercises.oracles import ch13 as o
 from tests.exercises.oracles import ch13_completeness as parts
 from tests.exercises.oracles import ch13_found as finds
 from tests.exercises.oracles import ch13_mistakes as mistakes
+from tests.exercises.oracles import ch13_reasons as reasons
 from tests.exercises.oracles import ch13_searches as searches
 from tests.exercises.oracles.ch13 import METRIC, PLANTED, REPEATS, SMALL, TWINS
+from tests.exercises.related import expect_related
 from tests.material import seeded
 
 PREVIOUS, FIRST, SECOND = (0, 0), (1, 0), (1, 1)  # the working heads of TWINS
@@ -26,16 +28,14 @@ def exact(*numbers):
 
 @checks("run_circuit", mistakes=mistakes.CIRCUIT)
 def test_a_circuit_is_the_model_without_the_others(run_circuit):
-    axes, tokens = "batch pos vocab", REPEATS.tokens
-    for kind in o.KINDS:
-        got, truth = run_circuit(SMALL, tokens, KEEP, kind), o.logits_of(SMALL, tokens, KEEP, kind)
-        expect_close(got, truth, axes, f'three layers, only 0.1 and 2.0 kept, the others "{kind}"')
-    got = run_circuit(SMALL, tokens, o.heads(SMALL))
-    expect_close(got, SMALL(tokens), axes, "all heads kept: the model itself")
-    for keep in ([], [(1, 1)], [(1, 0), (1, 1), (0, 0)]):
-        got, truth = in_case(f"keep={keep}", run_circuit, SMALL, tokens, keep), None
-        truth = o.logits_of(SMALL, tokens, keep)
-        expect_close(got, truth, axes, f"three layers, keep={keep}, the others by their mean")
+    tokens, model = REPEATS.tokens, o.WATCHED
+    some = [(KEEP, kind) for kind in o.KINDS] + [(o.heads(SMALL), "mean"), ([], "mean")]
+    for keep, kind in [*some, ([(1, 1)], "mean"), ([(1, 0), (1, 1), (0, 0)], "mean")]:
+        case = f'three layers, keep={keep}, the others "{kind}"'
+        got = in_case(case, run_circuit, model, tokens, keep, kind)
+        truth = o.logits_of(SMALL, tokens, keep, kind)
+        explain = reasons.what_was_ablated(model, keep, kind)
+        expect_related(got, truth, "batch pos vocab", case, explain=explain)
 
 
 @checks("run_circuit", mistakes=mistakes.ACCEPTED)
@@ -62,7 +62,8 @@ LOGITS = LOGITS + 3 * torch.randn(7, 10, 1, generator=seeded(4)).double()  # no 
 @checks("right_minus_mean", mistakes=mistakes.RIGHT)
 def test_right_minus_mean_is_its_definition(right_minus_mean):
     got, truth = right_minus_mean(LOGITS, REPEATS), o.right_by_loops(LOGITS, REPEATS)
-    expect_close(got, truth, "", "the definition in loops")
+    explain = reasons.weights_of(LOGITS, REPEATS, right_minus_mean.function)
+    expect_related(got, truth, "", "the definition in loops", explain=explain)
     got = right_minus_mean(TWINS(PLANTED.tokens), PLANTED)
     expect_close(got, exact(19.0)[0], "", "twins: right logit 20, the other 19 tokens 0")
 
@@ -80,9 +81,10 @@ def test_gradients_flow_through_the_metric(right_minus_mean):
 @checks("faithfulness", mistakes=mistakes.SHARES)
 def test_faithfulness_is_its_definition(faithfulness):
     for kind in ("mean", "zero", "resample"):
-        got = faithfulness(SMALL, REPEATS, o.CIRCUITS, METRIC, kind)
-        truth = o.share(SMALL, REPEATS, o.CIRCUITS, METRIC, kind)
-        expect_close(got, truth, "circuit", f'five circuits of a random model, "{kind}"')
+        asked = (SMALL, REPEATS, o.CIRCUITS, METRIC, kind)
+        case = f'five circuits of a random model that does more than no heads do, "{kind}"'
+        got, truth = in_case(case, faithfulness, *asked), o.share(*asked)
+        expect_related(got, truth, "circuit", case, explain=reasons.by_its_formula(*asked))
 
 
 @checks("faithfulness", mistakes=mistakes.REFUSED_TOO_LITTLE)
@@ -120,9 +122,13 @@ def test_the_path_leaves_out_what_is_missed_least(greedy_path):
     for metric, kind in ((METRIC, "mean"), (METRIC, "resample"), (o.METRICS[1], "zero")):
         got = greedy_path(SMALL, REPEATS, metric, kind)
         truth = searches.removed(SMALL, REPEATS, metric, kind)
+        before = None
         for size, (ours, theirs) in enumerate(zip(truth, got)):
             step = f'"{kind}", circuit {size} of the path: expected {ours}, got {theirs}'
+            if before and theirs != ours:
+                step += ". " + reasons.step_to(SMALL, REPEATS, metric, kind, before)
             expect(theirs == ours, step)
+            before = ours
         length = f"expected {len(truth)} circuits, from all heads to none, got {len(got)}"
         expect(len(got) == len(truth), length)
 
@@ -173,7 +179,10 @@ def test_the_smallest_circuit_that_is_good_enough(find_circuit):
                 case = f'{method}, "{kind}", share {share} (all heads together have 1)'
                 got = in_case(case, find_circuit, SMALL, REPEATS, method, metric, kind, share)
                 truth = finds.found(SMALL, REPEATS, method, metric, kind, share)
-                expect(list(got) == truth, f"{case}: expected the circuit {truth}, got {got}")
+                path = finds.path_of(SMALL, REPEATS, method, metric, kind)
+                words = reasons.path_in_words(SMALL, REPEATS, path, metric, kind)
+                sentence = f"{case}: expected the circuit {truth}, got {got}"
+                expect(list(got) == truth, f"{sentence}. F by number of heads: {words}")
 
 
 @checks("find_circuit", mistakes=finds.ABSOLUTE)
@@ -230,10 +239,10 @@ SETS = [[], [(0, 1)], [(2, 0)], [(0, 1), (2, 0)], [(0, 0)], [(1, 1), (0, 1)]]
 @checks("completeness", mistakes=parts.BOTH)
 def test_completeness_is_its_definition(completeness):
     for kind in ("mean", "zero"):
-        got = completeness(SMALL, REPEATS, KEEP, SETS, METRIC, kind)
-        truth = parts.both(SMALL, REPEATS, KEEP, SETS, METRIC, kind)
-        why = f'"{kind}", C = 0.1, 2.0; K none, 0.1, 2.0, both, 0.0 outside C, 1.1 and 0.1'
-        expect_close(got, truth, "set column", why)
+        asked = (SMALL, REPEATS, KEEP, SETS, METRIC, kind)
+        got, truth = completeness(*asked), parts.both(*asked)
+        why = f'"{kind}", C = 0.1 2.0'
+        expect_related(got, truth, "set column", why, explain=reasons.which_circuit(*asked))
 
 
 @checks("completeness")
@@ -270,7 +279,9 @@ def test_minimality_is_its_definition(minimality):
         order = f"expected a dict with the heads {circuit}, in this order, got {list(got)}"
         expect(list(got) == circuit, order)
         for head in circuit:
-            pair, why = exact(*got[head]), f'head {head} of {circuit}, "{kind}"'
+            gains = reasons.gains_in_words(SMALL, REPEATS, circuit, head, METRIC, kind)
+            why = f'head {head} of {circuit}, "{kind}": F(S) - F(S without v) is {gains} for all S'
+            pair = exact(*got[head])
             expect_close(pair, exact(*truth[head]), "alone/at_most", why, tolerance=1e-5)
 
 

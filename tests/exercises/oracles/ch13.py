@@ -9,6 +9,7 @@ import torch
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.data import Repeats, repeated_tokens
 from tests.exercises.oracles.ch09 import exact_loss, instead, replaced, silenced
+from tests.exercises.oracles.watched import Watched
 from tests.material import seeded
 
 KINDS = ("zero", "mean", "mean per position", "resample")
@@ -41,6 +42,7 @@ def half_expected(model, batch, generator):
 
 SMALL = random_model(3, seed=0)
 REPEATS = half_expected(SMALL, 7, seeded(1))
+WATCHED = Watched.like(SMALL)
 PLANTED = repeated_tokens(6, 16, 20, (3, 6), seeded(2))
 TWINS = planted.duplicated_heads_model(2).double().requires_grad_(False)
 AGAINST = planted.negative_head_model(s=16.0, negative=6.0).double().requires_grad_(False)

@@ -68,6 +68,15 @@ def found(
     return sorted(circuit) if in_order else circuit
 
 
+def path_of(model, repeats, method, metric, kind):
+    """The circuits among which the smallest that is good enough is looked for."""
+    if method == "greedy":
+        return removed(model, repeats, metric, kind)[::-1]
+    drops = o.slopes_by_steps(model, repeats, metric, kind)
+    ranked = sorted(heads(model), key=lambda head: -drops[head].item())
+    return [ranked[:size] for size in range(len(ranked) + 1)]
+
+
 def always_95(model, repeats, method, metric, ablation="mean", share=0.95):
     return found(model, repeats, method, metric, ablation)
 

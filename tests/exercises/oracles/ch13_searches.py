@@ -126,12 +126,12 @@ def graded(
     ablation="mean",
     towards=None,
     detach=False,
-    disturbed=False,
+    disturbed=0.0,
     combine=torch.mul,
     gather=lambda x: x.sum(dim=(0, 1, 3)),
 ):
     """head_attribution by autograd; the options are the mistakes. towards: another ablation, or
-    "nothing"; disturbed: the gradient is that of the ablated run; combine: change, slope ->;
+    "nothing"; disturbed: how far towards ablation the gradient is taken; combine: change, slope ->;
     gather: batch pos head d_head -> head.
     """
     cache = o.clean_outputs(model, repeats.tokens)
@@ -139,7 +139,7 @@ def graded(
     zeros = {name: torch.zeros_like(z).requires_grad_() for name, z in cache.items()}
 
     def add(z, hook):
-        z = ablated[hook.name] if disturbed else z
+        z = z + disturbed * (ablated[hook.name] - z)
         return (z.detach() if detach else z) + zeros[hook.name]
 
     with torch.enable_grad():
@@ -203,7 +203,16 @@ SLOPES = {
         graded, gather=lambda x: x.sum(dim=(0, 1, 2))
     ),
     "the gradient is that of the ablated run; take the undisturbed one": partial(
-        graded, disturbed=True
+        graded, disturbed=1.0
+    ),
+    "the gradient is that half-way to ablation; take the undisturbed one": partial(
+        graded, disturbed=0.5
+    ),
+    "changes and slopes were added up over batch and pos before they were multiplied": partial(
+        graded, combine=lambda change, slope: change.sum((0, 1), True) * slope.sum((0, 1), True)
+    ),
+    "only the last position was added up": partial(
+        graded, gather=lambda x: x[:, -1].sum(dim=(0, 2))
     ),
     "heads were really ablated; here one gradient must do": really_ablated,
     "layer 1 was detached from layer 0: only what goes straight to the logits": partial(
