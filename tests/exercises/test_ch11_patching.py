@@ -35,11 +35,8 @@ from tests.exercises.oracles.ch11 import (
     written_change,
 )
 from tests.exercises.oracles.ch11_direction_mistakes import DIRECTION_MISTAKES
-from tests.exercises.oracles.ch11_mistakes import (
-    METRIC_MISTAKES,
-    NORMALISED_MISTAKES,
-    PAIR_MISTAKES,
-)
+from tests.exercises.oracles.ch11_metric_mistakes import METRIC_MISTAKES
+from tests.exercises.oracles.ch11_mistakes import NORMALISED_MISTAKES, PAIR_MISTAKES
 from tests.exercises.oracles.ch11_path_mistakes import (
     INPUT_MISTAKES,
     LOGITS_MISTAKES,
@@ -141,6 +138,7 @@ def test_normalised_ends_and_refusal(normalised_metric):
 LOGITS = 3 * torch.randn(2, 3, 5, generator=seeded(4)).double()  # cell batch vocab
 REFERENCE = 3 * torch.randn(3, 5, generator=seeded(5)).double()
 RIGHT, WRONG = torch.tensor([2, 0, 4]), torch.tensor([1, 3, 0])
+LOGITS[0, 0] = torch.tensor([0.1, 0.2, 0.9, -0.5, 0.3])  # right has the largest, but not a half
 
 
 @checks("compare_metrics", mistakes=METRIC_MISTAKES)

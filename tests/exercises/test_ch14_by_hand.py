@@ -37,14 +37,13 @@ from tests.exercises.oracles.ch14_built import (
     losses,
     meaning,
 )
+from tests.exercises.oracles.ch14_donors import DONOR_MISTAKES, donors_by_loops
 from tests.exercises.oracles.ch14_scrub_mistakes import SCRUB_MISTAKES, scrubbed
 from tests.exercises.oracles.ch14_scrubbing import (
-    DONOR_MISTAKES,
     EMBED,
     INDUCTION,
     PART_MISTAKES,
     WRONG_STORIES,
-    donors_by_loops,
     facts,
     resampled,
 )

@@ -69,6 +69,14 @@ def interaction_turned(out, both):
     out["interaction"] = -out["interaction"]
 
 
+def ways_exchanged(out, both):
+    out["via patterns"], out["via values"] = out["via values"], out["via patterns"]
+
+
+def less_direct_too(out, both):
+    out["interaction"] -= out["direct"]
+
+
 def values_are_the_rest(out, both):
     out["via values"] = both - out["via patterns"]
     out["interaction"] = 0 * both
@@ -130,6 +138,10 @@ LEDGER_MISTAKES = {
     ),
     "via values is what was left of both ways; hold the patterns and zero the head": ledger(
         finish=values_are_the_rest
+    ),
+    "via patterns and via values are exchanged": ledger(finish=ways_exchanged),
+    "the direct effect was subtracted from the interaction; it is not in it": ledger(
+        finish=less_direct_too
     ),
     "via values put the head back twice": ledger(
         values=lambda r: held_patterns(r) + r.zero + r.back + r.back

@@ -129,6 +129,10 @@ def average(z, number):
     z[:, :, number] = z[:, :, number].mean(dim=(0, 1))
 
 
+def zero_neighbour(z, number):
+    z[:, :, (number + 1) % z.shape[2]] = 0
+
+
 def zero_others(z, number):
     kept = z[:, :, number].clone()
     z.zero_()
@@ -175,6 +179,7 @@ TOTAL_MISTAKES = {
     "the head was zeroed at the last position only": edited(zero_at_the_end),
     "the head wrote its average; zero it": edited(average),
     "the effect was divided by the undisturbed metric; it is a difference, not a share": as_a_share,
+    "a neighbouring head was zeroed": edited(zero_neighbour),
     "the layer was ignored: a head of layer 0 was zeroed": effect(lambda r: r.zero, at=in_layer_0),
     DIFFERENCE: of_difference(lambda r: r.zero),
 }
@@ -266,6 +271,9 @@ DIRECT_MISTAKES = {
     ),
     "what the head wrote at the last position was taken off everywhere": taken_off(
         at_the_end, lambda result, number: result[:, -1:, number]
+    ),
+    "what the head writes was averaged over the batch": taken_off(
+        at_the_end, lambda result, number: result[:, :, number].mean(dim=0)
     ),
     "the metric was taken of the head's own logits; take it of the logits without them": (
         minus_own_logits

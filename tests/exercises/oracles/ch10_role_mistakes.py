@@ -51,6 +51,13 @@ def both_as_sum(out, total):
     out["both"] = out["via queries"] + out["via keys"]
 
 
+def both_as_one(side):
+    def finish(out, total):
+        out["both"] = out[side]
+
+    return finish
+
+
 def keys_as_rest(out, total):
     out["via keys"] = out["both"] - out["via queries"]
 
@@ -72,6 +79,12 @@ SIDE_MISTAKES = {
     '"via queries" is what was left of "both"; run it': query_key(finish=queries_as_rest),
     '"both" is the total effect; there nothing is zeroed, q and k are forced': query_key(
         finish=both_as_total
+    ),
+    '"both" has the queries only; force the keys besides': query_key(
+        finish=both_as_one("via queries")
+    ),
+    '"both" has the keys only; force the queries besides': query_key(
+        finish=both_as_one("via keys")
     ),
     "the values came from the removed run as well": query_key(
         extra=lambda r: held(r.removed, "hook_v")
@@ -154,6 +167,10 @@ ROLE_MISTAKES = {
     "the heads are sorted with the sign, the most negative effect first": roles(
         order=lambda entries, way, head: entries[way]
     ),
+    "all four ways together were compared with `least`; the head's own way has to reach it": roles(
+        kept=lambda entries, way, least: sum(abs(entries[each]) for each in WAYS) >= least
+    ),
+    "the direct way was left out: it is one of the four": roles(ways=WAYS[1:]),
     "the interaction was left out: it is one of the four ways": roles(ways=WAYS[:3]),
     "a head is listed under several ways; it belongs to the one with its largest effect": roles(
         every=True

@@ -47,6 +47,9 @@ DIRECTION_MISTAKES = {
     "both were measured by denoising; necessity needs the clean run with corrupt cells": ways_with(
         lambda sufficient, necessary: (sufficient, sufficient)
     ),
+    "the cells were averaged; each cell has shares of its own": ways_with(
+        lambda sufficient, necessary: (sufficient.mean(), necessary.mean())
+    ),
     "clean and corrupt are exchanged where the gap is measured": ways_with(
         lambda sufficient, necessary: (1 - sufficient, 1 - necessary)
     ),

@@ -258,6 +258,10 @@ PATH_MISTAKES = {
     "the receiver's input was set; add the change, or later receivers miss what earlier ones do": (
         paths_with(moved=lambda x, change, mask, heard: x * (1 - mask) + heard * mask)
     ),
+    "the receiver's input was taken from other; only the sender's change reaches it": paths_with(
+        moved=lambda x, change, mask, heard: x * (1 - mask) + heard * mask,
+        direct=lambda model, tokens, other, sender: cache_of(model, other),
+    ),
     "the change was subtracted: it is direct_inputs minus the plain run": paths_with(
         moved=lambda x, change, mask, heard: x - change * mask
     ),

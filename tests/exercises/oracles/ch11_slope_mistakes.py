@@ -102,6 +102,9 @@ SLOPE_MISTAKES = {
     "the last axis was averaged over; it is a dot product": slopes_with(
         product=lambda slope, by: (slope * by).mean(dim=-1)
     ),
+    "both sides were summed before they were multiplied; it is a dot product": slopes_with(
+        product=lambda slope, by: slope.sum(dim=-1) * by.sum(dim=-1)
+    ),
     "sizes were added up; it is a dot product": slopes_with(
         product=lambda slope, by: (slope * by).abs().sum(dim=-1)
     ),

@@ -134,6 +134,9 @@ RESIDUAL_MISTAKES = {
     "there is a depth too many: the embedding is the stream before layer 0": residual_with(
         names=lambda model: ["hook_embed", *stream_names(model)]
     ),
+    "all positions were patched at once; one position at a time": residual_with(
+        place=lambda pos, n: (0, n)
+    ),
     "the positions run backwards": residual_with(lambda logits: logits.flip(1)),
     "the last depth, after all layers, is missing": residual_with(lambda logits: logits[:-1]),
     "the depth after all layers comes first; it is the last": residual_with(
@@ -223,6 +226,9 @@ HEAD_MISTAKES = {
     "all heads of the layer were patched, not one": heads_with(
         place=lambda what, head, pos: head_place(what, None, pos)
     ),
+    "the patterns of all heads of the layer were patched, not of one": heads_with(
+        place=lambda what, head, pos: head_place(what, None if what == "pattern" else head, pos)
+    ),
     "only two layers were patched, whatever their number": heads_with(lambda logits: logits[:2]),
     "the layers run backwards": heads_with(lambda logits: logits.flip(0)),
     "the first position was left out: without by_position it is all": all_but_first,
@@ -244,6 +250,9 @@ POSITION_MISTAKES = {
     "by_position was ignored: the axis is there, with all positions in one": one_position_left,
     "all later positions were patched as well; one position at a time": heads_with(
         at=lambda pos, n: (pos, n)
+    ),
+    "the axes begin with the position; they should be layer, head, position": heads_with(
+        lambda logits: logits.movedim(2, 0)
     ),
     "the axes are layer, position, head; they should be layer, head, position": heads_with(
         lambda logits: logits.transpose(1, 2)

@@ -236,6 +236,9 @@ NOTING_MISTAKES = {
     ),
     'it writes into "output"; the note belongs into "previous"': head(*BACK, TOKEN, OUTPUT),
     "it moves the position, not the token": head(*BACK, POSITION, first_of_position),
+    "it reads the notes; the value is the token that stands at the key": head(
+        *BACK, PREVIOUS, PREVIOUS
+    ),
     "W_O was left at zero": head(*BACK, TOKEN, lambda space: 0 * space["previous"]),
 }
 MATCHING_MISTAKES = {
@@ -246,6 +249,8 @@ MATCHING_MISTAKES = {
     "the key reads its own token, besides the note": head(
         TOKEN, both_parts("previous", "token"), TOKEN, OUTPUT
     ),
+    'the query reads "output"; it must read its own token': head(OUTPUT, PREVIOUS, TOKEN, OUTPUT),
+    'the key reads "output"; it must read the note': head(TOKEN, OUTPUT, TOKEN, OUTPUT),
     "the query reads its note, besides its token": head(
         both_parts("previous", "token"), PREVIOUS, TOKEN, OUTPUT
     ),
@@ -258,6 +263,9 @@ COPYING_MISTAKES = {
     ),
     WRITES_TOKEN: head(TOKEN, PREVIOUS, TOKEN, TOKEN),
     'it writes into "previous", which is not unembedded': head(TOKEN, PREVIOUS, TOKEN, PREVIOUS),
+    'it moves what stands in "output"; it must move the token': head(
+        TOKEN, PREVIOUS, OUTPUT, OUTPUT
+    ),
     "the sign of the answer is turned round": head(TOKEN, PREVIOUS, TOKEN, negative_answer),
     "the answer is one number off: the token that is found is the one that follows": head(
         TOKEN, PREVIOUS, TOKEN, next_answer

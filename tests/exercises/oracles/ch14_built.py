@@ -78,6 +78,10 @@ def no_s(model, space, s):
     model.W_U /= s
 
 
+def divided_by_s(model, space, s):
+    model.W_U /= s * s
+
+
 def s_on_both(model, space, s):
     model.W_E[:] = s * space.token.T
     model.W_E[BOS] += AT_REST * space.previous.sum(dim=1)
@@ -153,6 +157,7 @@ MEANING_MISTAKES = {
     "the positions were multiplied by s": built(s_on_positions),
     "the column of W_U for BOS is not 0": built(bos_predicted),
     "W_U was not multiplied by s": built(no_s),
+    "W_U was divided by s; multiply": built(divided_by_s),
     "the embedding was multiplied by s, too": built(s_on_both),
     "s stands in the embedding; it belongs into W_U": built(s_on_embedding),
     'W_U reads "token": the model predicts the token that it just read': built(reads("token")),

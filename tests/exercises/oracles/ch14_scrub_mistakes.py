@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import torch
 
-from tests.exercises.oracles.ch14_scrubbing import donors_by_loops, fetched, layer_1, resampled
+from tests.exercises.oracles.ch14_donors import donors_by_loops
+from tests.exercises.oracles.ch14_scrubbing import fetched, layer_1, resampled
 
 
 class Steps(NamedTuple):
@@ -127,6 +128,19 @@ def without_positions(s: Steps):
     return {name: part for name, part in s.parts.items() if name != "positions"}
 
 
+def keys_without_positions(s: Steps):
+    x = {"q": s.resample(s.parts, s.story.q), "k": s.resample(s.content, s.story.k)}
+    return x | {"v": s.resample(s.content, s.story.v)}
+
+
+def others_first(s: Steps):
+    """The streams, drawn after what the heads outside the story write."""
+    for head in range(s.model.cfg.n_heads):
+        if head not in s.story.heads:
+            s.written[head] = elsewhere(s, head, None)
+    return read(s)
+
+
 def told(change):
     """The streams of another story: change(story) -> names and new values."""
     return lambda s: read(s._replace(story=s.story._replace(**change(s.story))))
@@ -179,6 +193,10 @@ SCRUB_MISTAKES = {
     ),
     "positions go to the values and past layer 1, though they are not in the stream": scrubbed(
         read=parts_of(v=lambda s: s.parts), way=lambda s: s.resample(s.parts, s.story.direct)
+    ),
+    "the keys read no positions; q and k always read them": scrubbed(read=keys_without_positions),
+    "the other heads were drawn before queries, keys and values": scrubbed(
+        read=others_first, of_others=lambda s, head, own: s.written[head]
     ),
     "queries and keys read no positions; q and k always read them": scrubbed(
         read=parts_of(q=lambda s: s.content)
