@@ -203,7 +203,8 @@ def command(*words: str, **variables: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(stubs.ROOT)} | variables
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     start = "from exercises import stubs; from pathlib import Path; stubs.FOLDER = Path({!r})"
-    program = start.format(str(stubs.FOLDER))
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += start.format(str(stubs.FOLDER))  # a job in the background would not hear Ctrl-C
     program += f"; stubs.chapters = lambda: ['{CHAPTER}']; from exercises.__main__ import *"
     program += "; terminal.run_main(main)"
     return subprocess.Popen([sys.executable, "-c", program, *words], env=environment, **pipes)

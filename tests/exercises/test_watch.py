@@ -70,7 +70,8 @@ def test_the_text_about_an_exercise_names_it(chapter):
 
 
 def start(learner: Learner, **pipes) -> subprocess.Popen:
-    program = "import sys; from pathlib import Path; from exercises import stubs\n"
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from pathlib import Path; from exercises import stubs\n"
     program += f"stubs.FOLDER = Path({str(learner.path.parent)!r})\n"
     program += f"stubs.chapters = lambda: [{CHAPTER!r}]\n"
     program += "from exercises.__main__ import main, terminal\nterminal.run_main(main)"
