@@ -2,15 +2,14 @@
 The oracles of effects are in ch15_effects.py, those of probes and lenses in ch15_readouts.py.
 """
 
-import functools
-
 import torch
 
-from tests.material import small_model
+from tests.exercises.checking import expect
+from tests.material import seeded, small_model
 
-SMALL = small_model(n_heads=2, d_model=8, d_head=4, n_ctx=5, layer_norm=True, d_mlp=6)
+SMALL = small_model(n_heads=2, d_model=8, d_head=4, n_ctx=6, layer_norm=True, d_mlp=6)
 SMALL.requires_grad_(False)
-draw = torch.Generator().manual_seed(4)
+draw = seeded(4)
 for name, parameter in SMALL.named_parameters():
     # so that every LayerNorm and bias does something
     if name.endswith(("_w", "_b")) or name.startswith("b_"):
@@ -30,9 +29,12 @@ PLACES = [
 CIRCUITS = [PLACES[2:9], PLACES, [], [PLACES[-1], PLACES[11], PLACES[3]], PLACES[:12]]
 _, other = SMALL.run_with_cache(torch.randint(11, (9, 4), generator=draw))
 MEANS = {name: other[name].mean(dim=0, keepdim=True) for name in {name for name, _ in PLACES}}
+LONGER = torch.randint(11, (6, 6), generator=draw)
+_, other = SMALL.run_with_cache(torch.randint(11, (9, 5), generator=draw))
+LONGER_MEANS = {name: other[name].mean(dim=0, keepdim=True) for name in MEANS}
 
 
-def last_logits(tokens, replaced):
+def last_logits(model, tokens, replaced):
     """The last logits if some places hold given values.
 
     replaced: [((name, index), values [batch, ...]), ...].
@@ -45,51 +47,53 @@ def last_logits(tokens, replaced):
             return activation
 
         hooks.append((name, put))
-    return SMALL.run_with_hooks(tokens, hooks)[:, -1]
+    return model.run_with_hooks(tokens, hooks)[:, -1]
 
 
-def patched(model, tokens, donors, cells, end=-1, base=None, first_only=False):
-    """patched_answers, one run for each cell."""
+def patched(model, tokens, donors, cells, end=-1, base=None, chosen=lambda cells, at: cells[at]):
+    """patched_answers, one run for each cell. chosen: what is patched in the run of a cell."""
     prompts, base = tokens[:, :end], tokens if base is None else base
-    _, saved = SMALL.run_with_cache(donors[:, :end])
+    _, saved = model.run_with_cache(donors[:, :end])
     after = []
-    for cell in cells:
-        chosen = cell[:1] if first_only else cell
-        put = [((name, index), saved[name][(EVERY, *index)]) for name, index in chosen]
-        after.append(last_logits(prompts, put))
-    return SMALL(base[:, :end])[:, -1], torch.stack(after)
+    for at in range(len(cells)):
+        pairs = [(place, saved[place[0]][(EVERY, *place[1])]) for place in chosen(cells, at)]
+        after.append(last_logits(model, prompts, pairs))
+    return model(base[:, :end])[:, -1], torch.stack(after)
 
 
-def means_over(dim, keepdim=True, scale=1.0):
-    """mean_cache, over whichever axes."""
+def means_over(dim, keepdim=True, scale=1.0, read=None):
+    """mean_cache, over whichever axes; read: how many positions the model reads."""
 
     def answer(model, tokens, names):
-        _, cache = SMALL.run_with_cache(tokens, names)
+        _, cache = model.run_with_cache(tokens[:, :read])
         return {name: scale * cache[name].mean(dim=dim, keepdim=keepdim) for name in names}
 
     return answer
 
 
-def not_averaged(model, tokens, names):
-    _, cache = SMALL.run_with_cache(tokens)
-    return {name: cache[name] for name in names}
-
-
-def distance(logits, right):
-    """A metric that is not symmetric between prompts, so that the order of averages matters."""
+def share_of_right(logits, right):
+    """The probability of the right answer: no symmetric metric, so the order of averages counts."""
     return logits.softmax(dim=-1)[..., torch.arange(len(right)), right]
-
-
-@functools.cache
-def ablated(outside, zero):
-    """The last logits with these places at their means, or at 0."""
-    factor = 0 if zero else 1
-    put = [((name, index), factor * MEANS[name][0][index]) for name, index in outside]
-    return last_logits(TOKENS[:, :-1], put)
 
 
 def share_explained(circuit, model, nothing):
     return (circuit - nothing) / (model - nothing)
+
+
+def all_places(model, n_read):
+    """What a circuit is chosen from: PLACES, for a prompt of another length."""
+    places, last = [], model.cfg.n_layers - 1
+    for layer in range(model.cfg.n_layers):
+        for pos in range(n_read):
+            if layer < last or pos == n_read - 1:
+                places.append((f"blocks.{layer}.hook_mlp_out", (pos,)))
+                for head in range(model.cfg.n_heads):
+                    places.append((f"blocks.{layer}.attn.hook_z", (pos, head)))
+    return places
+
+
+def mean_scores(metric, logits, right):
+    return metric(logits, right).mean()
 
 
 def faithful(
@@ -97,53 +101,73 @@ def faithful(
     tokens,
     circuits,
     means,
-    metric=distance,
+    metric=share_of_right,
     formula=share_explained,
     invert=False,
-    zero=False,
+    scale=1.0,
+    score_of=mean_scores,
+    refuses=True,
+    length=None,
 ):
-    """F, one run for each circuit."""
+    """F, one run for each circuit. scale: of the means; length: of the prompts whose places count,
+    if it is not that of the tokens.
+    """
+    prompts, right = tokens[:, :-1], tokens[:, -1]
+    places = all_places(model, length or prompts.shape[1])
 
     def score(circuit):
-        outside = tuple(place for place in PLACES if (place in circuit) == invert)
-        return metric(ablated(outside, zero), tokens[:, -1]).mean()
+        outside = [place for place in places if (place in circuit) == invert]
+        put = [((name, index), scale * means[name][0][index]) for name, index in outside]
+        return score_of(metric, last_logits(model, prompts, put), right)
 
-    whole, nothing = score(PLACES), score([])
+    whole, nothing = score(places), score([])
     if invert:
         whole, nothing = nothing, whole
-    return torch.stack([formula(score(circuit), whole, nothing) for circuit in circuits])
+    if refuses and whole.mean() <= nothing.mean():
+        raise ValueError("no better than nothing")
+    return torch.stack([formula(score(circuit), whole, nothing).mean() for circuit in circuits])
 
 
-def turned_distance(logits, right):
-    """A metric by which the whole model is the worse one: everything at its mean scores more."""
-    sign = -1 if faithful_ends()[0] > faithful_ends()[1] else 1
-    return sign * distance(logits, right)
+def metric_for(tokens, means, better=True):
+    """A metric by which the whole model is the better one, or the worse one."""
+    right, prompts = tokens[:, -1], tokens[:, :-1]
+    put = [(place, means[place[0]][0][place[1]]) for place in all_places(SMALL, prompts.shape[1])]
+    whole = share_of_right(last_logits(SMALL, prompts, []), right).mean()
+    nothing = share_of_right(last_logits(SMALL, prompts, put), right).mean()
+    sign = 1 if (whole > nothing) == better else -1
+    return lambda logits, right: sign * share_of_right(logits, right)
 
 
-@functools.cache
-def faithful_ends():
-    """What the model scores, and what nothing scores."""
-    right = TOKENS[:, -1]
-    whole = distance(ablated((), False), right).mean().item()
-    return whole, distance(ablated(tuple(PLACES), False), right).mean().item()
+def metric_of_longer():
+    """A metric by which the whole model is better than LONGER_MEANS at all places, and better than
+    these at the places of four positions.
+    """
+    prompts, gained = LONGER[:, :-1], 0
+    whole = last_logits(SMALL, prompts, []).softmax(dim=-1)
+    for length in (4, 5):
+        places = all_places(SMALL, length)
+        put = [((name, index), LONGER_MEANS[name][0][index]) for name, index in places]
+        difference = whole - last_logits(SMALL, prompts, put).softmax(dim=-1)
+        gained = gained + difference / difference.norm()  # of equal length: both are positive
+    return lambda logits, right: (logits.softmax(dim=-1) * gained).sum(dim=-1)
 
 
-def unless_equal(model, tokens, circuits, means, metric=distance):
-    """Refuses only a model that is exactly as good as nothing."""
-    F = faithful(model, tokens, circuits, means, metric)
-    if not F.isfinite().all():
-        raise ValueError("the same as nothing")
-    return F
+def faithfulness_of(arithmetic_faithfulness, model, tokens, circuits, means, metric):
+    """What it returns for a model that does better than nothing."""
+    asked = []
 
+    def noted(logits, right):
+        asked.append(len(logits))
+        return metric(logits, right)
 
-def circuits_as_cells(model, tokens, circuits, means, metric=distance):
-    """The ends of the scale are right, but the circuits themselves are set to their means."""
-
-    def exchanged(circuit, model, nothing):
-        return share_explained(circuit, nothing, model)
-
-    options = {"invert": True, "formula": exchanged}
-    return faithful(model, tokens, circuits, means, metric, **options)
+    try:
+        return arithmetic_faithfulness(model, tokens, circuits, means, noted)
+    except Exception as error:
+        refused = str(error).startswith("ValueError") and "which is given" not in str(error)
+        expect(asked or not refused, "the metric that is given was not used")
+        sentence = "a model that does better than nothing was refused: are the circuit's places set"
+        expect(not refused, f"{sentence} to their means, and not those outside?")
+        raise
 
 
 def ratio(logits, right, centre=True, top=max, base=lambda x: sum(x) / len(x)):
@@ -154,8 +178,3 @@ def ratio(logits, right, centre=True, top=max, base=lambda x: sum(x) / len(x)):
         row = row.tolist()
         values.append(row[right[i % len(right)]] / top(row))
     return torch.tensor(values, dtype=torch.float64).reshape(logits.shape[:-1])
-
-
-def ratio_of_small(logits, right):
-    centred = logits - logits.mean(dim=-1, keepdim=True)
-    return centred[torch.arange(len(right)), right] / centred.amax(dim=-1)

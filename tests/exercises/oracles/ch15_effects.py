@@ -49,11 +49,39 @@ def wrong_rows(kept, possible):
     """
     for row, others in possible.items():
         problem = FEW.decode(FEW.tokens[row])
+        if others and row not in kept and not set(others) & set(possible):
+            return f"{problem} is missing: donors may be any problems, not only those of `rows`"
         if others and row not in kept:
             return f"{problem} is missing, it has counterfactuals"
         if not others and row in kept:
             return f"{problem} must be left out: no training problem with another answer fits"
     return "the rows that remain must keep their order"
+
+
+def wrong_pairs(kept, drawn, possible, changed):
+    """What is wrong with the first pair that is none; None if all are counterfactuals.
+
+    possible: row -> candidates.
+    """
+    if kept == [at for at, row in enumerate(possible) if possible[row]]:
+        return "the rows that remain were counted within `rows`; they are indices of problems"
+    for row, other in zip(kept, drawn):
+        if len(kept) == len(drawn) and other not in possible.get(row, []):
+            return why_not(row, other, changed)
+    return None
+
+
+def why_not(row, other, changed):
+    """What keeps `other` from being a counterfactual of the problem `row`, said for the learner."""
+    pair = f"{FEW.decode(FEW.tokens[row])} and {FEW.decode(FEW.tokens[other])}"
+    for i, name in enumerate(WORDS):
+        if (TABLE[row][i] != TABLE[other][i]) != (name in changed):
+            if name in changed:
+                return f"{pair}: {name} is the same; each column of `changed` has to differ"
+            return f"{pair}: {name} differs; what is not named in `changed` has to stay"
+    if TABLE[other][3] != TRAIN:
+        return f"{pair}: the second is held out; only training problems may be taken"
+    return f"{pair}: both have the same answer; a counterfactual has another"
 
 
 def counterfactuals(problems, rows, changed, generator, pick=None, drop=True, seed=None, **rules):
@@ -120,10 +148,18 @@ def forms(before, after, r, r_cf, double=True, log=mean_of_logs, between=True, s
     return {name: torch.tensor(x).double().reshape(shape) for name, x in columns.items()}
 
 
-def share(effects, chosen, log=math.log1p, over=lambda logs, chosen: sum(logs)):
-    """relative_importance, part by part."""
+def share(effects, chosen, log=math.log1p, over=lambda logs, chosen: sum(logs), refused=0.0):
+    """relative_importance, part by part; sums up to `refused` are refused."""
     logs, chosen = [log(effect) for effect in effects.tolist()], chosen.tolist()
-    return sum(value for value, mine in zip(logs, chosen) if mine) / over(logs, chosen)
+    if sum(logs) <= refused:
+        raise ValueError("no effect to share")
+    mine = torch.tensor([value for value, mine in zip(logs, chosen) if mine]).double().sum()
+    return (mine / over(logs, chosen)).item()
+
+
+def log_of(x):
+    """The logarithm as torch has it: nan below 0."""
+    return torch.tensor(x, dtype=torch.float64).log().item()
 
 
 # Probabilities, logits and effects that the checks give
