@@ -91,7 +91,7 @@ def untrained_model(seed: int = 0, name: str = "induction") -> Transformer:
     """A model of the same shape with random weights: what every claim about training is held
     against.
     """
-    return Transformer(load(name).cfg, seed)
+    return Transformer(load(Session.models.get(name, name)).cfg, seed)
 
 
 def run_folder(name: str) -> Path:

@@ -29,11 +29,11 @@ def badges(scores: dict[str, Tensor], threshold: float) -> list[list[str]]:
     return [[badge(layer, head) for head in range(n_heads)] for layer in range(n_layers)]
 
 
-def draw_by_period(periods: range, curves: dict[str, Tensor], threshold: float) -> Figure:
-    """The best head's score on sequences of each period, one curve for each model."""
+def draw_by_period(curves: dict[str, Tensor], threshold: float) -> Figure:
+    """The best head's score on sequences of each period from 1 on, one curve for each model."""
     figure, ax = plt.subplots(figsize=(8, 4.2))
     for (name, curve), colour in zip(curves.items(), (BLUE, RED, "grey")):
-        ax.plot(periods, curve, marker="o", markersize=4, color=colour, label=name)
+        ax.plot(range(1, len(curve) + 1), curve, marker="o", markersize=4, color=colour, label=name)
     ax.axhline(threshold, color="black", linestyle=":", linewidth=1)
     ax.set_xlabel("period of the test sequences (tokens)")
     ax.set_ylabel("best head's\nprefix-matching score")
