@@ -13,6 +13,10 @@ class Watch:
     """What is being watched, and which exercise the keys are about."""
 
     def __init__(self, name: str | None):
+        self.turn_to(name)
+
+    def turn_to(self, name: str | None) -> None:
+        """Watch what a name stands for; None: everything."""
         self.name, self.wanted = name, commands.find(name)
         self.current, self.hints_given, self.seen = self.wanted[0], 0, None
 
@@ -49,7 +53,7 @@ class Watch:
         if place == len(every):
             print("this is the last one", flush=True)
             return
-        self.__init__(every[place][1])
+        self.turn_to(every[place][1])
 
     def give_hint(self) -> None:
         """One more each time; after the last one, the last one again."""
