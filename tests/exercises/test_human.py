@@ -30,3 +30,4 @@ def test_a_file_of_answers_is_of_its_chapter(chapter):
         changed = bool(answer.old and answer.new != answer.old) != bool(answer.code)
         assert changed, f"{answer.exercise}, {answer.did}: either old and new, or code"
         assert answer.fresh in ("", *human.FRESH), f"{answer.exercise}, {answer.did}"
+        assert answer.blind in ("", *human.FRESH), f"{answer.exercise}, {answer.did}"

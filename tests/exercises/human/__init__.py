@@ -8,6 +8,8 @@ chapter, a list of tables for each exercise.
     says = "the softmax runs over the queries"   # a part of the message that the learner gets
     fresh = "named"   # only where no mistake was written with this answer in view: how the checks
                       # met it the first time (named, mute, accused of another mistake, passed)
+    blind = "named"   # how the finished checks met an answer that was written without knowing them:
+                      # the same four words; never changed afterwards
     right = true      # instead of says: an unusual answer that is right, and passes
 
 python -m tests.exercises.human ch05 [EXERCISE]   prints the message that each of them gets
@@ -38,6 +40,7 @@ class Answer(NamedTuple):
     code: str = ""
     says: str = ""
     fresh: str = ""
+    blind: str = ""
     right: bool = False
 
 

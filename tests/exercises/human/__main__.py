@@ -24,8 +24,8 @@ def show(answer: human.Answer) -> bool:
         complaint = human.complaint(answer, said)
     except (ValueError, KeyError) as error:
         said, complaint = None, f"this entry cannot be used: {error}"
-    fresh = f" [{answer.fresh}]" if answer.fresh else ""
-    print(f"{'✗' if complaint else '✓'} {answer.exercise}: {answer.did}{fresh}")
+    met = f" [{answer.fresh or answer.blind}]" if answer.fresh or answer.blind else ""
+    print(f"{'✗' if complaint else '✓'} {answer.exercise}: {answer.did}{met}")
     print("    " + (said or complaint or "passes, as it should").replace("\n", "\n    "))
     if said and complaint and answer.says not in ("", "?"):
         print(f"    NOT IN IT: {answer.says!r}")
