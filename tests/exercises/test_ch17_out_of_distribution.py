@@ -9,6 +9,7 @@ import torch
 
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.oracles import ch17 as o
+from tests.exercises.oracles import ch17_mistakes as slips
 from tests.exercises.oracles.ch15 import PLACES, SMALL, TOKENS
 from tests.exercises.oracles.ch17 import covered, differing, likelihood, matched, repaired, variants
 from tests.material import seeded
@@ -16,26 +17,7 @@ from tests.material import seeded
 # Does it notice?
 
 
-SHIFTED = likelihood(shift=0)
-
-
-@checks(
-    "input_log_likelihood",
-    mistakes={
-        "the logits at a position speak about the next token; yours were asked about their own": (
-            SHIFTED
-        ),
-        "what stands at `length` was counted too; it is the answer": likelihood(extra=1),
-        "the last token of the input is missing": likelihood(extra=-1),
-        "the mean over the tokens was taken; the log of a product is a sum": likelihood(mean=True),
-        "the sign is turned round: it is the log-likelihood, below 0": likelihood(sign=-1),
-        "probabilities were added up; it is their logs": likelihood(log=False),
-        "the logits themselves were added up; log_softmax comes first": likelihood(raw=True),
-        "each token was read off its own position, the first one too; the logits there speak about "
-        "the next": likelihood(shift=0, first=0),
-        "the softmax was taken over the positions; it goes over the vocabulary": likelihood(dim=1),
-    },
-)
+@checks("input_log_likelihood", mistakes=slips.LIKELIHOOD)
 def test_token_by_token(input_log_likelihood):
     for length in (4, 3):
         got = input_log_likelihood(SMALL, TOKENS, length)
@@ -48,7 +30,7 @@ def test_token_by_token(input_log_likelihood):
     "input_log_likelihood",
     mistakes={
         "each token was read off its own position; the logits there speak about the next one": (
-            SHIFTED
+            slips.SHIFTED
         )
     },
 )
@@ -64,23 +46,11 @@ SCORES = {
     "with ties": (torch.tensor([3, 1, 2, 2, 5]), torch.tensor([2, 2, 0, 3, 1, 1])),
     "far apart": (torch.tensor([4.0, 5.0]), torch.tensor([1.0, -2.0, 3.0])),
     "the wrong way round, below .5": (MANY - 0.3, FEW),
+    "one score far out": (torch.tensor([2.5, 1.5, 0.5]), torch.tensor([0.0, 30.0, 1.0, 1.25])),
 }
 
 
-@checks(
-    "auroc",
-    mistakes={
-        "a tie counts half, not nothing": o.pairs(tie=0.0),
-        "a tie counts half, not a whole": o.pairs(tie=1.0),
-        "the groups are exchanged: the first one should lie higher": o.pairs(turned=True),
-        "an area below .5 was turned over: it says that the score points the wrong way": o.folded,
-        "torch.searchsorted was given scores that were not sorted": o.unsorted,
-        "each score was compared with the mean of the other group, not with each of its scores": (
-            o.above_the_mean
-        ),
-        "each score was compared with one other only, the one at the same place": o.one_to_one,
-    },
-)
+@checks("auroc", mistakes=slips.AUROC)
 def test_share_of_all_pairs(auroc):
     for name, (higher, lower) in SCORES.items():
         got, truth = auroc(higher, lower), o.pairs()(higher, lower)
@@ -92,26 +62,7 @@ def test_share_of_all_pairs(auroc):
 # The same problem with other numbers
 
 
-@checks(
-    "m2_variants",
-    mistakes={
-        "the operator may change; it has to stay": variants(operator_counts=False),
-        "the problem itself is no variant of itself": variants(itself=True),
-        "an operand of one digit may become one of two": variants(longer=False),
-        "no operand may become 0": variants(zero=True),
-        "an operand of one digit may become anything from 1 to 99: also one of two digits, but not "
-        "0": variants(longer=False, zero=True),
-        "10 has two digits": variants(two_digits=11),
-        "the signs of the values were not compared": variants(sign=False),
-        "0 and below were taken as one sign; they are two": variants(sign="above 0"),
-        "a whole number became a fraction, or the other way round": variants(whole=False),
-        "where the original has a fraction, a variant has one too; yours asks for whole numbers": (
-            variants(whole="always")
-        ),
-        "one operand and one value are enough for you; each has to fit": variants(every=any),
-        "only the first value was compared; each one has to fit": variants(compared=1),
-    },
-)
+@checks("m2_variants", mistakes=slips.VARIANTS)
 def test_variants_by_going_through_all(m2_variants):
     for row in range(0, len(o.A), 4):
         got = m2_variants(o.OPERATOR, o.OPERANDS, o.VALUES, row)
@@ -138,20 +89,7 @@ def new_results(mask):
     return sorted(set(o.NEW_RESULT[mask].tolist()))
 
 
-@checks(
-    "covers",
-    mistakes={
-        "'none' speaks of nothing, not of everything": covered(none=True),
-        "the number in the name was ignored: it says how many results": covered(count=2),
-        "the problems were taken over, not their results: on other problems the same places mean "
-        "something else": covered(places=True),
-        "the results that the neuron promotes least were taken": covered(least=True),
-        "the results of the few most promoted *problems* were taken; it is the mean over all "
-        "problems of a result": covered(singly=True),
-        "`promoted` belongs to the problems where the neuron was studied; you gave it the new "
-        "results": covered(mixed=True),
-    },
-)
+@checks("covers", mistakes=slips.COVERS)
 def test_names_on_other_problems(covers):
     given = o.PROMOTED, o.RESULT, o.NEW, o.NEW_RESULT
     for name, speaks in o.SPOKEN_OF.items():
@@ -168,27 +106,7 @@ def test_names_on_other_problems(covers):
         expect(torch.equal(got, truth), f"'{name}': of the new results {why}")
 
 
-@checks(
-    "at_equal_results",
-    mistakes={
-        "the plain mean over the reference: results were not matched": matched(plain=True),
-        "each result was given once; a problem for each wanted one": matched(once=True),
-        "one reference problem was taken as the partner, not the mean of all": matched(
-            first_only=True
-        ),
-        "wanted problems without a partner were not left out": matched(keep_all=True),
-        "the wanted problems were compared with all problems of their results": matched(
-            among=o.everyone
-        ),
-        "the wanted problems were compared with themselves": matched(
-            among=lambda reference, wanted: wanted
-        ),
-        "the two results are exchanged: rows first, then partners": matched(swapped=True),
-        "the values of the wanted problems were returned, not which problems they are": matched(
-            own=True
-        ),
-    },
-)
+@checks("at_equal_results", mistakes=slips.MATCHED)
 def test_each_wanted_problem_has_its_own_partner(at_equal_results):
     for values in (o.MEASURED, o.MEASURED.float() ** 2, o.RESULTS * 3 + o.REFERENCE):
         got = at_equal_results(values, o.RESULTS, o.REFERENCE, o.WANTED)
@@ -205,20 +123,7 @@ def test_each_wanted_problem_has_its_own_partner(at_equal_results):
 FOUR_NUMBERS = ((5, 10, 10, 20), (10, 10, 10, 20), (17.2, 3.9, 22.5, 7.8), (8, 9, 4, 3))
 
 
-@checks(
-    "missing_and_weak",
-    mistakes={
-        "both ratios are upside down: fewer neurons than there means a positive number": o.factors(
-            sign=-1
-        ),
-        "the logarithm is to base 2; nats are asked for": o.factors(log=math.log2),
-        "weak is per neuron: the two must add up to log(promoted_there / promoted)": o.factors(
-            whole=True
-        ),
-        "missing and weak are exchanged": o.factors(swapped=True),
-        "logs were not taken: factors multiply, logs add": o.factors(log=lambda x: x),
-    },
-)
+@checks("missing_and_weak", mistakes=slips.FACTORS)
 def test_two_shares_of_one_ratio(missing_and_weak):
     for count, promoted, count_there, promoted_there in FOUR_NUMBERS:
         got = missing_and_weak(count, promoted, count_there, promoted_there)
@@ -235,25 +140,12 @@ def test_two_shares_of_one_ratio(missing_and_weak):
 # A repair
 
 
-@checks(
-    "first_difference",
-    mistakes={
-        "where nothing differs the answer is the number of positions, not 0": differing(nothing=0),
-        "where nothing differs the answer is the number of positions, not -1": differing(
-            nothing=-1
-        ),
-        "the last difference was given, not the first": differing(last=True),
-        "positions count from 0": differing(base=1),
-        "the first position that is equal was given": differing(equal=True),
-        "equal positions were counted, also those behind the first difference": differing(
-            counted=True
-        ),
-    },
-)
+@checks("first_difference", mistakes=slips.DIFFERENCES)
 def test_first_difference_by_reading(first_difference):
     other = TOKENS.clone()
     for row, places in enumerate(([0, 3], [2], [], [1, 2, 4], [4])):
-        other[row, places] = (other[row, places] + 1) % 11
+        for size, place in zip((1, 5, 3), places):  # the first one is the smallest
+            other[row, place] += size if other[row, place] <= 5 else -size
     got, truth = first_difference(TOKENS, other), differing()(TOKENS, other)
     is_vector = isinstance(got, torch.Tensor) and got.shape == (6,)
     expect(is_vector, "expected one position per row, [batch]")
@@ -265,25 +157,7 @@ def test_first_difference_by_reading(first_difference):
         expect(torch.equal(logits[row, :at], others[row, :at]), why)
 
 
-EXCHANGED = repaired(roles=lambda wrong, corrected: (corrected, wrong))
-
-
-@checks(
-    "corrected_run_patch",
-    mistakes={
-        "the model read the answers; leave the last token away": repaired(end=None),
-        "the roles are exchanged: the wrong run runs, the corrected one gives": EXCHANGED,
-        "the activations came from the wrong run itself": repaired(
-            roles=lambda wrong, corrected: (wrong, wrong)
-        ),
-        "the held places were not held": repaired(hold=False),
-        "the held places got what they hold in the corrected run": repaired(held_from="corrected"),
-        "a place that is in a cell and held is held": repaired(held_wins=False),
-        "the whole activation was held, at all positions; a place is only one index of it": (
-            repaired(whole=True)
-        ),
-    },
-)
+@checks("corrected_run_patch", mistakes=slips.REPAIRED)
 def test_place_by_place(corrected_run_patch):
     for held in ([], o.HELD):
         for cells in (o.CELLS, [[*o.CELLS[1], PLACES[-1]], [PLACES[0]]]):
@@ -295,7 +169,7 @@ def test_place_by_place(corrected_run_patch):
 
 @checks(
     "corrected_run_patch",
-    mistakes={"the roles are exchanged: nothing patched must give the wrong run": EXCHANGED},
+    mistakes={"the roles are exchanged: nothing patched must give the wrong run": slips.EXCHANGED},
 )
 def test_the_ends_of_the_scale(corrected_run_patch):
     wrong, corrected = SMALL(TOKENS[:, :-1])[:, -1], SMALL(o.CORRECTED[:, :-1])[:, -1]

@@ -8,7 +8,7 @@ import math
 import torch
 
 from solutions.ch16_neurons_and_heuristics import all_heuristics
-from tests.exercises.oracles.ch15 import DONORS, EVERY, PLACES, SMALL, TOKENS, last_logits
+from tests.exercises.oracles.ch15 import DONORS, EVERY, PLACES, TOKENS, last_logits
 from tests.material import seeded
 
 # the first two tokens are those of TOKENS, the wrong run
@@ -24,17 +24,14 @@ CELLS = [
 HELD = [PLACES[-1], ("blocks.0.hook_resid_post", (2,)), ("blocks.0.hook_mlp_out", (2,))]
 
 
-def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=False, dim=-1):
-    """input_log_likelihood, one token at a time, each from a run on what stands before it.
-
-    dim: -1 vocab, 1 pos.
-    """
+def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=False):
+    """input_log_likelihood, one token at a time, each from a run on what stands before it."""
 
     def total(model, tokens, length):
         each, row = [], torch.arange(len(tokens))
         for at in range(first, length + extra):
             logits = model(tokens[:, : at if shift else at + 1])  # batch pos vocab
-            scores = logits if raw else logits.softmax(dim=dim)
+            scores = logits if raw else logits.softmax(dim=-1)
             asked = scores[row, -1, tokens[:, at]]
             each.append(asked.log() if log and not raw else asked)
         return sign * sum(each) / (len(each) if mean else 1)
@@ -46,10 +43,16 @@ def likelihood(shift=1, first=1, extra=0, mean=False, sign=1, log=True, raw=Fals
 ALL_INPUTS = torch.tensor([(3, *rest, 0) for rest in itertools.product(range(11), repeat=3)])
 
 
+def refuse_empty(higher, lower):
+    if not len(higher) or not len(lower):
+        raise ValueError("a group is empty")
+
+
 def pairs(tie=0.5, turned=False):
     """auroc, by going through all pairs."""
 
     def area(higher, lower):
+        refuse_empty(higher, lower)
         total = 0.0
         for x, y in itertools.product(higher.tolist(), lower.tolist()):
             total += 1.0 if x > y else tie * (x == y)
@@ -57,28 +60,6 @@ def pairs(tie=0.5, turned=False):
         return 1 - share if turned else share
 
     return area
-
-
-def folded(higher, lower):
-    area = pairs()(higher, lower)
-    return max(area, 1 - area)
-
-
-def unsorted(higher, lower):
-    """torch.searchsorted on scores in whatever order they came."""
-    below = torch.searchsorted(lower, higher)
-    not_above = torch.searchsorted(lower, higher, right=True)
-    return (below + not_above).double().mean().item() / 2 / len(lower)
-
-
-def above_the_mean(higher, lower):
-    return (higher > lower.double().mean()).double().mean().item()
-
-
-def one_to_one(higher, lower):
-    """Each score against the one at the same place only."""
-    wins = [x > y for x, y in zip(higher.tolist(), lower.tolist())]
-    return sum(wins) / len(wins)
 
 
 # Problems of which some have negative, zero and broken values: a - b, a / b and (a - b) / 2
@@ -102,25 +83,33 @@ def variants(
     two_digits=10,
     sign=True,
     whole=True,
-    every=all,
-    compared=3,
+    operands_fit=all,
+    values_fit=all,
+    compared=slice(3),
+    one_digit=9,
+    other_values=False,
 ):
-    """m2_variants, problem by problem. sign: True, False or "above 0"; whole: True, False or
-    "always"; compared: how many of the three values.
+    """m2_variants, problem by problem. sign: True, False, "above 0", "from 0"; whole: True, False,
+    "always", "where it was"; compared: which of the three values; one_digit: the largest number
+    that has one; other_values: one value at least differs.
     """
 
     def digits_fit(old, new):
-        if old >= 10:
+        if old > one_digit:
             return new >= two_digits
         return (new >= 1 or zero) and (longer or new < 10)
 
     def alike(old, new):
         if sign == "above 0":
             same_sign = (old > 0) == (new > 0)
+        elif sign == "from 0":
+            same_sign = (old >= 0) == (new >= 0)
         else:
             same_sign = sign_of(old) == sign_of(new) or not sign
         if whole == "always":
             return same_sign and new == round(new)
+        if whole == "where it was":
+            return same_sign and (new == round(new) or old != round(old))
         return same_sign and ((old == round(old)) == (new == round(new)) or not whole)
 
     def allowed(operator, operands, values, row):
@@ -129,9 +118,11 @@ def variants(
             fits = operator[other] == operator[row] or not operator_counts
             fits &= itself or other != row
             numbers = zip(operands[row].tolist(), operands[other].tolist())
-            fits &= every(digits_fit(old, new) for old, new in numbers)
-            numbers = zip(values[row, :compared].tolist(), values[other, :compared].tolist())
-            fits &= every(alike(old, new) for old, new in numbers)
+            fits &= operands_fit([digits_fit(old, new) for old, new in numbers])
+            numbers = zip(values[row, compared].tolist(), values[other, compared].tolist())
+            fits &= values_fit([alike(old, new) for old, new in numbers])
+            if other_values:
+                fits &= values[row].tolist() != values[other].tolist()
             found.append(bool(fits))
         return torch.tensor(found)
 
@@ -154,25 +145,38 @@ SPOKEN_OF = {
 }
 
 
-def best_results(promoted, result, count):
+def best_results(promoted, result, count, average=torch.mean):
     """The results with the highest mean of promoted, by loops."""
-    means = {r: promoted[result == r].double().mean().item() for r in result.unique().tolist()}
+    means = {r: average(promoted[result == r].double()).item() for r in result.unique().tolist()}
     return set(sorted(means, key=means.get, reverse=True)[:count])
 
 
-def covered(none=False, count=None, places=False, least=False, singly=False, mixed=False):
-    """covers, problem by problem."""
+def whole_name(name, names):
+    return names.index(name)
+
+
+def covered(
+    none=False,
+    count=None,
+    places=False,
+    least=False,
+    singly=False,
+    mixed=False,
+    average=torch.mean,
+    find=whole_name,
+):
+    """covers, problem by problem. find: where a name stands among the names."""
 
     def mask(name, promoted, result, new, new_result):
         if name == "none":
             return torch.full((len(new_result),), none)
         if not name.startswith("multi-result"):
-            return new.masks[new.names.index(name)]
+            return new.masks[find(name, new.names)]
         k, belongs_to = count or int(name.split()[1]), new_result if mixed else result
         if singly:
             wanted = set(result[promoted.argsort(descending=True)[:k]].tolist())
         else:
-            wanted = best_results(-promoted if least else promoted, belongs_to, k)
+            wanted = best_results(-promoted if least else promoted, belongs_to, k, average)
         asked = result if places else new_result
         return torch.tensor([r in wanted for r in asked.tolist()])
 
@@ -191,10 +195,6 @@ def mean_of(numbers):
     return sum(numbers) / len(numbers)
 
 
-def everyone(reference, wanted):
-    return torch.ones_like(reference)
-
-
 def matched(
     keep_all=False,
     once=False,
@@ -203,12 +203,16 @@ def matched(
     among=lambda reference, wanted: reference,
     swapped=False,
     own=False,
+    average=mean_of,
+    number=lambda row, wanted: row,
+    order=lambda rows, result: rows,
+    difference=False,
 ):
     """at_equal_results, problem by problem."""
 
     def both(values, result, reference, wanted):
         pool, rows, partners, seen = among(reference, wanted), [], [], set()
-        for row in wanted.nonzero()[:, 0].tolist():
+        for row in order(wanted.nonzero()[:, 0].tolist(), result.tolist()):
             mine = pool if plain else pool & (result == result[row])
             numbers = values[mine].tolist()
             has_partner = (reference & (result == result[row])).any()
@@ -216,8 +220,11 @@ def matched(
             if skip or not (has_partner or keep_all):
                 continue
             seen.add(result[row].item())
-            rows.append(row)
-            partners.append(mean_of(numbers[:1] if first_only else numbers) if numbers else 0.0)
+            rows.append(number(row, wanted))
+            partner = average(numbers[:1] if first_only else numbers) if numbers else 0.0
+            partners.append(values[row].item() - partner if difference else partner)
+        if not rows:
+            raise ValueError("no pair")
         rows, partners = torch.tensor(rows), torch.tensor(partners)
         first = values[rows] if own else rows
         return (partners, first) if swapped else (first, partners)
@@ -225,10 +232,18 @@ def matched(
     return both
 
 
-def factors(sign=1, log=math.log, whole=False, swapped=False):
+def refuse_zero(*numbers):
+    if min(numbers) <= 0:
+        raise ValueError("not positive")
+
+
+def factors(sign=1, log=math.log, taken=1, swapped=False):
+    """missing_and_weak; taken: how often "missing" is subtracted from the whole."""
+
     def split(count, promoted, count_there, promoted_there):
+        refuse_zero(count, promoted, count_there, promoted_there)
         missing = sign * log(count_there / count)
-        weak = sign * log(promoted_there / promoted) - (0 if whole else missing)
+        weak = sign * log(promoted_there / promoted) - taken * missing
         return (weak, missing) if swapped else (missing, weak)
 
     return split
@@ -259,23 +274,26 @@ def repaired(
     held_from="own",
     held_wins=True,
     whole=False,
+    chosen=lambda cells, at, held: cells[at],
 ):
-    """corrected_run_patch, one run for each cell."""
+    """corrected_run_patch, one run for each cell. chosen: what is patched in the run of a cell."""
 
     def logits(model, wrong, corrected, cells, held=()):
         runs, donors = roles(wrong, corrected)
         prompts = runs[:, :end]
-        _, own = SMALL.run_with_cache(prompts)
-        _, saved = SMALL.run_with_cache(donors[:, :end])
-        kept, out = own if held_from == "own" else saved, []
+        _, own = model.run_with_cache(prompts)
+        _, saved = model.run_with_cache(donors[:, :end])
+        zeros = {name: torch.zeros_like(x) for name, x in own.items()}
+        kept, out = {"own": own, "corrected": saved, "zero": zeros}[held_from], []
         if whole:
             saved = {**saved, **{name: kept[name] for name, _ in held}}
         keep = [((name, index), kept[name][(EVERY, *index)]) for name, index in held]
-        for cell in cells:
+        for at in range(len(cells)):
+            cell = chosen(cells, at, held)
             put = [((name, index), saved[name][(EVERY, *index)]) for name, index in cell]
             if hold:
                 put = [*put, *keep] if held_wins else [*keep, *put]
-            out.append(last_logits(prompts, put))
+            out.append(last_logits(model, prompts, put))
         return torch.stack(out)
 
     return logits
