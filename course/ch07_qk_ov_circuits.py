@@ -50,7 +50,8 @@ examples = {
 }
 repeats = held_out(model, periods=(10, 10), batch=64, prefix=0)
 tokens = repeats.tokens  # each row: BOS, then 10 random tokens again and again
-later = torch.ones(32, 32, dtype=torch.bool).triu(1)  # the keys that a query cannot see
+n = model.cfg.n_ctx
+later = torch.ones(n, n, dtype=torch.bool).triu(1)  # the keys that a query cannot see
 _, cache = model.run_with_cache(tokens)
 
 # %% [markdown]
@@ -73,7 +74,8 @@ _, cache = model.run_with_cache(tokens)
 # first function; its `@` calls your `low_rank_matmul`.
 
 # %%
-M = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+size = model.cfg.d_head
+M = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
 W_QK, W_OV = qk_matrix(model, layer, head), ov_matrix(model, layer, head)
 other = LowRank(model.W_Q[layer, head] @ M, (model.W_K[layer, head] @ M.inverse().T).T)
 longer, change = other.A.norm() / W_QK.A.norm(), (other.dense - W_QK.dense).norm() / W_QK.norm()
@@ -327,8 +329,9 @@ def highest_centred(model):
 
 
 plain = dict(model.named_parameters())
-noise = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
-stretched = with_weights(model, stretch_stream(plain, torch.eye(64) + 0.3 * noise))
+width = model.cfg.d_model
+noise = torch.randn(width, width, generator=torch.Generator().manual_seed(0))
+stretched = with_weights(model, stretch_stream(plain, torch.eye(width) + 0.3 * noise))
 turned, shifted = with_weights(model, plain), with_weights(model, plain | {"W_U": W_shifted})
 parts = [weights[layer, head] for weights in (turned.W_Q, turned.W_K, turned.W_V, turned.W_O)]
 for part, new in zip(parts, rotate_head(*parts, M)):
@@ -443,7 +446,7 @@ show(pictures.draw_sums(copied | {"together": together}, one_back), "sums")
 matrices = torch.stack([full_qk_circuit(model, *where).dense / 4 for where in copiers])
 matrices = matrices[:, 1:, 1:]  # head query key, without BOS
 own = matrices.diagonal(dim1=-2, dim2=-1)
-rest = matrices[:, ~torch.eye(64, dtype=torch.bool)]
+rest = matrices[:, ~torch.eye(matrices.shape[-1], dtype=torch.bool)]
 show(pictures.draw_qk(matrices[0], f"{layer}.{head}", own, rest), "qk")
 claim("mean score, key holds another token", rest.mean(), low=-0.3, high=0.3, measured=-0.064)
 claim("mean score, key holds the same token", own.mean(), low=-1.5, high=-0.2, measured=-0.542)

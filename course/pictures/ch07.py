@@ -27,9 +27,10 @@ def draw_spectrum(circuits: dict[str, LowRank]) -> Figure:
         ax.plot(range(1, len(whole) + 1), whole, color="lightgrey", linewidth=4)
         ax.plot(range(1, len(thin) + 1), thin, marker="o", label=name)
     ax.set_yscale("log")
-    ax.set_xlabel("singular value, by size (grey: all 65, from the whole matrix)")
+    ax.set_xlabel(f"singular value, by size (grey: all {len(whole)}, from the whole matrix)")
     ax.set_ylabel("size (logits)")
-    ax.set_title("A circuit of 65 x 65 numbers has only 16 directions;\nthe rest is rounding")
+    size = f"A circuit of {len(whole)} x {len(whole)} numbers"
+    ax.set_title(f"{size} has only {len(thin)} directions;\nthe rest is rounding")
     ax.legend(loc="upper right")
     return figure
 
