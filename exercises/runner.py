@@ -21,7 +21,7 @@ import torch
 from tests.exercises import checking
 
 from . import limits, stubs
-from .attempts import Wrong, describe, load_file, own_line
+from .attempts import Wrong, describe, load_file, load_function, own_line
 
 LONGEST = 20_000  # so much of what an attempt prints is kept
 
@@ -61,14 +61,33 @@ def run_chapter(chapter: str, names: list[str], ended: dict[str, list], reports:
     unusable = Wrong(*ended[""]) if "" in ended else fault_of_file(chapter)
     for name in names:
         reports.add(begun=[chapter, name])
-        known = Wrong(*ended[name]) if name in ended else unusable
+        known, part = unusable, called_and_ended(chapter, name, ended)
+        if name in ended:
+            known = Wrong(*ended[name])
         if known:
-            reports.add(
-                done=[chapter, name], passed=0, printed="", message=said(known, chapter, name)
-            )
+            found = refused(said(known, chapter, name))
+        elif part:
+            found = refused(checking.to_fix_first(name, part, chapter))
         else:
             checks = [test for test in tests if getattr(test, "exercise", None) == name]
-            reports.add(done=[chapter, name], **result(chapter, name, checks))
+            found = result(chapter, name, checks)
+        reports.add(done=[chapter, name], **found)
+
+
+def refused(message: str, passed: int = 0, printed: str = "") -> dict:
+    return {"passed": passed, "message": message, "printed": printed}
+
+
+def called_and_ended(chapter: str, name: str, ended: dict[str, list]) -> str | None:
+    """An exercise that this one calls, and that has ended a process."""
+    if not ended:
+        return None
+    try:
+        function = load_function(stubs.exercise_path(chapter), name)
+        called = checking.exercises_called(function, chapter)
+    except (Wrong, AttributeError):  # it is no function; its check will say so
+        return None
+    return next((part for part in called if part in ended), None)
 
 
 def fault_of_file(chapter: str) -> Wrong | None:
@@ -93,8 +112,8 @@ def result(chapter: str, name: str, checks: list) -> dict:
         except BaseException as error:  # a KeyboardInterrupt that the attempt raised, for one
             message = said(as_wrong(error, chapter), chapter, name)
         if message:
-            return {"passed": passed, "message": message, "printed": printed.getvalue()}
-    return {"passed": len(checks), "message": "", "printed": ""}
+            return refused(message, passed, printed.getvalue())
+    return refused("", len(checks))
 
 
 @contextlib.contextmanager

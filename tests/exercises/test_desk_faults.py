@@ -64,6 +64,23 @@ def test_the_verdict_is_about_the_attempt_and_the_others_are_checked(learner, ki
     assert "your line: " in text or "os._exit" in body
 
 
+def test_what_calls_the_culprit_is_told_to_fix_it_first(learner):
+    learner.answers("import os\nos._exit(0)")
+    learner.answers("return attention_pattern(pattern, pattern)", name="head_output")
+    found = progress.run(find("1"))
+    assert "os._exit" in found[PAIR].text
+    assert "head_output: fix attention_pattern first" in found[CHAPTER, "head_output"].text
+
+
+def test_two_wrong_answers_that_call_each_other_get_a_sentence_each(learner):
+    learner.answers("return head_output(q, k, k, k) if q is k else q")
+    learner.answers("return attention_pattern(pattern, pattern)", name="head_output")
+    found = progress.run(find("1"))
+    assert [each.sign for each in found.values()] == ["✗", "✗", "·", "·"]
+    for each in found.values():
+        assert "RecursionError" not in each.text and len(each.text.splitlines()) <= 6, each.text
+
+
 @pytest.mark.parametrize("line", ["while True: pass", "import os; os._exit(0)", "exit()"])
 def test_a_file_that_ends_its_import_is_tried_once(learner, capsys, line):
     learner.answers(RIGHT)
