@@ -105,7 +105,10 @@ def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
             if run.step % run.config.eval_every == 0 or run.step == run.config.steps:
                 measure(run, sample, bar)
             keep_snapshot(run, folder)
-            if folder is not None and run.step % run.config.save_every == 0:
+            due = run.step % run.config.save_every == 0 and not ending(
+                run
+            )  # then it is saved below
+            if folder is not None and due:
                 save_run(run, folder)
             bar.update()
         run.stopped = ending(run) or "interrupted"
