@@ -14,6 +14,11 @@ def in_case(sentence: str, function: Guarded, *arguments, **named):
         raise Wrong(f"{sentence}: {wrong}", wrong.line) from None
 
 
+def heads_of(model) -> str:
+    """The case of a model whose size is not that of the course's."""
+    return f"a model of {model.cfg.n_layers} layers with {model.cfg.n_heads} heads each"
+
+
 def expect_error(function: Guarded, arguments: tuple, kind: type, sentence: str) -> None:
     """The call must raise `kind`, and no other error, whatever its words."""
     name = kind.__name__.lstrip("_")

@@ -11,6 +11,7 @@ import torch
 from minitransformer import load, planted
 from solutions.ch07_qk_ov_circuits import LowRank
 from solutions.ch08_composition import with_weights
+from tests.exercises.cases import heads_of, in_case
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch08 as slow
 from tests.exercises.oracles import ch08_chance_mistakes as chance_mistakes
@@ -57,7 +58,7 @@ def test_score_of_low_rank_of_oblong_and_of_zero(composition_score):
 
 @checks("composition_table", mistakes.ON_RANDOM_WEIGHTS)
 def test_table_on_random_weights(composition_table):
-    tables = {kind: composition_table(DEEP, kind) for kind in "QKV"}
+    tables = {kind: in_case(heads_of(DEEP), composition_table, DEEP, kind) for kind in "QKV"}
     for kind, got in tables.items():
         expect_close(got, slow.table()(DEEP, kind), PAIR, f"{kind}, every pair by loops")
 
@@ -133,15 +134,10 @@ def test_ceiling_is_reached_by_turning(composition_ceiling):
 @checks("composition_ceiling", chance_mistakes.CUT_FIRST)
 def test_ceiling_of_unequal_spectra(composition_ceiling):
     narrow = randn(6, 3)
-    got, out, into = (
-        composition_ceiling(A, narrow),
-        torch.linalg.svd(A).Vh,
-        torch.linalg.svd(narrow),
-    )
-    best = score(A, out.T @ into.U.T @ narrow)
-    expect_close(
-        got, best, "", "A has 6 singular values, B 3: the score of A with B turned onto it"
-    )
+    out, into = torch.linalg.svd(A).Vh, torch.linalg.svd(narrow).U
+    case = "A has 6 singular values, B 3"
+    got, best = in_case(case, composition_ceiling, A, narrow), score(A, out.T @ into.T @ narrow)
+    expect_close(got, best, "", f"{case}: the score of A with B turned onto it")
 
 
 @checks("composition_ceiling")
@@ -229,7 +225,7 @@ PLACED = small_model(d_vocab=5, n_ctx=3, positional_embedding_type="standard")
 @checks("token_space_composition", gauge_mistakes.TOKEN_SPACE)
 def test_token_space_is_what_really_happens(token_space_composition):
     """One layer-0 head is made to write what it moves, for every pair of tokens."""
-    tables = {kind: token_space_composition(DEEP, kind) for kind in "QKV"}
+    tables = {kind: in_case(heads_of(DEEP), token_space_composition, DEEP, kind) for kind in "QKV"}
     for kind, got in tables.items():
         expect_close(got, slow.token_space_by_running(DEEP, kind), PAIR, f"{kind}, by running")
 
@@ -275,7 +271,7 @@ def test_token_space_does_not_move_with_the_gauge(token_space_composition):
 @checks("decompose_qk_inputs", path_mistakes.PARTS)
 def test_parts_make_the_queries_and_keys_of_layer_1(decompose_qk_inputs):
     caches = [model.run_with_cache(TOKENS)[1] for model in (MODEL, ADDITIVE)]
-    results = [decompose_qk_inputs(cache) for cache in caches]
+    results = [in_case("layer 0 has 3 heads", decompose_qk_inputs, cache) for cache in caches]
     names, place = ["embed", "positions", "0.0", "0.1", "0.2"], "batch pos d_model"
     for model, cache, result in zip((MODEL, ADDITIVE), caches, results):
         parts = long_way.labelled(result, names, f"part {place}", [5, 2, 6, 12])
@@ -346,7 +342,7 @@ def test_circuit_of_planted_models(k_composition_circuit):
 @checks("path_expansion", path_mistakes.PATHS)
 def test_each_path_is_what_its_heads_add_together(path_expansion):
     """The path 0.g>1.h by really zeroing: what both write, less what each writes alone."""
-    result = path_expansion(MODEL, TOKENS)
+    result = in_case(heads_of(MODEL), path_expansion, MODEL, TOKENS)
     labels = long_way.paths(MODEL, TOKENS)[0]
     got = long_way.labelled(result, labels, f"path {LOGITS}", [16, 2, 6, 11])
     none, term = run_kept(MODEL, TOKENS, set()), dict(zip(labels, got))
@@ -371,7 +367,8 @@ def test_paths_sum_to_the_logits(path_expansion):
 @checks("term_importance", path_mistakes.IMPORTANCE)
 def test_round_n_at_any_depth(term_importance):
     for model in (DEEP, small_model(n_layers=1)):
-        got, truth = term_importance(model, TOKENS), long_way.rounds(model, TOKENS)
+        got = in_case(heads_of(model), term_importance, model, TOKENS)
+        truth = long_way.rounds(model, TOKENS)
         why = f"layers: {model.cfg.n_layers}. Round n has the paths through at most n heads"
         expect_close(got, truth, f"round {LOGITS}", why)
 

@@ -8,6 +8,7 @@ import torch
 
 from minitransformer import planted
 from minitransformer.data import Repeats, repeated_tokens
+from tests.exercises.cases import heads_of, in_case
 from tests.exercises.checking import checks, expect_close
 from tests.exercises.oracles import ch09 as slow
 from tests.exercises.oracles import ch09_group_mistakes as group_mistakes
@@ -99,10 +100,15 @@ def test_resample_takes_the_rows_of_the_donors(resample_ablate):
     truth = torch.stack([REFERENCE[int(donor)] for donor in DONORS])
     why = "row donors[b] of the reference for sequence b"
     expect_replaced(resample_ablate, truth, why, REFERENCE, DONORS)
-    reference, donors = by_position([1.0, 2.0], [3.0, 4.0], [5.0, 6.0]), torch.tensor([2, 2])
-    got = slow.apply(resample_ablate, torch.zeros(2, 2, 1, 1), [0], reference, donors)
-    truth = by_position([5.0, 6.0], [5.0, 6.0])
-    expect_close(got, truth, AXES, "both sequences get row 2 of three")
+
+
+@checks("resample_ablate", mistakes.SORTED)
+def test_resample_takes_a_row_twice_and_leaves_others(resample_ablate):
+    reference = by_position([1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0])
+    case, zeros = "three sequences get rows 3, 1 and 3 of four", torch.zeros(3, 2, 1, 1)
+    donors = torch.tensor([3, 1, 3])
+    got = in_case(case, slow.apply, resample_ablate, zeros, [0], reference, donors)
+    expect_close(got, by_position([7.0, 8.0], [3.0, 4.0], [7.0, 8.0]), AXES, case)
 
 
 @checks("resample_ablate", mistakes.SHUFFLED)
@@ -159,7 +165,8 @@ def test_joint_of_planted_heads(joint_ablation):
 @checks("ablation_table", group_mistakes.TABLE)
 def test_table_is_every_head_alone(ablation_table):
     for kind in ("zero", "mean"):
-        got, truth = ablation_table(DEEP, REPEATS, kind), slow.single(DEEP, REPEATS, kind)
+        got = in_case(heads_of(DEEP), ablation_table, DEEP, REPEATS, kind)
+        truth = slow.single(DEEP, REPEATS, kind)
         why = f'each head alone, "{kind}", the long way'
         expect_close(got, truth, "layer head", why, tolerance=1e-5)
 
@@ -179,7 +186,7 @@ def test_table_of_planted_heads(ablation_table):
 @checks("pattern_preserving_ablation", pattern_mistakes.PRESERVING)
 def test_patterns_stay_and_values_go(pattern_preserving_ablation):
     for heads in ([(0, 1), (0, 2)], [(0, 4), (1, 1)]):
-        got = pattern_preserving_ablation(DEEP, TOKENS, heads)
+        got = in_case(heads_of(DEEP), pattern_preserving_ablation, DEEP, TOKENS, heads)
         why = f"three layers, {heads} silent, clean patterns, by loops"
         expect_close(got, slow.by_hand(DEEP, TOKENS, heads), LOGITS, why)
 
@@ -237,7 +244,7 @@ def test_layer_1_sees_the_named_parts_only(strict_path_model):
     for model in (SMALL, STANDARD):
         for story in stories:
             why = f"queries see {story[0]}, keys {story[1]}, values {story[2]}, by loops"
-            got = strict_path_model(model, TOKENS, *story)
+            got = in_case(heads_of(model), strict_path_model, model, TOKENS, *story)
             expect_close(got, slow.strict(model, TOKENS, *story), LOGITS, why)
 
 
@@ -251,9 +258,10 @@ def test_all_parts_are_the_model(strict_path_model):
         truth = (logits - cache["blocks.1.hook_resid_pre"] @ model.W_U).detach()
         got = strict_path_model(model, TOKENS, seen, seen, values + heads)
         expect_close(got, truth, LOGITS, "all parts: the logits, less the stream before layer 1")
-    nothing = strict_path_model(SMALL, TOKENS, ["embed"], ["0.0"], [])
+    case = "an empty list is a stream of zeros"
+    nothing = in_case(case, strict_path_model, SMALL, TOKENS, ["embed"], ["0.0"], [])
     expect_close(nothing, torch.zeros(6, 12, 14).double(), LOGITS, "no values: nothing is written")
-    even = strict_path_model(SMALL, TOKENS, [], ["0.0"], ["embed"])
+    even = in_case(case, strict_path_model, SMALL, TOKENS, [], ["0.0"], ["embed"])
     truth = slow.strict(SMALL, TOKENS, [], ["0.0"], ["embed"])
     expect_close(even, truth, LOGITS, "no queries: all scores 0, attention spread evenly")
 

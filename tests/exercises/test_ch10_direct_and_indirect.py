@@ -11,6 +11,7 @@ import torch
 from minitransformer import ModelConfig, Transformer, load
 from minitransformer.evaluate import attention
 from minitransformer.planted import induction_model, pointer_model
+from tests.exercises.cases import heads_of, in_case
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles.ch10 import (
     as_entries,
@@ -67,7 +68,9 @@ def results(function, cases=CASES):
     """All results first, so that a mistake is told by all of them; then (words, model, head,
     metric, result) one by one.
     """
-    got = [function(model, TOKENS, head, metric) for model, head, (_, metric) in cases]
+    got = []
+    for model, head, (_, metric) in cases:
+        got.append(in_case(heads_of(model), function, model, TOKENS, head, metric))
     for (model, head, (name, metric)), result in zip(cases, got):
         which = f"{name}, head {head[0]}.{head[1]} of {model.cfg.n_layers} layers"
         yield which, model, head, metric, result
@@ -226,7 +229,9 @@ def roles_by_hand(model, metric, least):
 @checks("causal_roles", mistakes=ROLE_MISTAKES)
 def test_roles_from_slow_ledgers(causal_roles):
     cases = ((ROLES, 0.5), (MODEL, 0.5))
-    got = [causal_roles(model, TOKENS, linear, least) for model, least in cases]
+    got = []
+    for model, least in cases:
+        got.append(in_case(heads_of(model), causal_roles, model, TOKENS, linear, least))
     for (model, least), found in zip(cases, got):
         which = f"random weights, {model.cfg.n_layers} layers, least = {least:g}"
         expect_roles(found, roles_by_hand(model, linear, least), which)

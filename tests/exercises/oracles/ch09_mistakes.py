@@ -199,7 +199,6 @@ RESAMPLE = {
     "the donors were counted from 1; rows count from 0": to(
         lambda reference, z, donors: reference[donors - 1]
     ),
-    "the donors were sorted": to(lambda reference, z, donors: reference[donors.sort().values]),
     "all sequences got the row of the first donor": to(
         lambda reference, z, donors: reference[donors[:1]]
     ),
@@ -213,5 +212,8 @@ RESAMPLE = {
     "all heads were replaced": hook(
         lambda new, heads, reference, donors: new.copy_(reference[donors])
     ),
+}
+SORTED = {
+    "the donors were sorted": to(lambda reference, z, donors: reference[donors.sort().values])
 }
 SHUFFLED = {"positions were shuffled": to(lambda reference, z, donors: reference[donors].flip(1))}

@@ -81,6 +81,11 @@ STRICT = {
     "the embedding was unembedded too; only what layer 1 writes is": partial(
         slow.strict, direct=["embed"]
     ),
+    "what the values see was unembedded too; only what layer 1 writes is": (
+        lambda model, tokens, queries, keys, values: slow.strict(
+            model, tokens, queries, keys, values, direct=values
+        )
+    ),
     "what layer 0 writes was unembedded too; only what layer 1 writes is": partial(
         slow.strict, direct=["0.0", "0.1", "0.2"]
     ),
