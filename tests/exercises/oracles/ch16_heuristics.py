@@ -15,34 +15,33 @@ def laid_out(transposed=False, empty=torch.nan):
     return grid
 
 
+def above_0(value):
+    return value > 0
+
+
+def size_of_mask(size, **others):
+    return size
+
+
 def scores_by_loops(
-    zeros_count=False,
-    highest=True,
-    k_is_active=False,
-    over_union=False,
-    over_active=False,
-    one_more=0,
+    highest=True, one_more=0, counts=above_0, divisor=size_of_mask, k_is_active=False, key=None
 ):
-    """heuristic_scores, one problem at a time; the defaults are right."""
+    """heuristic_scores, one problem at a time; the defaults are right. divisor: of the size of the
+    heuristic, how many problems are counted, the overlap, how many are active, how many there are.
+    """
 
     def scores(values, masks):
-        order, found = values.argsort(descending=highest).tolist(), []
+        ranked = key(values) if key else values
+        order, found = ranked.argsort(descending=highest).tolist(), []
+        active = int((values > 0).sum())
         for mask in masks:
-            size = int(mask.sum())
-            active = int((values > 0).sum())
-            k = active if k_is_active else size
-            overlap = 0
-            for problem in order[: k + one_more]:
-                counts = zeros_count or bool(values[problem] > 0)
-                overlap += bool(mask[problem]) and counts
-            union = 2 * size - overlap
-            divisor = k
-            if over_union:
-                divisor = union
-            if over_active:
-                divisor = active
-            found.append(overlap / divisor)
-        return torch.tensor(found)
+            size, counted, overlap = int(mask.sum()), 0, 0
+            for problem in order[: (active if k_is_active else size) + one_more]:
+                counted += bool(counts(values[problem]))
+                overlap += bool(mask[problem]) and bool(counts(values[problem]))
+            numbers = {"counted": counted, "overlap": overlap, "active": active, "all": len(values)}
+            found.append(torch.tensor(overlap) / divisor(size, **numbers))
+        return torch.stack(found)
 
     return scores
 
@@ -54,38 +53,64 @@ def order_for_rank(values, masks):
     return (masks & counted).sum(dim=-1) / sizes
 
 
+def highest_score(name, score, size):
+    """By what the best heuristic is chosen: the score, then the number of problems."""
+    return round(score, 6), size
+
+
+def of_promoted(activation, promoted):
+    return promoted
+
+
 def classifier(
     on=("activation", "promoted"),
     most=9,
-    ties="large",
-    ignore_threshold=False,
-    above=False,
+    key=highest_score,
+    named=lambda score, threshold: score >= threshold,
     own_counts=None,
+    own_threshold=None,
+    fitted_to=of_promoted,
+    nameless=lambda score: score,
+    largest=False,
 ):
     """classify_neuron with one thing changed; on: what the operands' heuristics and the direct ones
-    are scored on. most: larger multi-result sets are forgotten. above: the threshold itself is not
-    enough. own_counts: in place of the counts that were given.
+    are scored on. most: larger multi-result sets are forgotten. key: of name, score and size, the
+    best has the largest. own_counts, own_threshold: in place of those that were given. fitted_to:
+    what the multi-result sets are fitted to. nameless: the score that goes with "none".
+    largest: the largest heuristic from the threshold on is taken.
     """
 
     def classify(activation, promoted, result, heuristics, threshold=0.6, counts=(2, 3, 4)):
         values = {"activation": activation, "promoted": promoted}
-        best = ("none", -1.0, 0)
-        listed = list(zip(heuristics.names, heuristics.masks, heuristics.direct))
+        threshold = own_threshold or threshold
+        names, masks = list(heuristics.names), [*heuristics.masks]
+        direct = heuristics.direct.tolist()
         for count in [count for count in own_counts or counts if count <= most]:
-            mask = several_results(promoted, result, count)
-            listed.append((f"multi-result: {count} values", mask, torch.tensor(True)))
-        for name, mask, is_direct in listed:
-            scored, k = values[on[int(is_direct)]], int(mask.sum())
-            highest = scored.topk(k).indices
-            score = float((mask[highest] & (scored[highest] > 0)).sum() / k)
-            size = {"large": 1, "small": -1}[ties] * k
-            if (round(score, 6), size) > (round(best[1], 6), best[2]):
-                best = (name, score, size)
-        name, score, _ = best
-        named = score > threshold or (score == threshold and not above) or ignore_threshold
-        return (name if named else "none"), score
+            names.append(f"multi-result: {count} values")
+            masks.append(several_results(fitted_to(activation, promoted), result, count))
+            direct.append(True)
+        masks = torch.stack(masks)
+        by_kind, sizes = [overlaps(values[which], masks) for which in on], masks.sum(dim=1).tolist()
+        scores = [by_kind[is_direct][i] / sizes[i] for i, is_direct in enumerate(direct)]
+        found = list(zip(names, scores, sizes))
+        if largest:
+            best = max(found, key=lambda heuristic: heuristic[1])
+            found = [heuristic for heuristic in found if named(heuristic[1], threshold)] or [best]
+            found = [max(found, key=lambda heuristic: heuristic[2])]
+        name, score, _ = max(found, key=lambda heuristic: key(*heuristic))
+        return (name, score) if named(score, threshold) else ("none", nameless(score))
 
     return classify
+
+
+def overlaps(values, masks):
+    """Of the k problems with the highest values above 0, how many are among a mask's own k: a list.
+    By counting down the sorted problems, all masks at once.
+    """
+    counted = masks[:, values.argsort(descending=True)].cumsum(dim=1)
+    ends = masks.sum(dim=1).clamp(max=int((values > 0).sum()))
+    found = counted.gather(1, (ends - 1).clamp(min=0)[:, None])[:, 0]
+    return torch.where(ends > 0, found, 0).tolist()
 
 
 def planted_neurons(a, b, result, generator):
@@ -97,13 +122,13 @@ def planted_neurons(a, b, result, generator):
     """
     masks = {
         "range: 10 <= a < 20": (a >= 10) & (a < 20),
-        "range: 5 <= b < 15": (b >= 5) & (b < 15),
+        "range: 5 <= b < 10": (b >= 5) & (b < 10),
         "range: 20 <= result < 30": (result >= 20) & (result < 30),
         "modulo: a mod 7 = 3": a % 7 == 3,
         "modulo: b mod 4 = 1": b % 4 == 1,
         "modulo: result mod 5 = 2": result % 5 == 2,
         "pattern: a has a 3": (a % 10 == 3) | (a // 10 == 3),
-        "pattern: b has a 1": (b % 10 == 1) | (b // 10 == 1),
+        "pattern: b has a 2": (b % 10 == 2) | (b // 10 == 2),
         "pattern: result has a 2": (result % 10 == 2) | (result // 10 == 2),
         "identical: a = b": a == b,
         "multi-result: 3 values": (result == 17) | (result == 24) | (result == 38),
@@ -137,5 +162,5 @@ def senseless_neurons(a, b, generator):
         "a silent neuron": (torch.zeros(len(a)), torch.zeros(len(a))),
         "a neuron that only ever speaks against the answer": (noise(), -noise()),
         "a number drawn for each operand": (product, product * noise()),
-        "a shuffled range": (((a >= 10) & (a < 25)).float()[shuffled], noise()),
+        "a shuffled range": (((a >= 10) & (a < 25))[shuffled] * (1 + noise()), noise()),
     }
