@@ -403,11 +403,12 @@ gained = ffn_deletion(model, cache, 1, sample[:, 4, None].expand(-1, 4))[:, 3]
 claim_rate("MLP 1, the answer, nats", gained, low=6, measured=10.67)
 
 # %% [markdown]
-# The last MLP adds 11 nats to the answer. To the operands hardly anything happens. The first MLP
-# lowers a by .2 nats more than another problem's a, and lowers it more in 9 of 10 other models; the
-# last one gives some of it back, in 10 of 10. A trace of deletion, not a mechanism: at "=" the
-# operands' logits were never high, so there is little to delete. A strong story would have shown
-# tall bars for the operands beside a flat grey one.
+# The last MLP adds 11 nats to the answer. To the operands hardly anything happens: a strong story
+# would have shown tall bars for them beside a flat grey one.
+#
+# The first MLP lowers a by .2 nats more than another problem's a, and lowers it more in 9 of 10
+# other models; the last one gives some of it back, in 10 of 10. A trace of deletion, not a
+# mechanism: at "=" the operands' logits were never high, so there is little to delete.
 #
 # ## What you have now
 #

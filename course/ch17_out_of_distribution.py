@@ -216,8 +216,8 @@ claim_rate("share of the errors that are whole tens", errors % 10 == 0, measured
 # - *weak*: they are there, but each adds less to the right answer's logit, perhaps because it does
 #   not fire.
 #
-# In Llama, on 50 right and 50 wrong prompts, the wrong ones had *more* covering neurons and the
-# right ones a slight advantage in logits. Our names were given on trained problems. A fair
+# In Llama, on 50 prompts of each kind, the wrong ones had *more* covering neurons and the right
+# ones a slight advantage in logits. Our names were given on trained problems. A fair
 # comparison needs equal results: 7 has other neurons than 30. And a control: region problems that
 # come out *right*.
 #

@@ -144,7 +144,7 @@ def draw_repair(bars: dict[str, tuple[float, float]], title: str) -> Figure:
     """
     figure, ax = plt.subplots(figsize=(10.5, 5.6))
     rows = range(len(bars))
-    styles = ((-0.2, GREEN, "says the right answer"), (0.2, "grey", "says the donor's answer"))
+    styles = ((-0.2, GREEN, "says the right answer"), (0.2, ORANGE, "says the donor's answer"))
     for which, (shift, colour, label) in enumerate(styles):
         shares = [100 * pair[which] for pair in bars.values()]
         places = [row + shift * ("another answer" in name) for row, name in enumerate(bars)]
