@@ -168,6 +168,14 @@ def expect_fitted_to(calls, labels, share, first):
     expect(right, "the labels that `fit` got belong to other places than its rows of x")
 
 
+def expect_all_classes(drawn, n_classes):
+    """drawn [generator, token]: with so many generators each token gets each class."""
+    for token, classes in enumerate(drawn.T.tolist()):
+        got = f"{sorted(set(classes))} from {len(drawn)} generators"
+        sentence = f"of {n_classes} classes token {token} got {got}"
+        expect(set(classes) == set(range(n_classes)), sentence)
+
+
 def always_two(x, labels, n_classes):
     """A probe that names class 2 whatever it sees."""
     return torch.zeros(x.shape[1], n_classes).double(), torch.eye(n_classes)[2].double()

@@ -126,7 +126,8 @@ ONCE = {
     "the labels were drawn evenly; shuffle those that there are": compared(refilled(evenly)),
 }
 ACROSS = {
-    "the labels did not change places across the parts that fit and test": compared(not_across)
+    "labels did not change places across the parts that fit and test: it was tested on the true "
+    "labels, or each part was shuffled by itself": compared(not_across)
 }
 
 # The control task

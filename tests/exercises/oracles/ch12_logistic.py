@@ -118,6 +118,28 @@ def diagonal(x):
     return torch.diag(covariance(x).diag())
 
 
+def only_wide(x, labels, n_classes, weight_decay=1e-4, steps=100):
+    """Directions with a variance of less than 1e-6 of the largest are left out."""
+    x = x.double()
+    variances, directions = torch.linalg.eigh(covariance(x))
+    kept = directions[:, variances > 1e-6 * variances.max()]
+    W, b = logistic_by_newton(x @ kept, labels, n_classes, weight_decay)
+    return kept @ W, b
+
+
+def which_directions(answers, x, *given):
+    """What to say of the answers [row, label] to a stretched x, if they have changed."""
+    W, b = only_wide(x, *given)
+    off = answers.log_softmax(dim=-1) - (x @ W + b).log_softmax(dim=-1)
+    reason = "directions were left out by 1e-6 of the variance; it is of the spread, its root"
+    known = f" ({reason})" if off.abs().max() < 1e-3 else ""
+    return f"x was stretched, one direction to 1/100000 of another: no answer may change{known}"
+
+
+STRETCHED = {
+    "the penalty is |W|^2": minimum(form=identity),
+    "directions were left out by their variance; 1e-6 is of the spread, its root": only_wide,
+}
 MINIMA = {
     "the penalty is |W|^2, which a stretch of the stream changes": minimum(form=identity),
     "there is no penalty": minimum(form=lambda x: 0 * covariance(x)),

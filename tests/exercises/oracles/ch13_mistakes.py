@@ -208,6 +208,7 @@ SHARES = {
     "it is in per cent": formula(lambda c, m, e: 100 * (c - e) / (m - e)),
     "the heads outside were measured, not the circuit": partial(shares, invert=True),
     "m(none) is always by zeroing; it has the same ablation": partial(shares, none_by="zero"),
+    "m(none) is always by the mean; it has the same ablation": partial(shares, none_by="mean"),
     "the ablation was ignored: always mean": shares_by("mean"),
     "the ablation was ignored: always zero": shares_by("zero"),
     "the metric was ignored: always right_minus_mean": shares_by_right,

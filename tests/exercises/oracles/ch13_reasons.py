@@ -4,9 +4,10 @@ from itertools import combinations
 
 import torch
 
+from tests.exercises.differences import plain_difference
 from tests.exercises.oracles import ch13 as o
 from tests.exercises.oracles.ch09 import instead
-from tests.exercises.oracles.ch13 import heads, without
+from tests.exercises.oracles.ch13 import SMALL, heads, without
 from tests.exercises.related import alike
 
 
@@ -27,7 +28,10 @@ def what_was_ablated(model, keep, kind):
     """logits -> what the hooks of the watched model did to each head in the last run."""
 
     def explain(got):
-        run, clean = model.runs[-1], o.clean_outputs(model, o.REPEATS.tokens)
+        run, clean = model.runs[-1], o.clean_outputs(SMALL, o.REPEATS.tokens)
+        changed = [seen for seen in model.runs if any([not x.equal(y) for x, y in seen.values()])]
+        if len(changed) > 1:
+            return f"heads were ablated in {len(changed)} runs; ablate all of them in one"
         for layer, head in heads(model):
             before, after = [z[:, :, head] for z in run[f"blocks.{layer}.attn.hook_z"]]
             replaced, name = not alike(before, after), f"head {layer}.{head}"
@@ -53,9 +57,11 @@ def weights_of(logits, repeats, metric):
     def explain(got):
         leaf = logits.clone().requires_grad_()
         with torch.enable_grad():
-            value = metric(leaf, repeats)
-            if not isinstance(value, torch.Tensor) or not value.requires_grad or value.ndim:
+            value, twice = metric(leaf, repeats), metric(2 * leaf, repeats)
+            if not isinstance(value, torch.Tensor) or value.ndim:
                 return None
+            if not value.requires_grad:
+                return "it has no gradient: detached, or no smooth function of the logits"
             slopes = torch.autograd.grad(value, leaf)[0]
         right, known = right_slopes(logits, repeats), repeats.predictable
         for b, p in torch.cartesian_prod(*map(torch.arange, known.shape)).tolist():
@@ -66,6 +72,8 @@ def weights_of(logits, repeats, metric):
                 return f"{here} counts, but {why}"
             if counts and not counted:
                 return f"{here} does not count, but its next token is determined"
+            if not alike(twice, 2 * value):
+                return f"it is not linear: twice the logits give {twice / value:.4g} times as much"
             if not alike(slopes[b, p], right[b, p]):
                 return leaning(slopes[b, p], right[b, p], repeats.tokens[b], p)
         return None
@@ -103,7 +111,8 @@ def by_its_formula(model, repeats, circuits, metric, kind):
         kept = {"C": circuits[worst], "none": [], "model": heads(model)}
         scores = {name: o.score(model, repeats, some, metric, kind) for name, some in kept.items()}
         numbers = ", ".join(f"m({name}) = {value:.4g}" for name, value in scores.items())
-        return f"C = {named(circuits[worst])} has {numbers}"
+        other = value_of(got[worst].item(), model, repeats, metric, kind)
+        return f"C = {named(circuits[worst])} has {numbers}; got {got[worst]:.4g}, {other}"
 
     return explain
 
@@ -154,6 +163,20 @@ def which_circuit(model, repeats, circuit, sets, metric, kind):
                     asked = f"{name} without K is {named(wanted)}, with F = {truth:.4g}"
                     return f"K = {named(lost)}: {asked}; got {value:.4g}, {other}"
         return None
+
+    return explain
+
+
+def gains_behind(model, repeats, circuit, metric, kind, truth):
+    """got [head, alone or at_most] -> a factor, or the gains of the first head that is wrong."""
+
+    def explain(got):
+        plain = plain_difference([got], [truth])
+        for head, mine, pair in zip(circuit, got, truth):
+            if not plain and not alike(mine, pair):
+                gains = gains_in_words(model, repeats, circuit, head, metric, kind)
+                return f"for v = {named([head])} F(S) - F(S without v) is {gains}, for all S"
+        return plain
 
     return explain
 
