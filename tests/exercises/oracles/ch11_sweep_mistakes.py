@@ -190,6 +190,11 @@ def last_position_only(model, tokens, other, what, by_position=False):
     return logits if by_position else logits[:, :, -1]
 
 
+def mean_over_positions(model, tokens, other, what, by_position=False):
+    logits = heads_one_by_one(model, tokens, other, what, by_position=True)
+    return logits if by_position else logits.mean(dim=2)
+
+
 def all_but_first(model, tokens, other, what, by_position=False):
     n = tokens.shape[1]
 
@@ -238,6 +243,9 @@ HEAD_MISTAKES = {
     ),
     "the positions were patched one by one only at the last: without by_position it is all": (
         last_position_only
+    ),
+    "the mean over the positions, each patched by itself: without by_position all go in together": (
+        mean_over_positions
     ),
     "without by_position there is an axis too many": axis_kept,
 }

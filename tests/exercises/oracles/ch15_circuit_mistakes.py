@@ -58,7 +58,16 @@ def against(base=None, top=None, combine=torch.div):
     return value
 
 
+def largest_other(logits, right):
+    centred = logits - logits.mean(dim=-1, keepdim=True)
+    row = torch.arange(len(right))
+    others = centred.clone()
+    others[..., row, right] = -torch.inf
+    return centred[..., row, right] / others.amax(dim=-1)
+
+
 NORMALISED = {
+    "it was divided by the largest of the other answers; the right one takes part": largest_other,
     "the logits were not centred: a constant added to all of them would change the result": partial(
         o.ratio, centre=False
     ),
@@ -209,6 +218,13 @@ def log_probabilities(model, cache, layer, tokens):
     return change.gather(-1, tokens[..., None])[..., 0]
 
 
+def own_log_probabilities(model, cache, layer, tokens):
+    """The lens of what the MLP adds, as if it were all the logits."""
+    scale = cache["ln_final.hook_scale"]
+    lens = readouts.lens(model, cache[f"blocks.{layer}.hook_mlp_out"], scale)
+    return lens.log_softmax(dim=-1).gather(-1, tokens[..., None])[..., 0]
+
+
 def of_whole_layer(model, cache, layer, tokens):
     by_attention = readouts.deletion(model, cache, layer, tokens, name="hook_attn_out")
     return by_attention + readouts.deletion(model, cache, layer, tokens)
@@ -225,6 +241,7 @@ DELETION = {
     "the attention's output was taken, not the MLP's": wrong_deletion(name="hook_attn_out"),
     "always the first layer": lambda m, c, layer, t: readouts.deletion(m, c, 0, t),
     "log-probabilities were compared, not logits": log_probabilities,
+    "log_softmax of the lens was taken; subtract its mean": own_log_probabilities,
     "what the attention of the layer adds was counted, too": of_whole_layer,
     "one token was asked for everywhere, the last position's": lambda m, c, layer, t: (
         readouts.deletion(m, c, layer, t[:, -1:].expand_as(t))

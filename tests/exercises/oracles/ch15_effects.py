@@ -66,6 +66,9 @@ def wrong_pairs(kept, drawn, possible, changed):
     if kept == [at for at, row in enumerate(possible) if possible[row]]:
         return "the rows that remain were counted within `rows`; they are indices of problems"
     for row, other in zip(kept, drawn):
+        if len(kept) == len(drawn) and not possible.get(row, ["?"]):
+            problem, taken = [FEW.decode(FEW.tokens[each]) for each in (row, other)]
+            return f"{problem} has no counterfactual: leave it out; yours is {taken}"
         if len(kept) == len(drawn) and other not in possible.get(row, []):
             return why_not(row, other, changed)
     return None
@@ -172,5 +175,6 @@ BEFORE[0, 2], BEFORE[0, 1] = -70.0, 60.0  # a probability that float32 calls 0
 AFTER = BEFORE + torch.randn(2, 4, 11, generator=seeded(8))
 SURE = torch.tensor([[1 - 3e-9, 1e-9, 2e-9], [2e-9, 1 - 3e-9, 1e-9]]).double()
 LOGITS = torch.randn(2, 4, 11, generator=seeded(9)).double() + 3
+LOGITS[1, 2, RIGHT[2]] += 4  # one right answer is the largest
 EFFECTS = torch.tensor([0.0, 3.0, -0.5, 40.0, 0.2]).double()
 CHOSEN = torch.tensor([False, True, True, False, True])
