@@ -332,8 +332,10 @@ def expect_interval(got, name, model, n_tokens):
     low, high = accuracy_interval(int(n_tokens * right / n), n_tokens)
     rule = f"with {n_tokens} tokens it is about {high - low:.3f} wide"
     width = got.high - got.low
-    expect(width < 1.3 * (high - low) + 0.02, f"{said}: too wide; {rule}")
-    expect(width > 0.6 * (high - low) - 0.002, f"{said}: too narrow; {rule}")
+    fewer = "were fewer than n_tokens counted, such as those of a fixed number of sequences?"
+    expect(width < 1.3 * (high - low) + 0.02, f"{said}: too wide; {rule}: {fewer}")
+    more = "were more than n_tokens counted?"
+    expect(width > 0.6 * (high - low) - 0.002, f"{said}: too narrow; {rule}: {more}")
 
 
 @checks("diagnose")

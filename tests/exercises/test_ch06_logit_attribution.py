@@ -45,6 +45,9 @@ DLA_MISTAKES = {
     ),
 }
 SHAPE_MISTAKES = {
+    "each position was asked about the next token, so the last is missing; nothing is shifted": (
+        oracle.attribution(tokens=lambda x: x.roll(-1, dims=1), result=lambda x: x[..., :-1])
+    ),
     "these are the logits of all tokens; pick those that are asked for": oracle.every_logit,
     "the embedding is missing: it is in the stream too": oracle.attribution(parts=lambda x: x[1:]),
     "the batch was averaged away; return every position of every sequence": (
@@ -150,6 +153,9 @@ DIFFERENCE_MISTAKES = {
     ),
     "the tokens were shifted by one; compare exactly the tokens given": (
         oracle.difference(tokens=lambda x: x.roll(-1, dims=1))
+    ),
+    "the tokens were shifted by one, so the last position is missing; nothing is shifted": (
+        oracle.difference(tokens=lambda x: x.roll(-1, dims=1), result=lambda x: x[..., :-1])
     ),
     "one attribution was divided by the other; subtract it": oracle.ratio,
     "both attributions were added; subtract the wrong token's": oracle.sum_of_both,

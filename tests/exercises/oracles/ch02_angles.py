@@ -42,7 +42,7 @@ PAIRS = {
         mixed(THREE, 7, n=4),
         (30, 70),
     ),
-    "a line and a larger subspace": (A, STRAIGHT_B[2:3], (45,)),
+    "a line and a larger subspace": (STRAIGHT_B[2:3], A, (45,)),
     "float32 rows": (UNIT[:3].float(), UNIT[4:6].float(), (90, 90)),
     "a line inside a larger subspace": (A, A[:1] + 2 * A[1:2], (0,)),
     "a subspace with itself": (B, 3 * B.flip(0), (0, 0, 0, 0)),
@@ -184,6 +184,8 @@ OVERLAP_MISTAKES = MEAN_COSINE | {
     "divided by the number of rows; some of them add no dimension": (
         sum_over(lambda A, B: min(len(A), len(B)))
     ),
+    "divided by the number of A's rows, not of angles": sum_over(lambda A, B: len(A)),
+    "divided by the number of B's rows, not of angles": sum_over(lambda A, B: len(B)),
     "that is the cosine of the mean angle": lambda A, B: math.cos(mean_angle(A, B)),
     "that is the squared cosine of the mean angle; square the cosines, then take the mean": (
         lambda A, B: math.cos(mean_angle(A, B)) ** 2

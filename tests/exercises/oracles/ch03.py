@@ -250,6 +250,9 @@ LOSS_MISTAKES = {
     "the margin is missing where tokens are ruled out": (
         loss_mistake(lambda n, seen, margin: written_out(n, seen, 0 if seen else margin))
     ),
+    "the tokens that are ruled out still count where there is a margin": (
+        loss_mistake(lambda n, seen, margin: written_out(n, 0 if margin else seen, margin))
+    ),
     "the margin was taken off the loss; it belongs into the softmax": (
         loss_mistake(lambda n, seen, margin: written_out(n, seen) - margin)
     ),

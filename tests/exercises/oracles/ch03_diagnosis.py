@@ -111,6 +111,7 @@ def known_habits():
         ("in part", "at period 9 wrong in every 12th row", Lapsing({9: 12}), 500),
         ("in part", "at period 9 wrong in every 9th row", Lapsing({9: 9}), 500),
         ("no", "one that cannot say 12 of its 23 tokens", missing_tokens(12), 200),
+        ("no", "one that cannot say 14 of its 23 tokens", missing_tokens(14), 200),
         ("no", "random weights", Transformer(blank, seed=0), 200),
     ]
 
@@ -228,6 +229,15 @@ DIAGNOSIS_MISTAKES = {
     ),
     "the share itself was held against .9; its interval may reach far below": (
         diagnosis(induction=least("share"))
+    ),
+    "the share itself was held against .5; its interval may reach below": (
+        diagnosis(in_part=most("share"))
+    ),
+    "the shares themselves were held against .9 and .5; the lower end of the interval decides": (
+        diagnosis(induction=least("share"), in_part=most("share"))
+    ),
+    "the upper ends were held against .9 and .5; the lower one decides": diagnosis(
+        induction=least("high"), in_part=most("high")
     ),
     "the upper end was held against .9; the lower one decides": diagnosis(induction=least("high")),
     "the upper end was held against .5; the lower one decides": diagnosis(in_part=most("high")),

@@ -169,6 +169,11 @@ def shares_of_the_range(values):
     return [(value - low) / (high - low) for value in values]
 
 
+def shares_from_the_smallest(values):
+    low, high = min(values), max(values)
+    return [(value - low) / (high - low) for value in values]
+
+
 def shares_of_the_last(values):
     return [value / values[-1] for value in values]
 
@@ -208,6 +213,8 @@ CROSSING_MISTAKES = {
     "the way goes from the first value to the last, not from the smallest to the largest": (
         crossing(shares_of_the_range)
     ),
+    "the way goes from the first value to the last, up or down, not from the smallest up to the "
+    "largest": crossing(shares_from_the_smallest),
     "a measured step was returned, the first that is there; go on a straight line": (
         crossing(place=lambda steps, gone, i, share: steps[i])
     ),

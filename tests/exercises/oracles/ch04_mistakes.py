@@ -30,6 +30,9 @@ LOSS_MISTAKES = {
     "compared with the token just read; position i predicts token i + 1": losses_of(
         lambda losses: losses.mean(0), shift=0
     ),
+    "the logits at i + 1 were compared with the token at i + 1, which they have read": (
+        lambda x, tokens: losses_by_loops(x.roll(-1, 1), tokens).mean(0)
+    ),
     "compared with the token at i - 1": lambda x, tokens: (
         losses_by_loops(x.flip(1), tokens.flip(1)).mean(0).flip(0)
     ),
@@ -197,6 +200,9 @@ PARTIAL_MISTAKES = {
     "the last position is marked, and no token follows it": changed(partial, mark=(0, 0)),
     "the marks are one position early: position i is marked if what follows it is known": changed(
         partial, mark=(-1, -2)
+    ),
+    "the tokens that can be known are marked; mark where they are predicted, one earlier": (
+        changed(partial, mark=(1, 0))
     ),
     "the first copy is marked; nothing is known before the second": changed(
         partial, first=True, mark=(0, 0)

@@ -14,6 +14,8 @@ BOS_COUNTED = "query 0, BOS, was counted: it can only look at itself"
 ONE_LESS = "query 1 was left out, too; only query 0 is not counted"
 LARGEST = "queries were counted whose largest share goes there; average the shares themselves"
 ADDED = "the shares were added up over the queries; their mean is wanted"
+BATCH_KEPT = "the batch was not averaged: one score per head is wanted"
+QUERIES_KEPT = "the queries were not averaged: one score per head is wanted"
 OVER_N = "divided by n queries, but n - 1 are counted: query 0 is not"
 
 
@@ -70,6 +72,8 @@ PREVIOUS = {
         lambda pattern: pattern.diagonal(-1, dim1=-2, dim2=-1).amax(dim=(0, -1))
     ),
     WRONG_AXIS: diagonal_per_batch(-1),
+    BATCH_KEPT: lambda pattern: pattern.diagonal(-1, dim1=-2, dim2=-1).mean(dim=-1),
+    QUERIES_KEPT: lambda pattern: pattern.diagonal(-1, dim1=-2, dim2=-1).mean(dim=0),
     "the diagonal runs over batch and head: say dim1=-2, dim2=-1": (
         lambda pattern: pattern.diagonal(-1).mean(dim=(0, -1))
     ),
@@ -93,6 +97,8 @@ CURRENT = {
         lambda pattern: pattern[:, :, 1:, 1:].mean(dim=(0, 2, 3))
     ),
     WRONG_AXIS: diagonal_per_batch(0, first=1),
+    BATCH_KEPT: lambda pattern: pattern.diagonal(dim1=-2, dim2=-1)[..., 1:].mean(dim=-1),
+    QUERIES_KEPT: lambda pattern: pattern.diagonal(dim1=-2, dim2=-1)[..., 1:].mean(dim=0),
     "the diagonal runs over batch and head: say dim1=-2, dim2=-1": (
         lambda pattern: pattern.diagonal()[..., 1:].mean(dim=(0, -1))
     ),
@@ -115,4 +121,5 @@ FIRST = {
         lambda pattern: pattern[:, :, 1:, :1].mean(dim=(0, -1))
     ),
     WRONG_AXIS: lambda pattern: pattern[:, :, 1:, 0].mean(dim=(1, -1)),
+    BATCH_KEPT: lambda pattern: pattern[:, :, 1:, 0].mean(dim=-1),
 }
