@@ -192,7 +192,6 @@ RESAMPLE = {
     "positions were shuffled; each gets what was written at the same one": to(
         lambda reference, z, donors: reference[donors].roll(1, 1)
     ),
-    "the donors were ignored": to(lambda reference, z, donors: reference[: len(donors)]),
     "each sequence got the row before its own; it gets row donors[b]": to(
         lambda reference, z, donors: reference.roll(1, 0)[: len(donors)]
     ),
@@ -213,7 +212,9 @@ RESAMPLE = {
         lambda new, heads, reference, donors: new.copy_(reference[donors])
     ),
 }
-SORTED = {
-    "the donors were sorted": to(lambda reference, z, donors: reference[donors.sort().values])
+# Alike where the donors are all rows, in another order.
+ALIKE_IF_ALL = {
+    "the donors were ignored": to(lambda reference, z, donors: reference[: len(donors)]),
+    "the donors were sorted": to(lambda reference, z, donors: reference[donors.sort().values]),
 }
 SHUFFLED = {"positions were shuffled": to(lambda reference, z, donors: reference[donors].flip(1))}
