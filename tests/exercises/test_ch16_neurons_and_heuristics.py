@@ -4,6 +4,7 @@ import torch
 
 from minitransformer import Transformer
 from solutions.ch16_neurons_and_heuristics import all_heuristics
+from tests.exercises.cases import in_case
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch16_mistakes as slips
 from tests.exercises.oracles.ch16 import (
@@ -99,10 +100,12 @@ def test_neurons_at_their_means(without_neurons):
 
             hooks.append((f"blocks.{layer}.mlp.hook_post", set_one))
         truth.append(MODEL.run_with_hooks(TOKENS[row : row + 1], hooks)[0, -1])
-    got = without_neurons(MODEL, TOKENS, each, MEANS)
+    case = "`out` is [batch, layer, neuron], for each prompt its own"
+    got = in_case(case, without_neurons, MODEL, TOKENS, each, MEANS)
     expect_close(got, torch.stack(truth), "batch vocab", "other neurons in each prompt")
     same, truth = each[0], without()(MODEL, TOKENS, each[0], MEANS)
-    got = without_neurons(MODEL, TOKENS, same, MEANS)
+    case = "`out` is [layer, neuron], the same for all prompts"
+    got = in_case(case, without_neurons, MODEL, TOKENS, same, MEANS)
     expect_close(got, truth, "batch vocab", "the same neurons in every prompt")
     nobody = torch.zeros(2, 6, dtype=torch.bool)
     got = without_neurons(MODEL, TOKENS, nobody, MEANS)
@@ -147,11 +150,16 @@ def test_every_problem_in_its_place(key_map):
 def test_overlap_of_the_highest_values(heuristic_scores):
     masks = torch.stack([A < 5, B % 3 == 1, A == B, A + B < 25])
     mixed = TWO_NEURONS[:, 0] + 1.5 * (A < 5)
-    for values in (mixed, mixed.abs(), mixed - 1):  # half silent, never silent, mostly silent
+    # half silent, never silent, mostly silent
+    for values in (mixed.clamp(min=0), mixed.abs(), mixed - 1):
         truth = scores_by_loops()(values, masks)
         expect_close(heuristic_scores(values, masks).float(), truth, "heuristic", "overlap / k")
-    nothing = heuristic_scores(torch.zeros(300), masks).float()
-    expect_close(nothing, torch.zeros(4), "heuristic", "a silent neuron stands for nothing")
+
+
+@checks("heuristic_scores")
+def test_a_silent_neuron_stands_for_nothing(heuristic_scores):
+    got = heuristic_scores(torch.zeros(300), torch.stack([A < 5, B % 3 == 1])).float()
+    expect_close(got, torch.zeros(2), "heuristic", "a neuron that is 0 everywhere: no overlap")
 
 
 A40, B24 = torch.cartesian_prod(torch.arange(40), torch.arange(24)).T

@@ -142,11 +142,21 @@ def repeated_alike(model, tokens, answers, at_once=16):
     return torch.cat(effects).view(2, 6, len(tokens))
 
 
+def read_by_neuron(group):
+    """Rows that stand prompt by prompt, read as if neuron by neuron: [neuron, batch]."""
+    return group.T.reshape(group.shape)
+
+
+def read_by_prompt(group):
+    """Rows that stand neuron by neuron, read as if prompt by prompt: [neuron, batch]."""
+    return group.reshape(group.shape[1], -1).T
+
+
 def worth_one_by_one(
-    fill="means", position=-1, centred=True, sign=1, scrambled=False, keep=False, together=False
+    fill="means", position=-1, centred=True, sign=1, read=None, keep=False, together=False
 ):
     """neuron_effects, a run for each neuron. keep: all others are taken out; together: so are the
-    neurons of its group.
+    neurons of its group; read: how the rows of a group are read.
     """
 
     def effects(model, tokens, answers, at_once=16):
@@ -157,9 +167,10 @@ def worth_one_by_one(
             first = n // at_once * at_once
             out = every[first : first + at_once].any(dim=0) if together else every[n]
             logits = without(fill, position, keep)(model, tokens, out, means)
-            found.append(sign * (clean - answer_logit(logits, answers, centred)))
-        found = torch.stack(found)
-        return (found.T.reshape(12, -1) if scrambled else found).view(2, 6, len(tokens))
+            found.append(answer_logit(logits, answers, centred))
+        groups = torch.stack(found).split(at_once)
+        left = torch.cat([read(group) if read else group for group in groups])
+        return sign * (clean - left).view(2, 6, len(tokens))
 
     return effects
 

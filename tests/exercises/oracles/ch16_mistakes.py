@@ -94,7 +94,10 @@ EFFECTS = {
         worth(together=True)
     ),
     "prompts and neurons changed places: repeat(...) and repeat_interleave(...) must fit": (
-        worth(scrambled=True)
+        worth(read=o.read_by_neuron)
+    ),
+    "a pass has its rows neuron by neuron; they were read prompt by prompt": (
+        worth(read=o.read_by_prompt)
     ),
     "prompts and neurons are both there by repeat: not every pair of them was run": (
         o.repeated_alike
