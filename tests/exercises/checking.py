@@ -40,6 +40,7 @@ from tests.exercises.diagnosis import (
     outcomes_of,
     solution,
 )
+from tests.exercises.differences import shape_difference
 from tests.exercises.given import in_words
 from tests.exercises.guarded import Call, Guarded, Promise
 from tests.exercises.promises import expect_promises
@@ -179,13 +180,18 @@ def failure(
     return message(name, chapter, wrong, likely, path)
 
 
-def wrong_part(function: Callable, chapter: str, path: Path) -> str | None:
-    """The first exercise that this function calls and that is wrong itself, if there is one."""
+def wrong_part(
+    function: Callable, chapter: str, path: Path, seen: tuple[str, ...] = ()
+) -> str | None:
+    """The first exercise that this function calls and that is wrong itself, if there is one.
+
+    seen: those that are known to be wrong; two that call each other must not be tried for ever.
+    """
     if not isinstance(function, types.FunctionType):
         return None
     tried = stubs.attempted(chapter) if path == stubs.exercise_path(chapter) else None
     for name in exercises_called(function, chapter):
-        if tried is None or name in tried:
+        if name not in seen and (tried is None or name in tried):
             try:
                 called = load_function(path, name)
             except Wrong:
@@ -193,7 +199,7 @@ def wrong_part(function: Callable, chapter: str, path: Path) -> str | None:
             for test in checks_of(chapter, name):
                 reference = getattr(solution(chapter), name)
                 if verdict(test.check, watched(called, test.check, path), reference):
-                    return wrong_part(called, chapter, path) or name
+                    return wrong_part(called, chapter, path, (*seen, name)) or name
     return None
 
 
@@ -250,7 +256,8 @@ def expect_close(got, truth, axes: str, why: str, tolerance: float = 1e-6) -> No
         expect(is_number, f"{why}: expected a tensor, got {type(got).__name__}")
         got = torch.as_tensor(got, dtype=truth.dtype)
     names, shape, found = axes.split(), list(truth.shape), list(got.shape)
-    expect(shape == found, f"{why}: expected the shape [{', '.join(names)}] = {shape}, got {found}")
+    sizes = f"[{', '.join(names)}] = {shape}, got {found}{shape_difference(names, shape, found)}"
+    expect(shape == found, f"{why}: expected the shape {sizes}")
     of_one_kind = got.is_floating_point() == truth.is_floating_point()
     expect(of_one_kind, f"{why}: expected numbers of type {truth.dtype}, got {got.dtype}")
     off = distance(got.detach().double(), truth.detach().double())

@@ -141,3 +141,23 @@ def by_a_constant(mine: list[Tensor], truth: list[Tensor]) -> str | None:
     if all_same(mine, [each + summand for each in truth]):
         return f"these are the right numbers, plus {summand:.4g}"
     return None
+
+
+def shape_difference(names: list[str], shape: list[int], found: list[int]) -> str:
+    """What is wrong with a shape, to go on with after it; "" if there is no one plain way.
+
+    names: of the axes of `shape`, the right one.
+    """
+    extra = {size for i, size in enumerate(found) if found[:i] + found[i + 1 :] == shape}
+    lost = [name for i, name in enumerate(names) if shape[:i] + shape[i + 1 :] == found]
+    if extra:
+        return f": an axis too many, of size {extra.pop()}"
+    if lost:
+        return f": the axis {lost[0]} is missing" if len(lost) == 1 else ": an axis is missing"
+    if len(shape) != len(found):
+        return ""
+    off = [each for each in zip(names, shape, found) if each[1] != each[2]]
+    if len(off) == 1:
+        name, right, got = off[0]
+        return f": {name} is {abs(got - right)} too {'long' if got > right else 'short'}"
+    return ": the axes are in another order" if off and sorted(shape) == sorted(found) else ""

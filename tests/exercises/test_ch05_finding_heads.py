@@ -155,7 +155,7 @@ def expect_roles(find_heads, model, name, **wanted):
         if role == "induction" and (0, 0) in got and 0 < len(heads) < len(got):
             reason = "; 0.0 looks one back, which is a follower only where blocks are very short"
         elif set(got) > set(heads):
-            reason = "; is a score below FOUND enough?"
+            reason = "; is a score below FOUND enough? Or do your sequences let others pass?"
         n_heads = model.cfg.n_heads
         if got and sorted(got) == sorted((0, n_heads * layer + head) for layer, head in heads):
             reason = "; heads are counted anew in each layer"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.exercises.differences import plain_difference
+from tests.exercises.differences import plain_difference, shape_difference
 from tests.material import seeded
 
 FIRST = torch.rand(2, 3, 5, generator=seeded(1))
@@ -41,3 +41,26 @@ def test_two_numbers_prove_nothing():
     """With two right numbers there is always a factor or a summand for one of them."""
     assert plain_difference([0.5, 1.0], [0.0, 2.0]) is None
     assert "times 0.5" in plain_difference([0.5, 1.0, 1.5], [1.0, 2.0, 3.0])
+
+
+SHAPES = {
+    ": an axis too many, of size 7": [7, 2, 3, 5],
+    ": an axis too many, of size 1": [2, 3, 5, 1],
+    ": the axis head is missing": [2, 5],
+    ": the axes are in another order": [2, 5, 3],
+    ": pos is 1 too short": [2, 3, 4],
+    ": batch is 4 too long": [6, 3, 5],
+}
+
+
+@pytest.mark.parametrize("words", SHAPES)
+def test_what_is_wrong_with_a_shape_is_said(words):
+    assert shape_difference(["batch", "head", "pos"], [2, 3, 5], SHAPES[words]) == words
+
+
+def test_a_shape_that_is_wrong_in_many_ways_is_only_shown():
+    names = ["batch", "head", "pos"]
+    assert shape_difference(names, [2, 3, 5], [3, 4, 6]) == ""
+    assert shape_difference(names, [2, 3, 5], [30]) == ""
+    assert shape_difference(names, [2, 5, 5], [2, 5]) == ": an axis is missing"  # which one?
+    assert shape_difference(names, [2, 3, 5], [2, 3, 5]) == ""
