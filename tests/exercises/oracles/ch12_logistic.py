@@ -209,7 +209,8 @@ def expect_minimum(got, x, labels, n_classes, weight_decay):
     for label, wrong in MINIMA.items():
         if alike((W, b), wrong(x, labels, n_classes, weight_decay)):
             raise Wrong(f"this is another minimum, weight_decay {weight_decay}: {label}")
-    least, reached = (objective(x, labels, *pair, weight_decay).item() for pair in (truth, (W, b)))
+    least = objective(x, labels, *truth, weight_decay).item()
+    reached = objective(x, labels, W, b, weight_decay).item()
     so = f"the loss with its penalty is {reached:.7g} there, the least is {least:.7g}"
     if reached < least + 1e-3:
         so += ". That is near: are up to `steps` steps of LBFGS taken, all in float64?"

@@ -66,9 +66,9 @@ def wrong_pairs(kept, drawn, possible, changed):
     if kept == [at for at, row in enumerate(possible) if possible[row]]:
         return "the rows that remain were counted within `rows`; they are indices of problems"
     for row, other in zip(kept, drawn):
-        if len(kept) == len(drawn) and not possible.get(row, ["?"]):
-            problem, taken = [FEW.decode(FEW.tokens[each]) for each in (row, other)]
-            return f"{problem} has no counterfactual: leave it out; yours is {taken}"
+        if row == other and row in possible and not possible[row]:
+            problem = FEW.decode(FEW.tokens[row])
+            return f"{problem} has no counterfactual: leave it out; yours is the problem itself"
         if len(kept) == len(drawn) and other not in possible.get(row, []):
             return why_not(row, other, changed)
     return None
