@@ -4,8 +4,6 @@ import torch
 
 from minitransformer.plots import BLACK, BLUE, GREEN, ORANGE, PINK, RED, Figure, heatmap, plt
 
-ALIKE = 7  # per cent: lines that end closer than this get their names below each other
-
 
 def draw_memory(rows: list[int], seen: list[float], unseen: list[float], d_model: int) -> Figure:
     """Accuracy on meaningless labels against the number of rows a probe was fitted to, on those
@@ -28,30 +26,21 @@ def draw_memory(rows: list[int], seen: list[float], unseen: list[float], d_model
 
 
 def draw_depths(curves: dict[str, torch.Tensor], control: torch.Tensor) -> Figure:
-    """Probe accuracy by depth, one line per feature; control [shuffle, depth] is drawn as a
-    band.
+    """Probe accuracy at each depth, a bar per feature, so that no equal value hides another; the
+    largest of control [shuffle, depth] is a line.
     """
-    figure, ax = plt.subplots(figsize=(8.4, 4.4))
-    places = range(control.shape[1])
-    styles = zip(
-        (BLUE, ORANGE, GREEN, RED, PINK), "os^vD", (5, 2, 2, 2, 2), ("-", "-", "-", "-", "--")
-    )
-    ends = []
-    for (name, accuracy), (colour, marker, width, style) in zip(curves.items(), styles):
-        values = (100 * accuracy).tolist()
-        ax.plot(places, values, style, marker=marker, color=colour, linewidth=width, markersize=7)
-        ends.append((values[-1], name, colour))
-    last = 200.0
-    for y, name, colour in sorted(ends, reverse=True):
-        last = min(y, last - ALIKE)
-        ax.text(places[-1] + 0.06, last, name, color=colour, va="center", fontsize=10)
-    low, high = 100 * control.min(dim=0).values, 100 * control.max(dim=0).values
-    ax.fill_between(places, low - 0.5, high + 0.5, color="grey", alpha=0.5, linewidth=0)
-    ax.text(1.0, -7, "grey band: shuffled labels", color="dimgrey", fontsize=9, ha="center")
-    ax.set_xticks(places, ["embedding", *(f"after layer {layer}" for layer in places[:-1])])
-    ax.set(xlim=(-0.1, places[-1] + 1.0), ylim=(-11, 106))
-    ax.set_ylabel("right answers of the probe,\nunseen sequences (%)")
+    figure, ax = plt.subplots(figsize=(8.8, 4.4))
+    colours, depths = (BLUE, ORANGE, GREEN, RED, PINK), range(control.shape[1])
+    for row, ((name, accuracy), colour) in enumerate(zip(curves.items(), colours)):
+        spots = [depth + 0.17 * (row - 2) for depth in depths]
+        bars = ax.bar(spots, 100 * accuracy, width=0.16, color=colour, label=name)
+        ax.bar_label(bars, fmt="%.0f", fontsize=9)
+    guessed = 100 * control.max().item()
+    ax.axhline(guessed, color="black", linestyle=":", linewidth=1, label="shuffled labels, at most")
+    ax.set_xticks(depths, ["embedding", *(f"after layer {layer}" for layer in depths[:-1])])
+    ax.set(ylim=(0, 112), ylabel="right answers of the probe,\nunseen sequences (%)")
     ax.set_title("Layer 0 brings in the previous token, layer 1 the answer")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -59,11 +48,13 @@ def draw_strength(ridges: list[float], sweep: dict[str, list[float]]) -> Figure:
     """sweep[case]: accuracy for each ridge, and at last that of the strong probe."""
     figure, ax = plt.subplots(figsize=(8.4, 4))
     places = range(len(ridges) + 1)
-    styles = zip((ORANGE, RED, PINK, GREEN), "os^v")
-    for (name, values), (colour, marker) in zip(sweep.items(), styles):
+    # wide below narrow, so that no line hides another
+    styles = zip((ORANGE, RED, PINK, GREEN), "os^v", (7, 2, 2, 2), (13, 7, 7, 7))
+    for (name, values), (colour, marker, width, size) in zip(sweep.items(), styles):
         percent = [100 * value for value in values]
-        ax.plot(places[:-1], percent[:-1], marker=marker, color=colour, label=name, markersize=7)
-        ax.plot(places[-1:], percent[-1:], marker=marker, color=colour, markersize=9)
+        look = {"marker": marker, "color": colour, "markersize": size, "linewidth": width}
+        ax.plot(places[:-1], percent[:-1], label=name, **look)
+        ax.plot(places[-1:], percent[-1:], **look)
     ax.axvline(len(ridges) - 0.5, color="grey", linestyle=":", linewidth=1)
     ax.set_xticks(places, [*(f"ridge\n{ridge:.0e}" for ridge in ridges), "strong\nprobe"])
     ax.set(ylabel="right answers after layer 0 (%)", ylim=(-3, 106))

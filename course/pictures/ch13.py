@@ -57,10 +57,12 @@ def draw_sizes(
             label="all sets of that size: middle 90 %",
         )
         ax.plot(middle, color="grey", linestyle="--", linewidth=1.2, label="their median")
-        for place, (kind, colour) in enumerate(KIND_COLOURS.items()):
+        # beside each other, and two of them without lines: so no line hides another
+        looks = ("o-", "o-", "s", "^")
+        for place, ((kind, colour), look) in enumerate(zip(KIND_COLOURS.items(), looks)):
             values = 100 * curves[metric][kind].numpy()
-            spots = np.arange(len(values)) + 0.12 * (place - 1.5)  # so that no line hides another
-            ax.plot(spots, values, "o-", markersize=4, color=colour, label=f"greedy, {kind}")
+            spots = np.arange(len(values)) + 0.17 * (place - 1)
+            ax.plot(spots, values, look, markersize=5, color=colour, label=f"greedy, {kind}")
         ax.axhline(95, color="black", linestyle=":", linewidth=1)
         ax.text(0, 92, "95 %", va="top")
         for name, size, share in zip(
@@ -70,7 +72,7 @@ def draw_sizes(
             ax.annotate(
                 name,
                 (size, share),
-                xytext=(7, -13),
+                xytext=(9, -26),
                 textcoords="offset points",
                 color=RED,
                 fontsize=9,
