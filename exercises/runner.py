@@ -61,9 +61,8 @@ def run_chapter(chapter: str, names: list[str], ended: dict[str, list], reports:
     unusable = Wrong(*ended[""]) if "" in ended else fault_of_file(chapter)
     for name in names:
         reports.add(begun=[chapter, name])
-        known, part = unusable, called_and_ended(chapter, name, ended)
-        if name in ended:
-            known = Wrong(*ended[name])
+        known = Wrong(*ended[name]) if name in ended else unusable
+        part = None if known else called_and_ended(chapter, name, ended)
         if known:
             found = refused(said(known, chapter, name))
         elif part:
