@@ -60,6 +60,7 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     except BaseException as error:
         status = status_after(error, bool(pressed))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is decided; the rest is clearing up
+    exec("")  # `python -m` ends by the signal itself if the last exec of a text was interrupted
     sys.exit(status)
 
 

@@ -128,6 +128,16 @@ def swallow():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_ctrl_c_in_a_library_that_executes_text_ends_with_130_too(tmp_path):
+    program = "from minitransformer import terminal\n"
+    program += "terminal.run_main(lambda: exec('raise KeyboardInterrupt'))\n"
+    (tmp_path / "stopped.py").write_text(program, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stopped"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 130 and done.stderr.strip() == b"stopped."
+
+
 def test_ctrl_c_while_torch_is_imported_or_a_model_measured():
     command = [PYTHON, "-X", "importtime", "-m", "minitransformer", "evaluate", "induction"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": ROOT}
