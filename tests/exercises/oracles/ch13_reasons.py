@@ -33,7 +33,8 @@ def what_was_ablated(model, keep, kind):
         if len(changed) > 1:
             return f"heads were ablated in {len(changed)} runs; ablate all of them in one"
         for layer, head in heads(model):
-            before, after = [z[:, :, head] for z in run[f"blocks.{layer}.attn.hook_z"]]
+            z_before, z_after = run[f"blocks.{layer}.attn.hook_z"]
+            before, after = z_before[:, :, head], z_after[:, :, head]
             replaced, name = not alike(before, after), f"head {layer}.{head}"
             if (layer, head) in keep and replaced:
                 return f"{name} is kept, but its output was replaced"
