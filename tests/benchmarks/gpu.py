@@ -33,7 +33,7 @@ TOGETHER = 20  # seeds side by side
 SHAPES = {
     "induction": ModelConfig(),
     "bigger": PRESETS["bigger"].model,
-    "bigger, n_ctx 1024, batch 8": replace(PRESETS["bigger"].model, n_ctx=1024),
+    "bigger, n_ctx 1024, batch 8": replace(PRESETS["bigger"].model, n_ctx=1024, d_vocab=1025),
 }
 
 
