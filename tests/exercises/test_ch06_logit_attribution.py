@@ -165,6 +165,14 @@ DIFFERENCE_MISTAKES = {
     "the direction between the two columns was scaled to length 1; its length counts": (
         oracle.along_a_unit_direction
     ),
+    "the numbers of the tokens were subtracted, and that column taken; subtract the columns": (
+        lambda cache, W_U, right, wrong: oracle.attribution()(
+            cache, W_U, (right - wrong) % W_U.shape[1]
+        )
+    ),
+    "the numbers of the tokens were subtracted without their sign; subtract the columns": (
+        lambda cache, W_U, right, wrong: oracle.attribution()(cache, W_U, (right - wrong).abs())
+    ),
 }
 
 

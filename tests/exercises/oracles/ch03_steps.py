@@ -194,6 +194,19 @@ def as_if_sorted(steps, values, share=0.5):
     return float(numpy.interp(share, shares_of_the_way(values), steps))
 
 
+def only_upwards(first):
+    """crossing_step for one who thinks of rising curves: from the index `first` on, the first value
+    at or above the one that is wanted.
+    """
+
+    def cross(steps, values, share=0.5):
+        wanted = values[0] + share * (values[-1] - values[0])
+        i = next(i for i in range(first, len(values)) if values[i] >= wanted)
+        return float(on_the_line(steps, values, i, wanted))
+
+    return cross
+
+
 def crossing(gone=shares_of_the_way, pick=first_there, place=on_the_line, share=None):
     """crossing_step with one thing changed; with the defaults it is right."""
     fixed = share
@@ -237,4 +250,9 @@ CROSSING_MISTAKES = {
     "being there exactly is enough: `at least`, not `more than`": crossing(pick=first_beyond),
     "values were searched as if they were sorted, but a curve may go back and forth": as_if_sorted,
     "the share is always one half; it is the argument `share`": crossing(share=0.5),
+    "the first value *above* the one wanted was taken; where a curve falls, the first below it is "
+    "meant": only_upwards(1),
+    "where a curve falls, its first value is above the one wanted already, and was taken": (
+        only_upwards(0)
+    ),
 }
