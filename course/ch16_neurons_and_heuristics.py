@@ -18,9 +18,8 @@
 #
 # ## A layer is a sum of neurons
 #
-# Neuron n adds `h_n v_n` to the stream: a number, its *activation* (how well the input fits its
-# *key*), times its *value vector* (Geva et al. 2021, "Transformer Feed-Forward Layers Are
-# Key-Value Memories").
+# Neuron n adds `h_n v_n` to the stream: how well the input fits its *key*, times its *value vector*
+# (Geva et al. 2021, "Transformer Feed-Forward Layers Are Key-Value Memories").
 #
 # **Exercises `neuron_contributions`** (10 minutes), **`value_logits`** (15 minutes) and
 # **`answer_contributions`** (10 minutes). LayerNorm stands between the stream and the logits: it
@@ -186,7 +185,7 @@ show(pictures.draw_atlas(maps, lenses, labels, title), "atlas")
 # the heuristic covers is the score, and from .6 on the neuron has that name. Heuristics on the
 # result or on both operands are *direct*: for them, take the k problems where activation times the
 # answer's `value_logits` is highest. One more type is fitted to the neuron: *multi-result*, the two
-# to four results that it promotes most (`multi-result: 3 values` counts results, no vectors).
+# to four results that it promotes most (`3 values` are results).
 #
 # **Exercises `heuristic_scores`** (20 minutes) and **`classify_neuron`** (20 minutes). Your checks
 # plant a neuron of every type, and senseless ones.
@@ -267,8 +266,7 @@ claim("named when shuffled, a - b", mixed, high=0.1)
 # In the trained model shuffling removes nearly all names: activation and value fit together. The
 # difference is the number to trust.
 #
-# And the gauge, a choice that no probability shows: add one vector u to every column of `W_U`. Do
-# the names move?
+# And the gauge (chapter 2): add one vector u to every column of `W_U`. Do the names move?
 
 # %%
 moved = copy.deepcopy(model)
