@@ -166,7 +166,7 @@ def draw_knock_outs(lost: dict[str, dict[str, float]], title: str) -> Figure:
 
 def draw_history(history: dict[int, tuple[float, float, float]], title: str) -> Figure:
     """Against the training step: share named, share named when shuffled, share of right answers."""
-    figure, ax = plt.subplots(figsize=(7.4, 4))
+    figure, ax = plt.subplots(figsize=(9.4, 4))
     steps, rows = list(history), list(history.values())
     as_they_are = [100 * named for named, _, _ in rows]
     mixed = [100 * named for _, named, _ in rows]
@@ -181,5 +181,5 @@ def draw_history(history: dict[int, tuple[float, float, float]], title: str) -> 
     ax.minorticks_off()
     ax.set(xlabel="training step", ylabel="share of neurons, of answers (%)", title=title)
     ax.set_ylim(-9, 103)
-    ax.legend(fontsize=9)
+    ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
