@@ -45,9 +45,10 @@ def predict(model: Transformer, tokens: Tensor) -> NextToken:
 
 
 def compared(logits: Tensor, tokens: Tensor) -> NextToken:
-    """Logits [batch, pos, vocab] at each position with the token that follows; on the CPU."""
-    logits, following = logits[:, :-1], tokens[:, 1:]
-    losses = cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
+    """Logits [..., pos, vocab] at each position with the token that follows; on the CPU."""
+    logits = logits[..., :-1, :]
+    following = tokens[:, 1:].expand(logits.shape[:-1])
+    losses = cross_entropy(logits.flatten(0, -2), following.flatten(), reduction="none")
     correct = logits.argmax(dim=-1) == following
     return NextToken(losses.view_as(following).cpu(), correct.cpu())
 

@@ -76,8 +76,9 @@ class SideBySide:
         for some in tokens.to(self.like.W_E.device).split(rows_at_once(numbers)):
             of_one = partial(functional_call, self.like, args=(some,))
             logits = torch.vmap(of_one)(self.weights)
-            parts.append([compared(each, some) for each in logits])
-        return [NextToken(*map(torch.cat, zip(*each))) for each in zip(*parts)]
+            parts.append(compared(logits, some))  # seed batch pos
+        whole = [torch.cat(part, dim=1) for part in zip(*parts)]
+        return [NextToken(*each) for each in zip(*whole)]
 
     def measure(self) -> None:
         """A row for the history of each run that still goes on; those that may end are stopped."""
@@ -93,26 +94,36 @@ class SideBySide:
     def going(self) -> list[Run]:
         return [run for run in self.runs if not run.stopped]
 
+    def keep(self) -> None:
+        """Hold the weights of this step, as the snapshots of the runs that still go on."""
+        stacked = {
+            name: weights.detach().to("cpu", copy=True) for name, weights in self.weights.items()
+        }
+        for i, run in enumerate(self.runs):
+            if not run.stopped:
+                run.snapshots[run.step] = {name: stacked[name][i] for name in stacked}
+
     @torch.no_grad()
     def unstack(self) -> None:
         """Give each run that still goes on its own weights, and its optimizer its own moments."""
         stacked = {name: weights.cpu() for name, weights in self.weights.items()}
-        moments = {name: self.optimizer.state[self.weights[name]] for name in self.weights}
+        state = {name: self.optimizer.state[self.weights[name]] for name in self.weights}
+        moments = {name: {key: x.cpu() for key, x in state[name].items()} for name in state}
         for i, run in enumerate(self.runs):
             if run.stopped:
                 continue
             for name, weights in run.model.named_parameters():
                 weights.copy_(stacked[name][i])
-                own = {key: x[i].cpu() for key, x in moments[name].items() if key != "step"}
+                own = {key: x[i].clone() for key, x in moments[name].items() if key != "step"}
                 run.optimizer.state[weights] = own | {"step": torch.tensor(float(run.step))}
 
 
 def side_by_side(
-    cfg: ModelConfig, config: TrainConfig, seeds: list[int], device="cpu", home=None, quiet=True
+    cfg: ModelConfig, config: TrainConfig, seeds: list[int], device="cpu", quiet=True
 ) -> list[Run]:
-    """Train a model of each seed, all in step, and keep it in home/SEED; Ctrl-C ends them all."""
+    """Train a model of each seed, all in step; Ctrl-C ends them all. Nothing is written."""
     team = SideBySide(cfg, config, seeds, device)
-    keep_snapshots(team, home)
+    team.keep()
     bar = tqdm(total=config.steps, unit="step", disable=quiet, dynamic_ncols=True)
     with train.ctrl_c_noted() as pressed:
         while team.going() and not pressed:
@@ -121,21 +132,23 @@ def side_by_side(
             if step % config.eval_every == 0 or step == config.steps:
                 team.measure()
             if train.is_snapshot_step(step):
-                team.unstack()
-                keep_snapshots(team, home)
+                team.keep()
             bar.update()
-        bar.close()
-        team.unstack()
-        for run in team.runs:
-            run.stopped = run.stopped or "interrupted"
-            if home is not None:
-                train.save_run(run, folder_of(home, run.config.seed))
+    bar.close()
+    team.unstack()
+    for run in team.going():
+        run.stopped = "interrupted"
     return team.runs
 
 
-def keep_snapshots(team: SideBySide, home: Path | None) -> None:
-    for run in team.going():
-        train.keep_snapshot(run, folder_of(home, run.config.seed) if home else None)
+def save(run: Run, folder: Path) -> None:
+    """Write what a run in memory would have written on its way."""
+    weights = {name: w.clone() for name, w in run.model.state_dict().items()}
+    for step in run.snapshots:
+        run.model.load_state_dict(run.snapshots[step])
+        checkpoint.save(train.snapshot_path(folder, step), run.model)
+    run.model.load_state_dict(weights)
+    train.save_run(run, folder)
 
 
 def folder_of(home: Path, seed: int) -> Path:
@@ -181,7 +194,9 @@ def train_seeds(
         for seed in fresh:
             stack.enter_context(held(folder_of(home, seed)))
         if fresh:
-            runs = side_by_side(chosen.model, config, fresh, device, home, quiet=False)
+            runs = side_by_side(chosen.model, config, fresh, device, quiet=False)
+        for run in runs:
+            save(run, folder_of(home, run.config.seed))
     finished = [write_record(run, folder_of(home, run.config.seed), command) for run in runs]
     rest = (trained(preset, seed, home, command, steps, device) for seed in seeds)
     return all(finished) and all(rest)

@@ -204,8 +204,11 @@ def keep_snapshot(run: Run, folder: Path | None) -> None:
     weights = run.model.state_dict()
     run.snapshots[run.step] = {name: w.detach().cpu().clone() for name, w in weights.items()}
     if folder is not None:
-        path = Path(folder) / "snapshots" / f"{run.step:05d}.pt"
-        checkpoint.save(path, run.model)
+        checkpoint.save(snapshot_path(folder, run.step), run.model)
+
+
+def snapshot_path(folder: Path, step: int) -> Path:
+    return Path(folder) / "snapshots" / f"{step:05d}.pt"
 
 
 def save_run(run: Run, folder: Path) -> None:
