@@ -141,7 +141,7 @@ def side_by_side(
     return team.runs
 
 
-def save(run: Run, folder: Path) -> None:
+def save_whole(run: Run, folder: Path) -> None:
     """Write what a run in memory would have written on its way."""
     weights = {name: w.clone() for name, w in run.model.state_dict().items()}
     for step in run.snapshots:
@@ -196,7 +196,7 @@ def train_seeds(
         if fresh:
             runs = side_by_side(chosen.model, config, fresh, device, quiet=False)
         for run in runs:
-            save(run, folder_of(home, run.config.seed))
+            save_whole(run, folder_of(home, run.config.seed))
     finished = [write_record(run, folder_of(home, run.config.seed), command) for run in runs]
     rest = (trained(preset, seed, home, command, steps, device) for seed in seeds)
     return all(finished) and all(rest)

@@ -120,7 +120,7 @@ def test_arithmetic_side_by_side():
 
 def test_what_side_by_side_leaves_can_be_gone_on_with(tmp_path):
     for run in many.side_by_side(SMALL, SHORT, [5, 6]):
-        many.save(run, tmp_path / str(run.config.seed))
+        many.save_whole(run, tmp_path / str(run.config.seed))
     for seed in (5, 6):
         alone = train.train(SMALL, SHORT.changed(seed=seed))
         again = train.resume(tmp_path / str(seed))
