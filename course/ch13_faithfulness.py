@@ -381,9 +381,8 @@ except ValueError as error:
 #    faithful, complete, and explains nothing. You are done when your description predicts an
 #    experiment that you have not run.
 #
-# Under mean ablation and resampling our six heads are faithful, complete and minimal, here and
-# elsewhere; under zeroing they are not complete. The 95 % was our choice, not nature's. The last
-# point is the next chapter.
+# Under mean ablation and resampling our six heads pass all this; under zeroing they are not
+# complete. The 95 % was our choice, not nature's. The last point is the next chapter.
 #
 # ## What you have now
 #
