@@ -58,10 +58,10 @@ from solutions.ch07_qk_ov_circuits import (
     copying_score,
     full_ov_circuit,
     ov_matrix,
-    qk_matrix,
 )
 from solutions.ch08_composition import (
     composition_ceiling,
+    composition_score,
     composition_table,
     decompose_qk_inputs,
     decompose_scores,
@@ -105,12 +105,23 @@ claim("hand-built pointer arithmetic: K and V", pointer["K"] + pointer["V"], low
 # .16 in one model, .77 in another, and both were planted. What does chance give? **Exercise
 # `random_baseline`** (10 minutes). *Predict:* does the mean depend on d_head?
 
+
 # %%
+def random_pairs(model, d_head=None):
+    """The scores of 200 random pairs of heads, of the model's shape."""
+    cfg, generator = model.cfg, torch.Generator().manual_seed(0)
+    return random_baseline(cfg.d_model, d_head or cfg.d_head, 200, generator)
+
+
+def band_of(chance):
+    """Three standard deviations to both sides of the mean."""
+    return chance.mean() - 3 * chance.std(), chance.mean() + 3 * chance.std()
+
+
 model, impostor = the_model(), the_model("impostor")
 d_model, d_head, heads = model.cfg.d_model, model.cfg.d_head, range(model.cfg.n_heads)
 names = [[f"{layer}.{head}" for head in heads] for layer in (0, 1)]
-chance = random_baseline(d_model, d_head, 200, torch.Generator().manual_seed(0))
-thin = random_baseline(d_model, 4, 200, torch.Generator().manual_seed(0))
+chance, thin = random_pairs(model), random_pairs(model, d_head=4)
 mean, mean_thin = chance.mean() * d_model**0.5, thin.mean() * d_model**0.5
 claim("mean of random pairs, times sqrt(d_model)", mean, low=0.97, high=1.03)
 claim("the same with d_head 4", mean_thin, low=0.95, high=1.05)
@@ -122,19 +133,37 @@ show(draw_chance({f"d_head {d_head}": chance, "d_head 4": thin}, d_model), "chan
 # A head with 16 directions spreads its norm over them, so even perfect alignment stays far below 1.
 # **Exercises `composition_ceiling`** and **`normalised_composition`** (10 and 5 minutes): 0 is
 # chance, 1 is the best that these two spectra allow.
+#
+# What the layer-0 head *reads*, and what the layer-1 head does with its findings, may be turned
+# without changing a score. So the far side of each matrix can shrink to `d_head`.
 
 
 # %%
+def squeezed(W):
+    """R of W = Q R: as much as W, without its turn Q. W [.., d_model, d_head] -> [.., d_head,
+    d_head].
+    """
+    return torch.linalg.qr(W).R
+
+
+def that_meet(W_Q, W_K, W_V, W_O):
+    """What heads of layer 0 write [head, d_head, d_model], and with what those of layer 1 read it,
+    {kind: [head, d_model, d_head]}. Weights: [layer, head, ..].
+    """
+    reads = {
+        "Q": W_Q[1] @ squeezed(W_K[1]).mT,
+        "K": W_K[1] @ squeezed(W_Q[1]).mT,
+        "V": W_V[1] @ squeezed(W_O[1].mT).mT,
+    }
+    return squeezed(W_V[0]) @ W_O[0], reads
+
+
 def every_pair(function, model, kind):
     """function(what the layer-0 head writes, what the layer-1 head reads with): [head of layer 0,
     head of layer 1].
     """
-    each = range(model.cfg.n_heads)
-    writes = [ov_matrix(model, 0, head) for head in each]
-    queries = [qk_matrix(model, 1, head) for head in each]
-    values = [ov_matrix(model, 1, head) for head in each]
-    reads = {"Q": queries, "K": [QK.T for QK in queries], "V": values}[kind]
-    return torch.tensor([[function(write, read) for read in reads] for write in writes])
+    writes, reads = that_meet(model.W_Q, model.W_K, model.W_V, model.W_O)
+    return torch.tensor([[function(A, B) for B in reads[kind]] for A in writes])
 
 
 roles = find_heads(model)
@@ -164,14 +193,15 @@ claim("largest Q or V score", max(tables["Q"].max(), tables["V"].max()), high=0.
 # K, it seems. The controls: a model without induction, untrained models, planted ones.
 
 # %%
-blanks = [all_kinds(untrained_model(seed), composition_table) for seed in range(5)]
-by_chance = torch.stack([table for blank in blanks for table in blank.values()])
+blanks = [untrained_model(seed) for seed in range(5)]
+by_chance = [every_pair(composition_score, blank, kind) for blank in blanks for kind in "QKV"]
+by_chance = torch.stack(by_chance)
 farthest = (by_chance - chance.mean()).abs().max() / chance.std()
-band = (chance.mean() - 3 * chance.std(), chance.mean() + 3 * chance.std())
+band, its_band = band_of(chance), band_of(random_pairs(impostor))
 usual = every_pair(normalised_composition, induction_model(), "K")
 pointer = every_pair(normalised_composition, pointer_model(), "Q")
 ceiling = every_pair(composition_ceiling, model, "K").mean()
-claim("impostor: largest K score", most_by_k(impostor), high=band[1], measured=0.1057)
+claim("impostor: largest K score", most_by_k(impostor), high=its_band[1], measured=0.1057)
 claim("untrained: largest distance from chance, in sd", farthest, high=5)
 claim("hand-built induction: share of what is possible, by K", usual, low=0.999, high=1.001)
 claim("hand-built pointer: share of what is possible, by Q", pointer, low=0.999, high=1.001)
@@ -201,16 +231,23 @@ def norm(x):
 def scores_after(S, model):
     """The published scores once the stream is stretched by S, with gradients."""
     undo = torch.linalg.inv(S)
-    writes = (undo @ model.W_V[0] @ model.W_O[0] @ S)[:, None]  # head 1 d_model d_model
-    QK = undo @ model.W_Q[1] @ model.W_K[1].mT @ undo.T
-    reads = {"Q": QK, "K": QK.mT, "V": undo @ model.W_V[1] @ model.W_O[1] @ S}
+    if d_model > 4 * d_head:  # only in so wide a stream the detour by small matrices pays
+        parts = undo @ model.W_Q, undo @ model.W_K, undo @ model.W_V, model.W_O @ S
+        writes, reads = that_meet(*parts)
+    else:
+        writes = undo @ model.W_V[0] @ model.W_O[0] @ S  # head d_model d_model
+        QK = undo @ model.W_Q[1] @ model.W_K[1].mT @ undo.T
+        reads = {"Q": QK, "K": QK.mT, "V": undo @ model.W_V[1] @ model.W_O[1] @ S}
+    writes = writes[:, None]  # for each of them, all that reads
     return {kind: norm(writes @ B) / (norm(writes) * norm(B)) for kind, B in reads.items()}
 
 
-def find_stretch(model, heads, steps=200):
+def find_stretch(model, heads):
     """By gradient descent: an S under which these heads seem to compose by Q and V, not by K."""
+    # Adam moves every entry alike: the wider the stream, the farther each step goes
+    steps, learning_rate = min(200, 23_040 // d_model), 1.28 / d_model
     exponent = torch.zeros(d_model, d_model, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([exponent], lr=0.02)
+    optimizer = torch.optim.Adam([exponent], lr=learning_rate)
     with torch.enable_grad():
         for _ in range(steps):
             S = torch.linalg.matrix_exp(exponent + exponent.T)
@@ -221,7 +258,13 @@ def find_stretch(model, heads, steps=200):
     return S.detach()
 
 
-repeats = held_out(model, periods=(10, 10), batch=64)
+def period_10(model):
+    """BOS, a random prefix, then 10 random tokens again and again; fewer rows for wide models."""
+    rows = max(16, min(64, 4096 // model.cfg.d_model))
+    return held_out(model, periods=(10, 10), batch=rows)
+
+
+repeats = period_10(model)
 tokens, known = repeats.tokens, repeats.predictable
 copies = follows_earlier_copy(tokens)  # batch query key: tokens that follow an earlier copy
 exact = the_model().double().requires_grad_(False)
@@ -351,7 +394,6 @@ show(draw_numbers(list(measured["as trained"]), list(gauges), rows), "numbers")
 # other tokens, or over BOS, where heads rest. *Predict:* of our 36 terms, how many matter?
 
 # %%
-# every sequence: BOS, a random prefix, then 10 random tokens again and again
 visible = torch.ones(tokens.shape[1], tokens.shape[1]).tril()
 follower = copies * known[:, :, None]  # batch query key: where an induction head should look
 other = (visible - copies) * known[:, :, None]
@@ -458,7 +500,7 @@ def diagonals(model):
 
 
 def attention_back(model):
-    return score_heads(model, tokens)["previous_token"][0]  # heads of layer 0
+    return score_heads(model, period_10(model).tokens)["previous_token"][0]  # heads of layer 0
 
 
 accuracy, looks_back = diagonals(model), attention_back(model)
@@ -476,7 +518,7 @@ claim(text, gain[0, 2 + control] / gain.sum(), high=0.12, measured=0.0035)
 claim("impostor: largest share of tokens", diagonals(impostor).max(), high=0.4, measured=0.0625)
 controls = {}
 for name, blank in {"untrained": untrained_model(), "impostor": impostor}.items():
-    looks = attention_back(blank).repeat_interleave(len(heads))
+    looks = attention_back(blank).repeat_interleave(blank.cfg.n_heads)
     controls[name] = (looks, diagonals(blank).flatten())
 maps = {}
 for g, what in ((best, "previous-token head"), (control, "control")):

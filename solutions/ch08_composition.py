@@ -8,7 +8,6 @@ Framework for Transformer Circuits".
 
 import copy
 import math
-from itertools import product
 
 import torch
 from einops import einsum
@@ -142,16 +141,17 @@ def token_space_composition(model: Transformer, kind: str) -> Tensor:
         x = (W_E[:, None] + model.W_pos.detach()).flatten(0, 1)
     heads, scale = range(model.cfg.n_heads), math.sqrt(model.cfg.d_head)
     table = torch.zeros(len(heads), len(heads), dtype=W_E.dtype)
-    for g, h in product(heads, heads):
+    for g in heads:
         moved = x @ OV[0, g]
-        if kind == "K":
-            made = (x @ W_Q[h]) @ (moved @ W_K[h]).T / scale
-        elif kind == "Q":
-            made = (moved @ W_Q[h]) @ (x @ W_K[h]).T / scale
-        else:
-            logits = moved @ OV[1, h] @ model.W_U.detach()
-            made = logits - logits.mean(dim=-1, keepdim=True)
-        table[g, h] = made.square().mean().sqrt()
+        for h in heads:
+            if kind == "K":
+                made = (x @ W_Q[h]) @ (moved @ W_K[h]).T / scale
+            elif kind == "Q":
+                made = (moved @ W_Q[h]) @ (x @ W_K[h]).T / scale
+            else:
+                logits = moved @ OV[1, h] @ model.W_U.detach()
+                made = logits - logits.mean(dim=-1, keepdim=True)
+            table[g, h] = made.square().mean().sqrt()
     return table
 
 

@@ -2,6 +2,8 @@
 can see, circuits with their controls, the story of K-composition.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,8 +18,6 @@ from minitransformer.plots import (
     plt,
     write_values,
 )
-
-TICKS = (1, 10, 20, 30, 40, 50, 60)  # tokens that are named on the axes of a map without BOS
 
 
 def draw_chance(samples: dict[str, Tensor], d_model: int) -> Figure:
@@ -186,7 +186,8 @@ def draw_circuits(
     for ax, (title, circuit) in zip(axes, circuits.items()):
         image = heatmap(ax, circuit, signed=True, title=title)
         ax.set(xlabel="token moved into the key", ylabel="token that asks")
-        ticks = [token for token in TICKS if token <= len(circuit)]
+        apart = 10 * math.ceil(len(circuit) / 64)
+        ticks = [1, *range(apart, len(circuit) + 1, apart)]  # the tokens that are named
         places = [token - 1 for token in ticks]  # the first row and column are token 1
         ax.set_xticks(places, ticks)
         ax.set_yticks(places, ticks)
