@@ -7,15 +7,18 @@ any more, one sentence on Ctrl-C. Nothing is imported here that takes a while.
 A closed stream (`>&-`) is replaced, so that code need not ask whether sys.stdout is there.
 """
 
+import _thread
 import codecs
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import NoReturn
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_UNREAD = 2, 130, 141  # 128 + the number of the signal
+AGAIN = 1.0  # seconds after which a Ctrl-C that ended nothing is repeated
 # what an ASCII or cp1252 terminal shows of signs that it does not have
 PLAIN = {"✓": "+", "✗": "x", "✕": "x", "·": ".", "→": "->", "−": "-", "…": "..."}
 PLAIN |= {"“": '"', "”": '"', "²": "^2", "°": " deg", "±": "+-", "µ": "u", "∂": "d"}
@@ -66,17 +69,28 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
 
 def noting_ctrl_c() -> list[bool]:
     """A list that Ctrl-C makes longer. It raises KeyboardInterrupt as ever, but a library that is
-    just being imported may swallow that, or turn it into an ImportError.
+    just being imported may turn that into an ImportError, or swallow it: then it comes again.
     """
     pressed = []
 
     def interrupt(*_):
         pressed.append(True)
+        again = threading.Timer(AGAIN, press_again)
+        again.daemon = True
+        again.start()
         raise KeyboardInterrupt
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else: ignored, as by nohup
         signal.signal(signal.SIGINT, interrupt)
     return pressed
+
+
+def press_again() -> None:
+    """Ctrl-C once more, for the main thread."""
+    if hasattr(signal, "pthread_kill"):  # it also ends a sleep
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
 
 
 def status_after(error: BaseException, pressed: bool) -> int:

@@ -128,6 +128,25 @@ def swallow():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_ctrl_c_that_a_library_swallows_comes_again():
+    program = """
+import os, time
+from minitransformer import terminal
+def main():
+    try:
+        os.kill(os.getpid(), 2)
+        time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+    time.sleep(600)
+terminal.run_main(main)
+"""
+    command = [PYTHON, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300)
+    assert done.returncode == 130 and done.stderr == b"\nstopped.\n"
+
+
 def test_ctrl_c_in_a_library_that_executes_text_ends_with_130_too(tmp_path):
     program = "from minitransformer import terminal\n"
     program += "terminal.run_main(lambda: exec('raise KeyboardInterrupt'))\n"
