@@ -105,23 +105,12 @@ claim("hand-built pointer arithmetic: K and V", pointer["K"] + pointer["V"], low
 # .16 in one model, .77 in another, and both were planted. What does chance give? **Exercise
 # `random_baseline`** (10 minutes). *Predict:* does the mean depend on d_head?
 
-
 # %%
-def random_pairs(model, d_head=None):
-    """The scores of 200 random pairs of heads, of the model's shape."""
-    cfg, generator = model.cfg, torch.Generator().manual_seed(0)
-    return random_baseline(cfg.d_model, d_head or cfg.d_head, 200, generator)
-
-
-def band_of(chance):
-    """Three standard deviations to both sides of the mean."""
-    return chance.mean() - 3 * chance.std(), chance.mean() + 3 * chance.std()
-
-
 model, impostor = the_model(), the_model("impostor")
 d_model, d_head, heads = model.cfg.d_model, model.cfg.d_head, range(model.cfg.n_heads)
 names = [[f"{layer}.{head}" for head in heads] for layer in (0, 1)]
-chance, thin = random_pairs(model), random_pairs(model, d_head=4)
+chance = random_baseline(d_model, d_head, 200, torch.Generator().manual_seed(0))
+thin = random_baseline(d_model, 4, 200, torch.Generator().manual_seed(0))
 mean, mean_thin = chance.mean() * d_model**0.5, thin.mean() * d_model**0.5
 claim("mean of random pairs, times sqrt(d_model)", mean, low=0.97, high=1.03)
 claim("the same with d_head 4", mean_thin, low=0.95, high=1.05)
@@ -133,15 +122,12 @@ show(draw_chance({f"d_head {d_head}": chance, "d_head 4": thin}, d_model), "chan
 # A head with 16 directions spreads its norm over them, so even perfect alignment stays far below 1.
 # **Exercises `composition_ceiling`** and **`normalised_composition`** (10 and 5 minutes): 0 is
 # chance, 1 is the best that these two spectra allow.
-#
-# What the layer-0 head *reads*, and what the layer-1 head does with its findings, may be turned
-# without changing a score. So the far side of each matrix can shrink to `d_head`.
 
 
 # %%
 def squeezed(W):
-    """R of W = Q R: as much as W, without its turn Q. W [.., d_model, d_head] -> [.., d_head,
-    d_head].
+    """R of W = Q R, [.., d_model, d_head] -> [.., d_head, d_head]: Q only turns, and to turn the
+    far side of a head changes no composition score.
     """
     return torch.linalg.qr(W).R
 
@@ -197,11 +183,14 @@ blanks = [untrained_model(seed) for seed in range(5)]
 by_chance = [every_pair(composition_score, blank, kind) for blank in blanks for kind in "QKV"]
 by_chance = torch.stack(by_chance)
 farthest = (by_chance - chance.mean()).abs().max() / chance.std()
-band, its_band = band_of(chance), band_of(random_pairs(impostor))
+band = (chance.mean() - 3 * chance.std(), chance.mean() + 3 * chance.std())
+its, generator = impostor.cfg, torch.Generator().manual_seed(0)  # its shape may be another one
+by_its_shape = random_baseline(its.d_model, its.d_head, 200, generator)
+limit = by_its_shape.mean() + 3 * by_its_shape.std()
 usual = every_pair(normalised_composition, induction_model(), "K")
 pointer = every_pair(normalised_composition, pointer_model(), "Q")
 ceiling = every_pair(composition_ceiling, model, "K").mean()
-claim("impostor: largest K score", most_by_k(impostor), high=its_band[1], measured=0.1057)
+claim("impostor: largest K score", most_by_k(impostor), high=limit, measured=0.1057)
 claim("untrained: largest distance from chance, in sd", farthest, high=5)
 claim("hand-built induction: share of what is possible, by K", usual, low=0.999, high=1.001)
 claim("hand-built pointer: share of what is possible, by Q", pointer, low=0.999, high=1.001)

@@ -11,6 +11,7 @@ from minitransformer.plots import (
     BLACK,
     BLUE,
     GREEN,
+    HEADS_IN_A_ROW,
     ORANGE,
     RED,
     Figure,
@@ -61,14 +62,16 @@ def draw_compositions(
     """All composition scores against chance, then the pairs above it as edges; width: share of what
     is possible.
     """
-    figure, axes = plt.subplots(1, 4, figsize=(12.5, 4.1), width_ratios=[1.6, 1, 1, 1])
+    heads, pairs = len(tables["K"]), tables["K"].numel()
+    size = (12.5, max(4.1, 0.5 * heads))
+    figure, axes = plt.subplots(1, 4, figsize=size, width_ratios=[1.6, 1, 1, 1])
     draw_scores(axes[0], tables, roles[0])
     axes[0].axhspan(*band, color=BLUE, alpha=0.2)
     axes[0].text(-0.45, band[1] + 0.003, "random pairs, ± 3 sd", color=BLUE, fontsize=9)
     axes[0].axhline(best, color=RED, linestyle="--")
     words = "best possible for these heads (K)"
     axes[0].text(-0.45, best - 0.003, words, color=RED, fontsize=9, va="top")
-    axes[0].set(ylabel="published composition score", title="Each kind: 16 pairs of heads")
+    axes[0].set(ylabel="published composition score", title=f"Each kind: {pairs} pairs of heads")
     axes[0].set_ylim(0, 1.08 * best)
     for ax, kind in zip(axes[1:], tables):
         above = tables[kind] > band[1]
@@ -86,21 +89,24 @@ def draw_scores(ax, tables: dict[str, Tensor], previous: list[int]) -> None:
     """One dot per pair of heads, a column per kind; green if the layer-0 head looks one back."""
     for place, table in enumerate(tables.values()):
         for g, row in enumerate(table):
-            x = place + 0.12 * (torch.arange(len(row)) - 1.5)
+            apart = min(0.12, 0.8 / len(row))
+            x = place + apart * (torch.arange(len(row)) - (len(row) - 1) / 2)
             ax.scatter(x, row, color=GREEN if g in previous else "grey", s=22, zorder=3)
     ax.set(xlim=(-0.5, 2.5), ylim=(0, None))
     ax.set_xticks(range(3), tables)
 
 
 def draw_edges(ax, shown: Tensor, widths: Tensor, roles: tuple[list, list]) -> None:
+    size = min(650, 5400 / len(shown))
     for g, h in shown.nonzero().tolist():
         colour = GREEN if g in roles[0] else "grey"
         ax.plot([0, 1], [-g, -h], color=colour, linewidth=6 * widths[g, h])
     for layer, colour in enumerate((GREEN, ORANGE)):
         for head in range(shown.shape[layer]):
             fill = colour if head in roles[layer] else "lightgrey"
-            ax.scatter(layer, -head, s=650, color=fill, edgecolor=BLACK, zorder=3)
-            ax.text(layer, -head, f"{layer}.{head}", ha="center", va="center", zorder=4)
+            ax.scatter(layer, -head, s=size, color=fill, edgecolor=BLACK, zorder=3)
+            style = {"ha": "center", "va": "center", "fontsize": 11 if size == 650 else 9}
+            ax.text(layer, -head, f"{layer}.{head}", zorder=4, **style)
     ax.set(xlim=(-0.3, 1.3), ylim=(-shown.shape[0] + 0.4, 0.6))
     ax.axis("off")
 
@@ -130,12 +136,13 @@ def draw_terms(labels: list[str], gains: dict[str, Tensor], head: str) -> Figure
     """The terms of one head's score, a panel for each competitor: rows are parts of the query,
     columns parts of the key.
     """
-    figure, axes = plt.subplots(1, len(gains), figsize=(11.5, 5))
+    size = (max(11.5, 1.2 * len(labels)), max(5, 0.5 * len(labels)))
+    figure, axes = plt.subplots(1, len(gains), figsize=size)
     limit = max(float(gain.abs().max()) for gain in gains.values())
     for ax, (competitor, gain) in zip(axes, gains.items()):
         image = heatmap(ax, gain, signed=True, limit=limit, xlabel="part of the key")
         write_values(ax, (10 * gain).round() / 10 + 0.0, "{:.1f}")  # + 0 turns -0.0 into 0.0
-        ax.set_xticks(range(len(labels)), labels, rotation=30)
+        ax.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(len(labels)), labels)
         ax.set_title(f"lead over {competitor}: {gain.sum():.1f}")
     axes[0].set_ylabel("part of the query")
@@ -196,6 +203,8 @@ def draw_circuits(
     for g, row in enumerate(accuracy):
         colour = GREEN if g in roles[0] else "grey"
         last.scatter([looks_back[g]] * len(row), 100 * row, color=colour, s=45)
+        if len(accuracy) > HEADS_IN_A_ROW and row.mean() < 0.1:
+            continue  # of many heads, only those that stand out have a name
         beside = (7, -4) if looks_back[g] < 0.5 else (-26, -4 - 4 * (g == roles[0][0]))
         at = (looks_back[g], 100 * row.mean())
         last.annotate(f"0.{g}", at, beside, textcoords="offset points")
