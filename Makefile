@@ -18,11 +18,13 @@ setup: .venv/installed
 train: setup
 	$(PY) -m minitransformer train
 
-# The chapters run on a second core, in the background; what they have to say is printed at the end.
+# Three at once, on whatever cores there are; what the first two have to say is printed at the end.
 test: setup
-	@$(PY) -m pytest tests/course tests/test_repository.py > .venv/chapters.log 2>&1 & chapters=$$!; \
-	$(PY) -m pytest tests/minitransformer tests/exercises; others=$$?; \
-	wait $$chapters; chapters=$$?; cat .venv/chapters.log; exit $$((chapters || others))
+	@$(PY) -m pytest tests/course tests/test_repository.py > .venv/course.log 2>&1 & course=$$!; \
+	$(PY) -m pytest tests/exercises > .venv/exercises.log 2>&1 & exercises=$$!; \
+	$(PY) -m pytest tests/minitransformer; model=$$?; \
+	wait $$course; course=$$?; wait $$exercises; exercises=$$?; \
+	cat .venv/course.log .venv/exercises.log; exit $$((course || exercises || model))
 
 lint: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
@@ -31,4 +33,6 @@ lint: setup
 
 # Every command where stdout is cp1252, and where all is ASCII. tests/minitransformer has the rest.
 terminals: setup
-	$(PY) -m tests.benchmarks.terminals "cp1252 output" "LANG=C, no UTF-8 mode"
+	@$(PY) -m tests.benchmarks.terminals "cp1252 output" > .venv/cp1252.log 2>&1 & cp1252=$$!; \
+	$(PY) -m tests.benchmarks.terminals "LANG=C, no UTF-8 mode"; ascii=$$?; \
+	wait $$cp1252; cp1252=$$?; cat .venv/cp1252.log; exit $$((cp1252 || ascii))

@@ -8,7 +8,6 @@ Framework for Transformer Circuits".
 
 import copy
 import math
-from itertools import product
 
 import torch
 from einops import einsum

@@ -28,6 +28,11 @@ ARCHITECTURES = {
 }
 
 
+def pytest_addoption(parser) -> None:
+    told = "tests/exercises/test_human.py: try every stored answer, not some of each exercise"
+    parser.addoption("--all-answers", action="store_true", help=told)
+
+
 @pytest.fixture(params=ARCHITECTURES)
 def model(request) -> Transformer:
     """With every weight random, also those that start at 0 or 1."""
