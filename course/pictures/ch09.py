@@ -28,7 +28,8 @@ def draw_kinds(
                 ax.text(at, 0.1, f"{loss:.1f}" if loss > 0.05 else "0", **style)
     chance = math.log(d_vocab - 1)
     ax.axhline(chance, color=BLACK, linestyle=":", linewidth=1)
-    ax.text(-0.45, chance + 0.1, f"guessing: ln {d_vocab - 1} = {chance:.2f}", fontsize=9)
+    words = f"guessing: ln {d_vocab - 1} = {chance:.2f}"
+    ax.text(-0.45, chance - 0.1, words, va="top", fontsize=9)
     ax.set_xticks(range(len(costs)), costs)
     ax.set_ylabel("loss in the repeat (nats)")
     ax.set_title("Without information the model guesses; with wrong information it errs")
@@ -45,7 +46,9 @@ def draw_groups(
     curves: name -> (colour, loss after removing 0, 1, .. heads, right logit minus a wrong one after
     removing them).
     """
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.9), width_ratios=[1.1, 1, 1])
+    widths = [max(1.1, 0.15 * (len(names) + 2)), 1, 1]  # the more bars, the wider
+    size = (3.87 * sum(widths), 3.9)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=size, width_ratios=widths)
     values = [*single, sum(single), together]
     colours = [BLUE for _ in names] + ["grey", RED]
     left.bar([*names, "their\nsum", "all in\none run"], values, color=colours)
