@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from minitransformer import ModelConfig, Transformer
 from minitransformer.model import parameter_table
-from tests.material import assert_exact, same_tensors, seeded
+from tests.material import SIZES, assert_exact, same_tensors, seeded, small_model
 
 # ---- the slow, obvious definition: one sequence, one head, one pair of positions at a time
 
@@ -190,3 +190,19 @@ def test_first_weights_have_the_spread_that_the_table_promises():
 
 def test_int32_tokens_are_tokens_too(model, tokens):
     assert torch.equal(model(tokens.int()), model(tokens))
+
+
+def test_a_gradient_for_each_of_many_batches_at_once():
+    """vmap, where the values of the tokens cannot be read."""
+    model = small_model()
+    tokens = torch.randint(SIZES["d_vocab"], (4, 3, 8), generator=seeded(1))
+    weights = dict(model.named_parameters())
+
+    def loss(weights, tokens):
+        return torch.func.functional_call(model, weights, (tokens,)).logsumexp(dim=-1).mean()
+
+    gradient = torch.func.grad(loss)
+    together = torch.vmap(gradient, in_dims=(None, 0))(weights, tokens)
+    for i, some in enumerate(tokens):
+        for name, alone in gradient(weights, some).items():
+            assert_exact(together[name][i], alone)
