@@ -127,6 +127,10 @@ def lock(file: TextIO) -> bool:
     return True
 
 
+def snapshot_path(folder: Path, step: int) -> Path:
+    return Path(folder) / "snapshots" / f"{step:05d}.pt"
+
+
 def remove_leftovers(folder: Path) -> None:
     for path in [*folder.glob(".*"), *folder.glob("snapshots/.*")]:
         if LEFTOVER.fullmatch(path.name):

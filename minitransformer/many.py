@@ -23,7 +23,7 @@ from .cuda_graph import Captured
 from .data import Batch
 from .descent import Loss, descend, optimizer_of, set_rates
 from .evaluate import NextToken, compared, rows_at_once
-from .files import held, write_json
+from .files import held, snapshot_path, write_json
 from .model import Transformer
 from .tasks import task_called
 from .train import Run
@@ -146,7 +146,7 @@ def save_whole(run: Run, folder: Path) -> None:
     weights = {name: w.clone() for name, w in run.model.state_dict().items()}
     for step in run.snapshots:
         run.model.load_state_dict(run.snapshots[step])
-        checkpoint.save(train.snapshot_path(folder, step), run.model)
+        checkpoint.save(snapshot_path(folder, step), run.model)
     run.model.load_state_dict(weights)
     train.save_run(run, folder)
 

@@ -61,7 +61,12 @@ def leave() -> None:
 
 
 def share(run) -> None:
-    """Let the steps of a run be taken together. Raises ValueError if a process would get no row."""
+    """Let the steps of a run be taken together, if there are several processes.
+
+    Raises ValueError if one of them would get no row.
+    """
+    if not is_parallel():
+        return
     processes, batch_size = distributed.get_world_size(), run.config.batch_size
     need = f"{processes} processes cannot share a batch of {batch_size} sequences"
     require(processes <= batch_size, f"{need}: start fewer.")

@@ -88,10 +88,12 @@ def resume(folder: Path, device: str = "cpu", quiet=True) -> Run:
 
 
 def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
-    """Train until the target or the last step; Ctrl-C saves and returns. run.stopped says which."""
+    """Train until the target or the last step; run.stopped says which. Ctrl-C saves and returns.
+
+    Without a folder there is nothing to save: then Ctrl-C is a KeyboardInterrupt, as ever.
+    """
     sample = task_called(run.config.task).sample(run.model, run.config)
-    if parallel.is_parallel():
-        parallel.share(run)
+    parallel.share(run)
     if not parallel.is_first():
         folder, quiet = None, True
     if folder is not None:
@@ -115,6 +117,8 @@ def continue_run(run: Run, folder: Path | None = None, quiet=True) -> Run:
         bar.close()
         if folder is not None:
             save_run(run, folder)
+        elif run.stopped == "interrupted" and parallel.is_first():
+            raise KeyboardInterrupt  # nothing is kept that anybody could go on with
     return run
 
 
@@ -204,11 +208,7 @@ def keep_snapshot(run: Run, folder: Path | None) -> None:
     weights = run.model.state_dict()
     run.snapshots[run.step] = {name: w.detach().cpu().clone() for name, w in weights.items()}
     if folder is not None:
-        checkpoint.save(snapshot_path(folder, run.step), run.model)
-
-
-def snapshot_path(folder: Path, step: int) -> Path:
-    return Path(folder) / "snapshots" / f"{step:05d}.pt"
+        checkpoint.save(files.snapshot_path(folder, run.step), run.model)
 
 
 def save_run(run: Run, folder: Path) -> None:

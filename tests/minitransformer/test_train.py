@@ -72,6 +72,13 @@ def test_a_run_interrupted_in_mid_step_goes_on_bit_for_bit(step, whole, tmp_path
     assert same_run(train.load_run(tmp_path), whole)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_a_run_in_memory_that_is_interrupted_does_not_pass_for_a_finished_one(monkeypatch):
+    interrupt_at(12, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(SMALL, SHORT)
+
+
 def test_an_error_in_a_step_leaves_the_last_checkpoint_to_go_on_from(whole, tmp_path, monkeypatch):
     real = train.training_step
 
