@@ -54,8 +54,8 @@ def descend(loss: nn.Module, optimizer: torch.optim.Optimizer, device: str, batc
 def optimizer_of(
     parameters, cfg: ModelConfig, config: TrainConfig, device: str
 ) -> torch.optim.Optimizer:
-    """AdamW for named parameters, with the rate of a matrix in inverse proportion to the width it
-    reads from, once that is greater than TUNED_WIDTH.
+    """AdamW for named parameters, with the rate of a matrix in inverse proportion to d_model, once
+    that is greater than TUNED_WIDTH.
 
     Adam moves every entry alike; a product sums over as many entries as the model is wide, so that
     the same rate would move what it gives further in a wider model. Yang et al. 2022, "Tensor

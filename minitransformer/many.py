@@ -7,6 +7,7 @@ CPUs each seed is a process of its own, as many at a time as there are cores.
 import multiprocessing
 import os
 import signal
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from functools import partial
@@ -122,7 +123,7 @@ def side_by_side(
     cfg: ModelConfig, config: TrainConfig, seeds: list[int], device="cpu", quiet=True
 ) -> list[Run]:
     """Train a model of each seed, all in step; Ctrl-C ends them all. Nothing is written."""
-    team = SideBySide(cfg, config, seeds, device)
+    team, began = SideBySide(cfg, config, seeds, device), time.perf_counter()
     team.keep()
     bar = tqdm(total=config.steps, unit="step", disable=quiet, dynamic_ncols=True)
     with train.ctrl_c_noted() as pressed:
@@ -131,13 +132,14 @@ def side_by_side(
             step = team.runs[0].step
             if step % config.eval_every == 0 or step == config.steps:
                 team.measure()
-            if train.is_snapshot_step(step):
+            if train.wants_snapshot(team.runs[0]):
                 team.keep()
             bar.update()
     bar.close()
     team.unstack()
-    for run in team.going():
-        run.stopped = "interrupted"
+    for run in team.runs:
+        run.stopped = run.stopped or "interrupted"
+        run.seconds = time.perf_counter() - began  # those of all: no run has its own
     return team.runs
 
 

@@ -26,7 +26,7 @@ from course.desk import Claim, Session
 from course.reading import chapter_path, run_chapter
 from exercises import stubs
 
-from .seeds import trained
+from .seeds import folder_with
 
 FIRST, FAMILY, ARITHMETIC, UNTRAINED = 100, 20, 10, 30
 ARITHMETIC_PRESETS = ("arithmetic", "digits", "two-step")
@@ -69,7 +69,7 @@ def tried(chapter: str, home: Path, count: int) -> Tried:
     shipped = dict(claims_of(chapter, itself, untrained=UNTRAINED))
     others = {text: [] for text in shipped}
     for seed in range(FIRST, FIRST + count):
-        models = {name: str(trained(name, seed, home)) for name in names}
+        models = {name: str(folder_with(name, seed, home)) for name in names}
         found = claims_of(chapter, models or itself, seed=seed)
         for text, values in others.items():
             values.append(found[text].value if text in found else None)

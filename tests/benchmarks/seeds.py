@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from minitransformer import checkpoint, files, train
+from minitransformer import checkpoint, many
 from minitransformer.config import PRESETS
 from minitransformer.evaluate import held_out, strict_induction_accuracy
 from minitransformer.model import Transformer
@@ -33,14 +33,10 @@ GOALS = {  # preset: (column, at least, seconds at most)
 }
 
 
-def trained(preset: str, seed: int, home: Path) -> Path:
+def folder_with(preset: str, seed: int, home: Path) -> Path:
     """The folder of a run with its record; trained now, unless it is there already."""
-    folder, chosen = home / preset / str(seed), PRESETS[preset]
-    if not (folder / "model.json").exists():
-        run = train.train(chosen.model, chosen.train.changed(seed=seed), folder=folder)
-        record = train.provenance(run, "python -m tests.benchmarks.seeds")
-        files.write_json(folder / "model.json", record)
-    return folder
+    many.trained(preset, seed, home / preset, "python -m tests.benchmarks.seeds")
+    return many.folder_of(home / preset, seed)
 
 
 def previous_token_by_position(model: Transformer, periods: tuple[int, int]) -> torch.Tensor:
@@ -96,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for preset in args.presets or ["induction", "fast"]:
             seeds = range(args.first, args.first + args.seeds)
-            folders = [trained(preset, seed, args.keep or Path(temporary)) for seed in seeds]
+            folders = [folder_with(preset, seed, args.keep or Path(temporary)) for seed in seeds]
             table(preset, [row_of(preset, folder) for folder in folders])
 
 

@@ -19,9 +19,13 @@ def heads_of(model) -> str:
     return f"a model of {model.cfg.n_layers} layers with {model.cfg.n_heads} heads each"
 
 
-def expect_error(function: Guarded, arguments: tuple, kind: type, sentence: str) -> None:
-    """The call must raise `kind`, and no other error, whatever its words."""
-    name = kind.__name__.lstrip("_")
+def expect_error(
+    function: Guarded, arguments: tuple, kind: type, sentence: str, called: str = ""
+) -> None:
+    """The call must raise `kind`, and no other error, whatever its words. called: what the message
+    calls it.
+    """
+    name = called or kind.__name__.lstrip("_")
     try:
         function.without_result(*arguments)
     except kind:

@@ -22,18 +22,25 @@ ORACLES = "tests.exercises.oracles"
 
 
 class Outcomes:
-    """What a function gives on each of some calls, computed once: its result, or the error."""
+    """What a function gives on each of some calls, computed once: its result, or the error.
 
-    def __init__(self, function: Callable, known: dict | None = None):
-        self.function, self.known = function, known or {}  # id of a call -> its outcome
+    known: calls whose result is there already.
+    """
+
+    def __init__(self, function: Callable, known: list[Call] | None = None):
+        self.function = function
+        # id of a call -> the call, held so that no later one can get its id, and its outcome
+        self.found = {id(call): (call, call.result) for call in known or []}
 
     def __call__(self, call: Call):
-        if id(call) not in self.known:
+        if id(call) not in self.found:
             try:
-                self.known[id(call)] = call.made_by(self.function)
+                outcome = call.made_by(self.function)
             except Exception as error:
-                self.known[id(call)] = error
-        return self.known[id(call)]
+                outcome = error
+            self.found[id(call)] = call, outcome
+        _, outcome = self.found[id(call)]
+        return outcome
 
     def error(self, call: Call) -> str:
         """One of: none; ValueError, which a docstring may ask for; another error."""

@@ -84,23 +84,28 @@ def advances(function: Callable, call: Call) -> bool:
 
 
 def expect_batch_of_one(guarded: Guarded, reference: Callable) -> None:
-    """With one sequence alone the result has as many axes as with many."""
+    """With one sequence alone the result has the axes that it had with many.
+
+    Where that is not so for the reference, nothing is promised.
+    """
     call = guarded.calls[0]
     size = batch_size(reference, call)
     if size < 2:
         return
     alone = Call(*cut((call.args, call.kwargs), size), look=call.look)
     try:
-        theirs = alone.made_by(reference)
+        promised = keeps_axes(call.result, alone.made_by(reference), size)
     except Exception:
         return  # one alone is too few for it
+    if not promised:
+        return
     try:
         mine = alone.made_by(guarded.function)
     except Exception as error:
         line = own_line(error, guarded.path)
         raise Promise(f"with a batch of one: {describe(error)}", line) from None
-    if shapes(mine) != shapes(theirs):
-        pair = f"expected {in_words(theirs)}, got {in_words(mine)}"
+    if not keeps_axes(call.result, mine, size):
+        pair = f"got {in_words(mine)}, and {in_words(call.result)} with {size}"
         raise Promise(f"with a batch of one: {pair}; does a squeeze() take too many axes?")
 
 
@@ -133,12 +138,16 @@ def cut(value, size: int):
     return value
 
 
-def shapes(value):
-    """The shapes of all tensors in a value, and how they are put together."""
-    if isinstance(value, Tensor):
-        return tuple(value.shape)
-    if isinstance(value, dict):
-        return {key: shapes(x) for key, x in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [shapes(x) for x in value]
-    return None
+def keeps_axes(many, one, size: int) -> bool:
+    """Are these put together alike, each axis as long as before, or 1 where it was `size`?"""
+    if isinstance(many, Tensor) and isinstance(one, Tensor):
+        pairs = zip(many.shape, one.shape)
+        return many.ndim == one.ndim and all(a == b or (a, b) == (size, 1) for a, b in pairs)
+    if isinstance(many, dict) and isinstance(one, dict):
+        return many.keys() == one.keys() and all(
+            keeps_axes(many[key], one[key], size) for key in many
+        )
+    if isinstance(many, tuple | list) and isinstance(one, tuple | list):
+        alike = len(many) == len(one)
+        return alike and all(keeps_axes(x, y, size) for x, y in zip(many, one))
+    return not isinstance(many, Tensor) and not isinstance(one, Tensor)

@@ -136,8 +136,18 @@ def test_a_batch_of_one_keeps_its_axes():
     def squeezes(x):
         return (x + 1).squeeze()
 
-    sentence = "with a batch of one: expected a tensor [1, 3], got a tensor [3]"
+    sentence = "with a batch of one: got a tensor [3], and a tensor [3, 3] with 3; does a squeeze()"
     assert sentence in broken_promise(squeezes, shifts, TOKENS)
+
+
+def test_a_batch_of_one_is_promised_only_where_the_reference_keeps_its_axes():
+    def tokens_that_are_new(x):
+        """x [batch, pos] -> [new]."""
+        return x.unique()
+
+    guarded = Guarded(tokens_that_are_new, HERE)
+    guarded(TOKENS)
+    expect_promises(guarded, tokens_that_are_new)
 
 
 # The likely mistake

@@ -142,7 +142,8 @@ def on_a_log_axis(steps, gone, i, share):
 
 
 def from_the_start(steps, gone, i, share):
-    return steps[i - 1] + share / gone[i] * (steps[i] - steps[i - 1])
+    part, width = share / gone[i], steps[i] - steps[i - 1]
+    return steps[i - 1] + part * width
 
 
 def turned_round(steps, gone, i, share):

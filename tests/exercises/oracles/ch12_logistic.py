@@ -100,13 +100,14 @@ def one_against_the_rest(x, labels, n_classes, weight_decay=1e-4, steps=100):
 def for_z(x, W, b):
     """V instead of T V."""
     variances, directions = torch.linalg.eigh(covariance(x))
-    V = variances.sqrt()[:, None] * (directions.T @ W)
-    return V, b
+    along_directions = directions.T @ W
+    return variances.sqrt()[:, None] * along_directions, b
 
 
 def only_turned_back(x, W, b):
     variances, directions = torch.linalg.eigh(covariance(x))
-    turned = directions @ (variances.sqrt()[:, None] * (directions.T @ W))
+    along_directions = directions.T @ W
+    turned = directions @ (variances.sqrt()[:, None] * along_directions)
     return turned, b + x.mean(dim=0) @ W - x.mean(dim=0) @ turned
 
 

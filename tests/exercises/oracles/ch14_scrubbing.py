@@ -71,10 +71,15 @@ def changes_of_parts(parts, *arguments):
     return resampled(parts, *arguments) - sum(parts.values())
 
 
+def all_but_zeroed(parts, kept):
+    """The parts, with zeros in the place of those that are not among `kept`."""
+    return {name: part if name in kept else torch.zeros_like(part) for name, part in parts.items()}
+
+
 def last_part(parts, *arguments):
     """The sum, in which every part but the last is 0; all are drawn."""
     last = list(parts)[-1]
-    return resampled({name: parts[name] * (name == last) for name in parts}, *arguments)
+    return resampled(all_but_zeroed(parts, [last]), *arguments)
 
 
 def unnamed_kept(draw):
@@ -82,7 +87,7 @@ def unnamed_kept(draw):
 
     def function(parts, matters, tokens, generator):
         taken = parts if draw else {name: parts[name] for name in parts if name in matters}
-        named = {name: parts[name] * (name in matters) for name in taken}
+        named = all_but_zeroed(taken, matters)
         kept = sum(part for name, part in parts.items() if name not in matters)
         return resampled(named, matters, tokens, generator) + kept
 
