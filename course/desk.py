@@ -13,7 +13,6 @@ evidence.json.
 """
 
 import math
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +20,10 @@ import torch
 from torch import Tensor
 
 from minitransformer import Transformer, load
-from minitransformer.plots import Figure, plt, save_figure
+from minitransformer.plots import Figure, plt
 
 from .evidence import Spread, spread
+from .output import Output, usual
 
 __all__ = [
     "claim",
@@ -47,7 +47,7 @@ class Session:
 
     chapter: str = "notebook"
     models: dict[str, str] = {}  # --model: shipped name -> the run folder in its place
-    open_pictures: bool = False  # --show
+    output: Output = usual()  # where claims, tables and pictures go
     strict: bool = True  # a failed claim stops the chapter; not so on a learner's own model
     seed: int = 0  # the first seed of what a chapter trains itself
     untrained: int = 1  # how many untrained models each control is computed on
@@ -56,8 +56,8 @@ class Session:
     failed: list[str] = []  # the texts of those that do not hold
 
     @classmethod
-    def begin(cls, chapter: str, models: dict[str, str], open_pictures: bool = False) -> None:
-        cls.chapter, cls.models, cls.open_pictures = chapter, models, open_pictures
+    def begin(cls, chapter: str, models: dict[str, str], output: Output | None = None) -> None:
+        cls.chapter, cls.models, cls.output = chapter, models, output or usual()
         cls.strict = not models
         cls.used, cls.claims, cls.failed = set(), {}, []
 
@@ -109,21 +109,8 @@ def fresh_seeds(count: int) -> range:
 
 
 def show(figure: Figure, name: str) -> None:
-    """Write the picture to figures/, say where, and (in a notebook, or with --show) show it."""
-    path = save_figure(figure, Path("figures") / f"{Session.chapter}_{name}.png")
-    if in_notebook():
-        from IPython.display import Image, display
-
-        display(Image(filename=path))
-    if Session.open_pictures:
-        webbrowser.open(path.resolve().as_uri())
-
-
-def in_notebook() -> bool:
-    try:
-        return get_ipython().__class__.__name__ == "ZMQInteractiveShell"  # defined by IPython alone
-    except NameError:
-        return False
+    """Hand over a finished picture; at a terminal it is written to figures/, and said where."""
+    Session.output.picture(figure, f"{Session.chapter}_{name}")
 
 
 def claim(
@@ -150,11 +137,11 @@ def claim(
     Session.claims[text] = made
     notes = promised(made, measured)
     fault = fault_of(made, measured)
-    print(f"{'! ' if fault else '  '}{text}: {number(made.value)}" + in_brackets(notes))
+    Session.output.claim(text, number(made.value), notes, fault)
     if fault:
         Session.failed.append(text)
         if Session.strict:
-            raise ClaimFails(made, f"{fault} ({'; '.join(notes)})", measured)
+            raise ClaimFails(made, f"{fault} ({'; '.join(notes.values())})", measured)
 
 
 def claim_rate(text: str, hits: Tensor, *band: float, **options) -> None:
@@ -166,7 +153,8 @@ def claim_rate(text: str, hits: Tensor, *band: float, **options) -> None:
     hits = hits.double().flatten()
     claim(text, hits.mean(), *band, **options)
     low, high = interval(hits)
-    print(f"      over {len(hits)} prompts, 95 % interval {number(low)} to {number(high)}")
+    found = f"over {len(hits)} prompts, 95 % interval {number(low)} to {number(high)}"
+    Session.output.note(found)
 
 
 def interval(
@@ -191,7 +179,7 @@ def in_others(text: str, says: str, low: float = -math.inf, high: float = math.i
     found = spread(Session.chapter, text)
     others = found.others if found else []
     count = f"{sum(low <= value <= high for value in others)} of {len(others)}"
-    print(f"  {text}, other models: {count} {band(low, high)}")
+    Session.output.others(text, count, band(low, high))
     if Session.strict and count != says:
         raise AssertionError(f"{text}: the text says {says} other models, evidence.json {count}")
 
@@ -201,11 +189,7 @@ def print_table(title: str, rows: list[str], columns: list[str], values, form="{
     cells = []
     for row in values:
         cells.append([each if isinstance(each, str) else form.format(each) for each in row])
-    first = max(len(name) for name in [title, *rows])
-    width = max(len(text) for row in [columns, *cells] for text in row) + 2
-    print(title.ljust(first) + "".join(name.rjust(width) for name in columns))
-    for name, row in zip(rows, cells):
-        print(name.ljust(first) + "".join(text.rjust(width) for text in row))
+    Session.output.table(title, rows, columns, cells)
 
 
 def fault_of(made: Claim, measured: float | None) -> str:
@@ -220,26 +204,21 @@ def fault_of(made: Claim, measured: float | None) -> str:
     return ""
 
 
-def promised(made: Claim, measured: float | None) -> list[str]:
-    """What stands in brackets behind a claim: its band, the shipped model's value, the spread."""
-    notes = []
+def promised(made: Claim, measured: float | None) -> dict[str, str]:
+    """What stands beside a claim: its band, the shipped model's value, the spread of others."""
+    notes = {}
     if (made.low, made.high) != (-math.inf, math.inf):
-        notes.append(band(made.low, made.high))
+        notes["band"] = band(made.low, made.high)
     if measured is not None:
-        notes.append(f"the course's model: {measured:g}")
+        notes["measured"] = f"the course's model: {measured:g}"
     found = spread(Session.chapter, made.text) or Spread(made.value, [], [])
     if found.others:
-        notes.append(f"{len(found.others)} others {span(found.others)}")
-    if found.untrained or made.untrained:
-        values = found.untrained or made.untrained
-        notes.append(
-            f"{'untrained' if len(values) == 1 else f'{len(values)} untrained'} {span(values)}"
-        )
+        notes["others"] = f"{len(found.others)} others {span(found.others)}"
+    values = found.untrained or made.untrained
+    if values:
+        count = "untrained" if len(values) == 1 else f"{len(values)} untrained"
+        notes["untrained"] = f"{count} {span(values)}"
     return notes
-
-
-def in_brackets(notes: list[str]) -> str:
-    return f"   ({'; '.join(notes)})" if notes else ""
 
 
 def span(values: list[float]) -> str:

@@ -73,13 +73,10 @@ def run_chapter(
     import torch
 
     from .desk import Session
-    from .mine import Called, use_mine
+    from .mine import Called
+    from .output import Terminal
 
-    Session.begin(path.stem, models or {}, show)
-    torch.manual_seed(0)
-    torch.set_num_threads(1)  # for models this small a second thread costs more than it brings
-    if mine:
-        use_mine(path.stem)
+    prepare(path, mine, models, Terminal(show))
     began = time.perf_counter()
     with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off
         cells.run(path, wait, Called.begin_cell)
@@ -89,6 +86,23 @@ def run_chapter(
         print(f"not used by this chapter: {Session.models[name]} ({place})")
     for text in Session.failed:
         print(f"outside the band that the text promises, on this model: {text}")
+
+
+def prepare(path: Path, mine: bool, models: dict[str, str] | None, output) -> None:
+    """Set everything as a chapter expects it; output: where its evidence goes (course/output.py).
+
+    Raises Wrong or SyntaxError if the learner's file of this chapter cannot be used.
+    """
+    import torch
+
+    from .desk import Session
+    from .mine import use_mine
+
+    Session.begin(path.stem, models or {}, output)
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # for models this small a second thread costs more than it brings
+    if mine:
+        use_mine(path.stem)
 
 
 def in_a_sentence(error: Exception, mine: bool, models: list[str]) -> str:
