@@ -23,6 +23,12 @@ def chapters() -> list[str]:
 @functools.cache
 def hints() -> dict:
     """What hints.toml says of each chapter and exercise: minutes, difficulty (1 to 3), hints."""
+    return {name: table for name, table in tables().items() if name != "routes"}
+
+
+@functools.cache
+def tables() -> dict:
+    """All of hints.toml: the routes, and a table per chapter."""
     return tomllib.loads((ROOT / "exercises" / "hints.toml").read_text(encoding="utf-8"))
 
 
