@@ -1,0 +1,32 @@
+// Search without a server (INDEX is index.js: [words, what, address]), and all answers at once.
+const box = document.getElementById("search");
+const found = document.getElementById("found");
+const all = document.querySelector("#guess input");
+const answers = document.querySelectorAll("details.answer");
+
+function search() {
+  const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const hits = INDEX.filter(([text, what]) =>
+    words.every((word) => `${text} ${what}`.toLowerCase().includes(word)));
+  found.replaceChildren(...(words.length ? hits.slice(0, 12) : []).map(row));
+  if (words.length && !hits.length) found.append("Nothing in titles, terms or exercises.");
+  found.hidden = !words.length;
+}
+
+function row([text, what, address]) {
+  const link = Object.assign(document.createElement("a"), { textContent: text });
+  link.href = document.body.dataset.root + address;
+  const item = document.createElement("li");
+  item.append(link, ` ${what}`);
+  return item;
+}
+
+box.hidden = false;
+box.addEventListener("input", search);
+box.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") found.querySelector("a")?.click();
+  if (event.key === "Escape") { box.value = ""; search(); }
+});
+found.addEventListener("click", () => { box.value = ""; search(); });
+if (answers.length) all.parentElement.hidden = false;
+all.addEventListener("change", () => answers.forEach((each) => { each.open = all.checked; }));
