@@ -7,7 +7,8 @@ python -m course 7 --model FOLDER    the same on the model that you trained;
                                      chapter 17 has three: give --model three times
 python -m course 7 --show            open each picture
 python -m course 7 --pause           wait at each question, until you press Enter
-python -m course notebook 7          write chapter 7 as a Jupyter notebook
+python -m course notebook 7          write chapter 7 as a Jupyter notebook; with --mine and --model
+python -m course notebook all        the same for all chapters
 
 Exit status: 0 all claims hold, 1 one does not, 2 not understood or stopped, 130 stopped by Ctrl-C.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from exercises.keyboard import on_terminal
 from minitransformer import terminal
 
-from . import cells, reading
+from . import notebooks, reading
 
 
 def act(args: argparse.Namespace) -> None:
@@ -27,16 +28,24 @@ def act(args: argparse.Namespace) -> None:
     if not args.what:
         reading.list_chapters()
     elif args.what == ["notebook"]:
-        raise ValueError("which chapter? For example: python -m course notebook 1")
+        raise ValueError("which chapter? For example: python -m course notebook 1, or all")
     elif args.what[0] == "notebook" and len(args.what) == 2:
-        target = cells.write_notebook(reading.chapter_path(args.what[1]), Path.cwd())
-        print(f"written: {target.name}. Open it from this folder.")
+        print(write_notebooks(args.what[1], args))
     elif len(args.what) == 1:
         path = reading.chapter_path(args.what[0])
         wait = wait_for_enter if args.pause and on_terminal() else None
         reading.run_chapter(path, args.mine, reading.stand_ins(args.model), args.show, wait)
     else:
         raise ValueError(f"not understood: {' '.join(args.what)}. Try: python -m course --help")
+
+
+def write_notebooks(which: str, args: argparse.Namespace) -> str:
+    """Write one chapter, or all, as notebooks. -> what was done"""
+    if args.show or args.pause:
+        raise ValueError("a notebook shows each picture and stops at each cell: no --show, --pause")
+    if args.model:
+        reading.stand_ins(args.model)  # refuse now what the notebook could not load
+    return notebooks.write_chapters(which, Path.cwd(), args.mine, args.model)
 
 
 def wait_for_enter() -> None:

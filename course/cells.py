@@ -3,7 +3,7 @@ or make a notebook.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,14 +43,26 @@ def run(
 
     wait: called after each paragraph that asks for a guess. before_code: before each cell of code.
     """
-    namespace = {"__name__": "__main__", "__file__": str(path)}
+    names = namespace(path)
     for cell in cells(path.read_text(encoding="utf-8")):
         if cell.kind == "markdown":
             tell(cell.text, wait)
-        else:  # the empty lines in front keep the line numbers of error messages true
+        else:
             if before_code:
                 before_code()
-            exec(compile("\n" * cell.line + cell.text, str(path), "exec"), namespace)
+            execute(cell, path, names)
+
+
+def namespace(path: Path) -> dict:
+    """What a chapter's code finds when it begins: the names of a script."""
+    return {"__name__": "__main__", "__file__": str(path)}
+
+
+def execute(cell: Cell, path: Path, names: dict) -> None:
+    """Run a cell of code in a namespace. Empty lines in front keep the line numbers of error
+    messages true.
+    """
+    exec(compile("\n" * cell.line + cell.text, str(path), "exec"), names)
 
 
 def tell(text: str, wait: Callable[[], None] | None) -> None:
@@ -62,27 +74,49 @@ def tell(text: str, wait: Callable[[], None] | None) -> None:
             wait()
 
 
-def write_notebook(path: Path, folder: Path) -> Path:
+def notebook_path(path: Path, folder: Path, mine: bool = False) -> Path:
+    """Where the notebook of a chapter is written; the one on the learner's functions has a name of
+    its own.
+    """
+    return folder / (f"{path.stem}_mine.ipynb" if mine else f"{path.stem}.ipynb")
+
+
+def write_notebook(
+    path: Path, folder: Path, mine: bool = False, models: Sequence[str] = ()
+) -> Path:
     """Write a chapter as a Jupyter notebook to `folder`. Raises ValueError rather than write over
     an existing one.
+
+    mine, models: as on the command line; the first cell of code says so, and may be changed.
     """
-    target = folder / f"{path.stem}.ipynb"
+    target = notebook_path(path, folder, mine)
     if target.exists():
         raise ValueError(
             f"{target.name} exists already, perhaps with your notes in it; move it away first."
         )
+    title, *others = cells(path.read_text(encoding="utf-8"))
+    parts = [title, Cell("code", opening(path.stem, mine, models), 0), *others]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     content = {
-        "cells": [
-            notebook_cell(number, cell)
-            for number, cell in enumerate(cells(path.read_text(encoding="utf-8")))
-        ],
+        "cells": [notebook_cell(number, cell) for number, cell in enumerate(parts)],
         "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
         "nbformat": 4,
         "nbformat_minor": 5,
     }
     target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return target
+
+
+def opening(chapter: str, mine: bool, models: Sequence[str]) -> str:
+    """The first cell of code in a notebook: it does what the options of the command line do."""
+    options = [json.dumps(chapter)]  # JSON's texts and lists are Python's, too
+    comment = "# Run this first, from the course's folder (the one that `course/` is in)."
+    if mine:
+        options.append("mine=True")
+        comment += "\n# Then edit exercises/, save, and run any cell again: it uses what you saved."
+    if models:
+        options.append(f"models={json.dumps(list(models), ensure_ascii=False)}")
+    return f"{comment}\nfrom course import notebooks\n\nnotebooks.begin({', '.join(options)})"
 
 
 def notebook_cell(number: int, cell: Cell) -> dict:
