@@ -4,7 +4,6 @@ The pages need no server and ask for nothing from elsewhere. A claim that fails 
 then nothing is written.
 """
 
-import functools
 import html
 import json
 import multiprocessing
@@ -131,10 +130,9 @@ def entries(stem: str, page: chapter.Page) -> list[Link]:
     """What the search finds of a chapter: its headings and exercises."""
     where, name = f"in chapter {number(stem)}", f"{stem}.html"
     found = [(words, where, f"{name}#{anchor}") for anchor, words in page.headings[1:]]
-    exercises = stubs.exercise_names(stem)
-    return found + [
-        (each, f"exercise of chapter {number(stem)}", f"{name}#{each}") for each in exercises
-    ]
+    for exercise in stubs.exercise_names(stem):
+        found.append((exercise, f"exercise {where}", f"{name}#{exercise}"))
+    return found
 
 
 def front(pages: dict[str, chapter.Page]) -> str:
@@ -165,10 +163,8 @@ def row(stem: str) -> str:
     names = " ".join([link(f"{stem}.html#{name}", name) for name in entry["exercises"]])
     title = f"<b>{link(f'{stem}.html', stubs.title(stem))}</b>"
     about = f"<details><summary>{len(hard)}</summary>{names}</details>"
-    cells = [title, str(entry["minutes"]), about, spread]
-    return (
-        f"<tr><td>{number(stem)}</td>" + "".join([f"<td>{cell}</td>" for cell in cells]) + "</tr>\n"
-    )
+    cells = [f"{number(stem)}", title, f"{entry['minutes']}", about, spread]
+    return "<tr>" + "".join([f"<td>{cell}</td>" for cell in cells]) + "</tr>\n"
 
 
 def glossary(index: list[Link]) -> str:
