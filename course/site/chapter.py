@@ -67,8 +67,9 @@ class Shown:
         said = html.escape(what_is_seen(figure))
         with contextlib.redirect_stdout(io.StringIO()):
             save_figure(figure, self.folder / f"{name}.svg")
-        image = f'<img src="figures/{name}.svg" alt="{said}" loading="lazy"'
-        self.events.append(("html", f'<p>{image} width="{width}" height="{height}"></p>\n'))
+        size = f'width="{width}" height="{height}" loading="lazy"'
+        image = f'<img src="figures/{name}.svg" alt="{said}" {size}>'
+        self.events.append(("html", f'<p><a href="figures/{name}.svg">{image}</a></p>\n'))
 
     def html(self) -> str:
         """All of it, in order; what is printed line by line stands together."""
@@ -76,12 +77,20 @@ class Shown:
         for kind, group in itertools.groupby(self.events, key=lambda event: event[0]):
             contents = [content for _, content in group]
             if kind == "claim":
-                parts.append(table(COLUMNS, contents, "claims"))
+                parts.append(claims(contents))
             elif kind == "html":
                 parts += contents
             elif text := "".join(contents).strip("\n"):
                 parts.append(f'<pre tabindex="0">{html.escape(text)}</pre>\n')
         return "".join(parts)
+
+
+def claims(rows: list[list[str]]) -> str:
+    """The table of some claims, without the columns in which none has anything to say."""
+    whole = [row for row in rows if len(row) == len(COLUMNS)]
+    kept = [i for i in range(len(COLUMNS)) if any(row[i] for row in whole)]
+    shorter = [[row[i] for i in kept] if row in whole else row for row in rows]
+    return table([COLUMNS[i] for i in kept], shorter, "claims")
 
 
 def what_is_seen(figure: Figure) -> str:
@@ -99,7 +108,9 @@ def table(head: list[str], rows: list[list[str]], kind: str = "") -> str:
     body = ""
     for first, *rest in rows:
         across = "" if rest else f' colspan="{len(head)}"'
-        others = "".join([f"<td>{html.escape(word)}</td>" for word in rest])
+        others = "".join(
+            [f'<td data-of="{name}">{html.escape(word)}</td>' for name, word in zip(head[1:], rest)]
+        )
         body += f'<tr><th scope="row"{across}>{html.escape(first)}</th>{others}</tr>\n'
     inside = f"<thead><tr>{top}</tr></thead>\n<tbody>\n{body}</tbody>"
     return f'<div class="wide" tabindex="0"><table class="{kind}">{inside}</table></div>\n'

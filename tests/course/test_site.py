@@ -1,0 +1,109 @@
+"""A page of a chapter says what the chapter shows, folds what it should, and stops when it must."""
+
+import pytest
+
+pytest.importorskip("markdown_it", reason="no pages here: pip install -e '.[site]'")
+pytest.importorskip("pygments", reason="no pages here: pip install -e '.[site]'")
+
+from course.site import chapter
+
+TEXT = """# %% [markdown]
+# # 5. A small chapter
+#
+# Two words & a `<tag>`.
+#
+# *Predict:* what is one and one?
+#
+# **Exercise `find_heads`** (25 minutes).
+
+# %%
+from course.desk import claim, claim_rate, in_others, print_table, show, plt
+import torch
+print("1 < 2")
+claim("one & one", 2, low=1, high=3, measured=2)
+claim_rate("half", torch.tensor([0.0, 1.0]), 0.4)
+print_table("row", ["a"], ["b"], [[0.5]])
+figure = plt.figure()
+figure.suptitle("Two & <three>")
+show(figure, "drawn")
+
+# %% [markdown]
+# Two it is.
+#
+# ## Another part
+#
+# Try [the lab](lab.html#experiment=names).
+"""
+
+
+@pytest.fixture
+def page(tmp_path):
+    return made(tmp_path, TEXT)
+
+
+def made(folder, text: str) -> chapter.Page:
+    path = folder / "ch05_finding_heads.py"
+    path.write_text(text, encoding="utf-8")
+    return chapter.make(path)
+
+
+def test_an_answer_is_folded_up_to_the_next_heading(page):
+    """The results of the code and the first words after it, but not the next part."""
+    before, _, rest = page.body.partition('<details class="answer">')
+    answer, _, after = rest.partition("<h2")
+    assert "Predict" in before and ">one &amp; one<" not in before
+    assert ">one &amp; one<" in answer and "Two it is." in answer and "figures/" in answer
+    assert answer.rstrip().endswith("</details>") and "Another part" in after
+
+
+def test_what_is_shown_stands_in_order_and_is_escaped(page):
+    shown = ["1 &lt; 2", "one &amp; one", "95 % interval", "0.50", "Two &amp; &lt;three&gt;"]
+    answer = page.body.partition('<details class="answer">')[2]  # the code is folded before it
+    places = [answer.index(words) for words in shown]
+    assert places == sorted(places)
+    assert "picture:" not in page.body and "&lt;tag&gt;" in page.body
+
+
+def test_a_claim_is_a_row_of_value_shipped_and_band(page):
+    assert '<td data-of="value">2</td><td data-of="shipped">2</td>' in page.body
+    assert ">1 to 3</td>" in page.body
+    assert "random weights" not in page.body  # no claim here has that control
+
+
+def test_an_exercise_is_a_card_with_folded_hints(page):
+    _, _, card = page.body.partition('id="find_heads"')
+    assert card.count("<summary>hint") >= 2 and "python -m exercises check find_heads" in card
+    assert "NotImplementedError" in card and "25 minutes" in card
+
+
+def test_code_is_folded_with_its_own_line_numbers(page):
+    first = TEXT.splitlines().index(
+        "from course.desk import claim, claim_rate, in_others, print_table, show, plt"
+    )
+    assert f"source/ch05_finding_heads.html#line-{first + 1}" in page.body
+    assert f'<span class="linenos">{first + 1}</span>' in page.body
+
+
+def test_a_link_to_the_lab_opens_it_in_that_state(page):
+    assert '<iframe src="lab.html#experiment=names"' in page.body
+
+
+def test_pictures_are_svg_with_words_for_what_is_seen(page):
+    assert list(page.pictures) == ["ch05_finding_heads_drawn"]
+    assert page.pictures["ch05_finding_heads_drawn"].lstrip().startswith("<?xml")
+    assert 'alt="Two &amp; &lt;three&gt;"' in page.body
+
+
+def test_a_claim_that_fails_stops_the_page(tmp_path):
+    with pytest.raises(AssertionError, match="one & one: 2 is not what the text says"):
+        made(tmp_path, TEXT.replace("low=1, high=3", "low=3"))
+
+
+def test_a_chapter_leaves_gradients_and_output_as_they_were(tmp_path):
+    import sys
+
+    import torch
+
+    before = sys.stdout
+    made(tmp_path, TEXT + "\n# %%\ntorch.set_grad_enabled(False)\n")
+    assert torch.is_grad_enabled() and sys.stdout is before
