@@ -1,11 +1,12 @@
 # make train    set everything up, train the two-layer model, show what it learnt
 # make test     set everything up, run all tests
+# make site     set everything up, write the course as web pages to site/
 PYTHON ?= python3
 PY := .venv/bin/python
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	"Python 3.11 or newer is needed: make PYTHON=python3.12 train")'
 
-.PHONY: setup train test lint terminals
+.PHONY: setup train site extras test lint terminals
 
 setup: .venv/installed
 
@@ -18,9 +19,18 @@ setup: .venv/installed
 train: setup
 	$(PY) -m minitransformer train
 
+site: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[site]'
+	$(PY) -m course site
+
+# What the tests of pages and notebooks need, a browser aside: without these they say so and skip.
+extras: setup
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[site,notebook,browser]'
+
 # Three at once, on whatever cores there are; what the first two have to say is printed at the end.
 test: setup
-	@$(PY) -m pytest tests/course tests/test_repository.py > .venv/course.log 2>&1 & course=$$!; \
+	@$(PY) -m pytest -rs tests/course tests/browser tests/test_repository.py \
+		> .venv/course.log 2>&1 & course=$$!; \
 	$(PY) -m pytest tests/exercises > .venv/exercises.log 2>&1 & exercises=$$!; \
 	$(PY) -m pytest tests/minitransformer; model=$$?; \
 	wait $$course; course=$$?; wait $$exercises; exercises=$$?; \
