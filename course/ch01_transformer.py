@@ -5,6 +5,9 @@
 # file, say what every number in it is for, and look inside it with hooks. Not covered: MLPs and
 # LayerNorm (chapter 15), how it was trained (chapter 3).
 #
+# *Short of time? `python -m course --route core` is an afternoon. Lines like this one say what it
+# skips; of this chapter, nothing.*
+#
 # **The question.** A language model is a function from tokens to guesses about the next token.
 # Most are too large to look at. How small can it be and still do something worth explaining?
 #

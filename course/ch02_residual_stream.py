@@ -68,9 +68,11 @@ claim("layer 1's heads in the repeat, times as long as before", louder, low=5, m
 # %% [markdown]
 # The decomposition is exact; it is bookkeeping, not a theory. The picture shows who is loud, and
 # being loud is not being important. Nor do lengths add up: the parts point in different directions,
-# and together they are only half as long as the sum of their lengths.
+# and together they are half as long as the sum of their lengths.
 #
 # ## What must not be read into a head
+# *Route `core`: on to chapter 3.*
+#
 # A tempting measurement is "this head has long queries, so it cares a lot". *Predict:* multiply
 # `W_Q` of a head by 10 and divide its `W_K` by 10. What changes? **Exercise `rotate_head`** (15
 # minutes): the general form, any invertible `M`.

@@ -54,6 +54,8 @@ claim("share of positions whose next token can be known", known, low=0.3, high=0
 # %% [markdown]
 # ## What is a good loss?
 #
+# *Route `core`: on to "The phase change".*
+#
 # The loss is -log p(right token), with the natural logarithm; its unit is the *nat*. **Exercise
 # `chance_loss`** (10 minutes) gives what to hold it against:
 #
@@ -108,9 +110,8 @@ claim("right next tokens after 100 steps", right, low=0.9, untrained=right_at_2_
 # %% [markdown]
 # ## The phase change
 #
-# Now the course's architecture, from three seeds. To save time it reads 24 tokens instead of 32 and
-# learns a little faster than the shipped model did. On snapshots we measure what later chapters
-# define:
+# Now the course's architecture, from three seeds; to save time, on 24 tokens instead of 32, and
+# learning a little faster. On snapshots we measure what later chapters define:
 #
 # - the **loss** in the repeat: over all periods, and over periods 6 to 12;
 # - the same with **blind attention**: each pattern is replaced by its mean over many rows;
@@ -233,10 +234,12 @@ claim("its steepest stretch, times as steep (least of the seeds)", steeper.min()
 #
 # ## What is the plateau?
 #
-# *Predict:* half right without induction: how? One guess: heads look some fixed distances back,
-# wherever they are, and copy. For short periods that is often right. If so, blinding the attention
-# costs next to nothing on the plateau. And a model of one layer, which does not learn induction,
-# gets just as far, period by period.
+# *Route `core`: on to "The period trap".*
+#
+# *Predict:* half right without induction: how? One guess: heads look some fixed distances back
+# and copy. For short periods that is often right. If so, blinding the attention costs next to
+# nothing on the plateau. And a model of one layer, which does not learn induction, gets just as
+# far, period by period.
 
 
 # %%
@@ -329,18 +332,18 @@ claim("half-way these two differ by at most (steps)", apart, high=15)
 # which is there on the plateau. The rest comes within the fall: **K-composition** leads **prefix
 # matching** and **previous token** by less than the gap between two snapshots.
 #
-# The textbook story is "first the previous-token head, then the induction head"; Reddy 2023, "The
-# mechanistic basis of data dependence and abrupt learning in an in-context classification task"
-# (arXiv 2312.03002) finds such a sequence. Here the previous-token score does *begin* first, but on
-# the plateau: one back is a fixed distance too, right at period 2. Then the parts grow together.
-# And a score is not a cause. For causes one must interfere with training: Singh et al. 2024, "What
+# The textbook story is "first the previous-token head, then the induction head"; Reddy 2023,
+# "The mechanistic basis of data dependence and abrupt learning in an in-context classification
+# task" (arXiv 2312.03002) finds such a sequence. Here the previous-token score does *begin*
+# first, but on the plateau: one back is a fixed distance too. Then the parts grow together. And
+# a score is not a cause. For causes one must interfere with training: Singh et al. 2024, "What
 # needs to go right for an induction head?" (arXiv 2404.07129).
 #
 # ## The period trap
 #
 # Back to your first answer. Here is a model that saw period 10 only: the **impostor**, this
-# chapter's control. The usual test for induction heads: repeat as many random tokens, and look for
-# a stripe of attention one period back, less one. Done? *Predict:* what does it do at period 11?
+# chapter's control. The usual test for induction heads: repeat as many random tokens, and look
+# for a stripe of attention one period back, less one. *Predict:* what does it do at period 11?
 # At 5?
 
 # %%

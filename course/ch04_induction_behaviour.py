@@ -5,6 +5,8 @@
 # sequences built so that different explanations predict different answers. Not covered: which heads
 # do it (chapter 5) and how (chapters 6 to 9).
 #
+# *Route `core`: on to chapter 5.*
+#
 # **The question.** Our model predicts repeated random tokens. "It has learnt induction" is one
 # description of that. "It copies what stood ten tokens back" is another. Before we open the model
 # we should know what there is to explain.

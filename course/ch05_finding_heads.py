@@ -222,6 +222,8 @@ claim("the same, periods from a quarter of the length", without, high=0.05, meas
 #
 # ## The lag matcher
 #
+# *Route `core`: on to "What you have now".*
+#
 # Here is a head, set by hand, that never looks at its own token. It asks where the token *before*
 # its own stood, and goes on from there. In a repeated block the neighbours repeat as well, so it
 # arrives at the right key, for every period.

@@ -188,6 +188,8 @@ show(draw_shift(labels, bars), "shift")
 # %% [markdown]
 # ## Why not simply use probabilities?
 #
+# *Route `core`: on to "Where attribution misleads".*
+#
 # Because they do not add up. `+2` logits, all others fixed, multiply the odds by `e²`. How much
 # probability that is depends on where you start. Near certainty almost nothing is left to gain, so
 # a head can push hard *against* the answer and not be seen. In a hand-built model, head 1.0 writes

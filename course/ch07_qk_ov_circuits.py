@@ -159,8 +159,8 @@ claim("control: an induction head", score["induction head"], high=0.25, measured
 
 # %% [markdown]
 # One token back, at all positions, and not a single token was run. What tokens add moves the score
-# by less than .02. And look what the forgotten scale does: it does not fail, it flatters, here and
-# in 19 of 20 other models. An error in your favour is the kind you will not look for.
+# by less than .02. And the forgotten scale does not fail, it flatters, here and in 19 of 20 other
+# models. An error in your favour is the kind you will not look for.
 #
 # ## What does it move?
 #
@@ -198,8 +198,7 @@ show(pictures.draw_maps(maps, title, "added to the logit", **how), "ov")
 # %% [markdown]
 # A diagonal: this is copying, for almost every token. (BOS counts here. Chapter 9 leaves it out, as
 # it is never an answer, and has higher numbers.) The previous-token head, seen from the logits,
-# does nothing in particular. Whatever it moves is not meant for them; chapter 8 will show who reads
-# it.
+# does nothing in particular. Whatever it moves is not meant for them; chapter 8 shows who reads it.
 #
 # Is the matrix true? Do it the long way: force the head to look at position 5, and compare with the
 # logits without it.
@@ -246,6 +245,8 @@ claim("the token's own logit: circuit / real run", ratio, low=0.9, high=1.1, mea
 # everything. It need not be so elsewhere.
 #
 # ## One number for copying
+#
+# *Route `core`: on to "What is still missing".*
 #
 # Take a mixture of tokens `v` that the circuit M gives back as itself, `v M = c v`: an
 # *eigenvector*, with *eigenvalue* `c`. It is raised if `c` is positive. Hence the score of Elhage
@@ -374,7 +375,7 @@ for d_head, usual in ((8, 0.205), (16, 0.113), (32, 0.0635)):
     claim(text, spread, low=0.8 * usual, high=1.2 * usual, measured=usual)
 
 # %% [markdown]
-# That is the band for "nothing". Here are the trained heads beside it.
+# That is the band for "nothing"; beside it the trained heads:
 
 # %%
 groups = {"induction heads": copying, "previous-token heads": moving}
@@ -467,5 +468,5 @@ in_others("mean score, key holds the same token", "20 of 20", high=0)
 # - Controls: random heads give the band for "nothing"; the impostor shows that copying is not
 #   induction.
 #
-# Missing: where induction heads get their keys from. Next: reading what other heads wrote. `python
+# Missing: where induction heads get their keys. Next: reading what other heads wrote. `python
 # -m course 8`.

@@ -20,6 +20,8 @@
 #
 # ## A number for working together
 #
+# *Route `core`: on to "Taking a score apart".*
+#
 # Layer 0 writes with `W_OV`, layer 1 reads with a matrix `B`. If they miss each other, the product
 # is small. Hence the composition score `|W_OV B| / (|W_OV| |B|)` of Elhage et al. 2021, "A
 # Mathematical Framework for Transformer Circuits". They subtract what random matrices give; we draw
@@ -268,9 +270,9 @@ claim("Q of the best previous-token head, after S", after["Q"][best].mean(), low
 claim("V of the best previous-token head, after S", after["V"][best].mean(), low=0.18)
 
 # %% [markdown]
-# All the way: the same model now "composes by Q and V, not by K". Nothing it does has changed. The
-# published score compares lengths in the stream, and this stream has no unit of length. (LayerNorm
-# gives it one: only rotations are left, and those do not move the score.)
+# All the way: the same model now "composes by Q and V, not by K". The published score compares
+# lengths in the stream, and this stream has no unit of length. (LayerNorm gives it one: only
+# rotations are left, and those do not move the score.)
 #
 # Tokens have no such freedom. So take what a head moves from each token, and see how far this can
 # shift a score of layer 1, in nats before the softmax. **Exercise `token_space_composition`** (15
@@ -416,9 +418,9 @@ claim(text, match / gain.sum(), low=0.85, high=1.05, measured=0.976)
 claim("largest share of any other head", rest / gain.sum(), high=0.12, measured=0.0035)
 
 # %% [markdown]
-# The query is just the token itself, the key what the previous-token heads wrote. The other heads
-# bring almost nothing: their edge exists in the weights only. But other tokens hardly compete.
-# Where does the attention go that the right key misses?
+# The query is the token itself, the key what the previous-token heads wrote. The other heads bring
+# almost nothing: their edge exists in the weights only. But other tokens hardly compete. Where does
+# the attention go that the right key misses?
 
 # %%
 pattern = cache["blocks.1.attn.hook_pattern"][:, looker]
@@ -516,12 +518,13 @@ for g, what in ((best, "previous-token head"), (control, "control")):
 show(draw_circuits(maps, looks_back, accuracy, (previous, induction), controls), "k_circuit")
 
 # %% [markdown]
-# The true pair is perfect. But a head that hardly ever looks one back makes a diagonal for many
-# tokens too. The circuit says: *if* this head moved a token into the key, *then* that token finds
-# it. The claim needs three pieces: where the head looks (chapter 5), this matrix, and the terms
-# above.
+# The true pair is perfect. But a head that hardly looks one back makes a diagonal for many tokens
+# too. The circuit says: *if* this head moved a token into the key, *then* that token finds it. The
+# claim needs three pieces: where the head looks (chapter 5), this matrix, and the terms above.
 #
 # ## All paths through the model
+#
+# *Route `core`: on to chapter 9.*
 #
 # Freeze the patterns and everything is linear: the logits are a sum over paths. Direct; through one
 # head; through a head of layer 0 *and* then a head of layer 1, a **virtual head**, which is
@@ -596,5 +599,4 @@ show(draw_story(f"0.{best}", f"1.{looker}", float(looks_back[best]), share, atte
 # - Three warnings, each with its number: an edge may be unused, a diagonal may be no circuit,
 #   frozen patterns hide Q and K.
 #
-# Nothing has been broken yet. Next: what happens to the answer when a part is taken away?
-# `python -m course 9`.
+# Next: what happens to the answer when a part is taken away? `python -m course 9`.

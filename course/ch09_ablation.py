@@ -139,6 +139,8 @@ claim(text, max(outside), low=0.7, measured=0.976)
 #
 # ## One at a time
 #
+# *Route `core`: on to "The argument on one page".*
+#
 # **Exercise `ablation_table`** (5 minutes). Chapter 6 removed induction heads: one costs next to
 # nothing, all everything. *Predict:* the same for previous-token heads? And with two or three
 # induction heads gone?
@@ -160,8 +162,8 @@ claim(text, without_previous, low=3.3, high=4.8, measured=4.174)
 # removed each head, nothing happened, so induction lives elsewhere." Do its heads watch each other,
 # one stepping in when another falls out?
 #
-# Look at the logits instead of the loss, while the heads go one after another. And take a planted
-# model, where we know the truth: equal heads, each adding 3 to the right logit.
+# Look at the logits instead of the loss, while the heads go one after another. And take a
+# planted model: equal heads, each adding 3 to the right logit.
 
 
 # %%

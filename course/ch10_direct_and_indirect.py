@@ -6,6 +6,8 @@
 # the books balance. Not covered: swapping activations between prompts (chapter 11), LayerNorm and
 # MLPs.
 #
+# *Route: `causes`.*
+#
 # **The question.** Chapter 6 divided the answer among those who write it. The previous-token head
 # gets nothing. Here is a story that sounds scientific: "Its attribution is about 0 of 13 nats, so
 # it does not matter."

@@ -5,6 +5,8 @@
 # Afterwards you can follow one piece of information through a model, part by part and edge by edge,
 # and you know what "no effect" fails to show. Not covered: whole circuits (chapter 13).
 #
+# *Route: `causes`.*
+#
 # **The question.** Taking a head away (chapter 9) shows that something breaks. But a head carries
 # many messages. Which one decides between *this* answer and *that* one? So take two prompts that
 # differ in one thing, and move one activation of one run into the other run. That is **activation
@@ -122,6 +124,8 @@ claim("control: most that any cell moves the answer, in nats", largest, high=0.0
 # The activations differ, and no cell does anything. A difference alone is not a cause.
 #
 # ## Which head, and which of its inputs?
+#
+# *Route `arithmetic`: on to chapter 12.*
 #
 # *Predict:* with A and C swapped, do the induction heads need clean queries, keys or values?
 #
@@ -322,8 +326,7 @@ claim("layer 1 added up: logit difference", by_gap.sum(), low=0.999, high=1.001,
 #
 # ## Half-way
 #
-# The first sitting ends here: which nodes carry the news, by which input. The second: edges, then
-# gradients.
+# The first sitting ends here. The second: edges, then gradients.
 #
 # ## A node or an edge?
 #

@@ -5,6 +5,8 @@
 # accuracy is worth, take a feature out of the stream, and push the model along a direction. Not
 # covered: probes that are not linear, features without labels (sparse autoencoders).
 #
+# *Route: `causes`.*
+#
 # **The question.** Somewhere in 64 numbers the model keeps what it knows about a position. A
 # *probe* is a small classifier that tries to read one thing from them. If it succeeds, the thing is
 # there. Is it also *used*?
@@ -15,7 +17,7 @@
 # ## A probe is a regression
 #
 # Turn each label into a one-hot vector, fit straight lines by least squares, guess the highest
-# line. This has a closed form: nothing random, the same answer each time.
+# line. This has a closed form: nothing random.
 #
 # **Exercises `token_back`** (5 minutes), the labels, **`linear_probe`** (20 minutes), and
 # **`held_out_accuracy`** (15 minutes), which tests on *sequences* that the probe never saw. Why?
@@ -73,6 +75,8 @@ claim("4096 rows, tested on the same rows", seen[-1], low=0.04, high=0.15, measu
 # share tokens, so a probe may recognise the sequence.
 #
 # ## By depth
+#
+# *Route `arithmetic`: on to chapter 15.*
 #
 # **Exercise `probe_by_depth`** (15 minutes). The model with random weights of the same shape is the
 # control: what it holds, training did not bring.
@@ -266,9 +270,9 @@ claim("on the embedding: the commonest answer", at_start, 0.65, 0.75, 0.6909)
 claim("by the length of what layer 1 wrote", by_length(model), 0.97, 1, 0.9997, untrained=by_length)
 
 # %% [markdown]
-# Even the strong probe does poorly, and the thing is there all the same: layer 1 writes much in the
-# repeat and little before, but each time in the *direction* of the predicted token. A length is no
-# linear feature. "The probe fails" means "not like this".
+# Even the strong probe does poorly, yet the thing is there: layer 1 writes much in the repeat and
+# little before, but each time in the *direction* of the predicted token. A length is no linear feature.
+# "The probe fails" means "not like this".
 #
 # ## Readable, but unused
 #
@@ -306,7 +310,7 @@ claim("planted: largest change of any logit", (logits - hand_logits).abs().max()
 # %% [markdown]
 # Accuracy 1, use 0, exactly. No probe could have told.
 #
-# Now the trained model. The previous token can be read before and after layer 1, nearly perfectly.
+# In the trained model the previous token can be read before and after layer 1, nearly perfectly.
 # *Predict:* what happens if we erase it here, or there?
 #
 # To take something long out of the stream hurts whatever it is. So each control takes out a vector

@@ -5,9 +5,11 @@
 # explanation", search for the smallest such set, and say what "95 % faithful" leaves open. Not
 # covered: what the heads of a circuit *do*, and how to test that (chapter 14).
 #
-# **The question.** Every chapter so far measured one thing at a time. Now the whole claim: *these
-# heads do it, the others do not matter*. Such a set of heads is called a **circuit**. To test it,
-# ablate everybody else. With m a measure of the answer,
+# *Route: `causes`.*
+#
+# **The question.** Every chapter measured one thing at a time. Now the whole claim: *these heads do
+# it, the others do not matter*. Such a set of heads is called a **circuit**. To test it, ablate
+# everybody else. With m a measure of the answer,
 #
 #     F(C) = (m(C) - m(none)) / (m(model) - m(none))        all heads give 1, no head 0
 #

@@ -5,6 +5,8 @@
 # weight by weight, and test a whole story about a model at once: causal scrubbing. Not covered:
 # MLPs (chapter 15), and stories about how layer 0 does its part.
 #
+# *Route: `causes`.*
+#
 # **The question.** We have a story of how the model does induction. Single parts of it have stood
 # up to ablation and patching. Is the story *complete*, and how would we know? In short: when is one
 # done?

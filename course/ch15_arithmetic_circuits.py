@@ -5,6 +5,8 @@
 # with MLPs and LayerNorm, measure a patch by its effect E, and test a circuit of heads and MLPs.
 # Not covered: how the MLPs compute (chapter 16).
 #
+# *Route: `arithmetic`.*
+#
 # **The question.** The model reads `12 - 34 =` and answers `-22`, one token per number, also for
 # pairs it never saw. Attention is all that moves anything between positions. Which heads bring 12,
 # `-` and 34 to "=", and who does the sum?

@@ -6,6 +6,8 @@
 # covered: attention (chapters 5 to 9 have the tools), and problems from the held-out region, which
 # this model gets wrong (chapter 17).
 #
+# *Route: `arithmetic`.*
+#
 # **The question.** Our arithmetic model solves `a + b =`, `a - b =` and `a x b =` (of products: the
 # last two digits). Has it found an algorithm, as the one-layer model of Quirke and Barez 2023,
 # "Understanding Addition in Transformers" (arXiv 2310.13121), which adds digit by digit? Or is it a

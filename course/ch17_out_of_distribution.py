@@ -5,6 +5,8 @@
 # it is out of its depth, tell a heuristic that is missing from one that is too weak, and say what a
 # repair by patching proves, and what not. Not covered: how to make a model generalise.
 #
+# *Route: `arithmetic`.*
+#
 # **The question.** Our models never saw `a - b` with a large a: from 70 on with digits, from 35 on
 # with one token per number. They saw all these numbers in sums. They fail there. Do they notice?
 # What is lacking? Can we repair it?

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from exercises import progress, stubs
+from exercises import progress, routes, stubs
 from exercises.attempts import Wrong, describe, own_line
 
 from . import cells
@@ -24,16 +24,34 @@ def chapter_path(number: str) -> Path:
     return found[0]
 
 
-def list_chapters() -> None:
-    """One row per chapter: number, title, minutes, how many exercises pass."""
-    names = {chapter: stubs.exercise_names(chapter) for chapter in stubs.chapters()}
-    outcomes = progress.run([(chapter, name) for chapter in names for name in names[chapter]])
-    for path in sorted((stubs.ROOT / "course").glob("ch*.py")):
-        chapter, mine = path.stem, names.get(path.stem, [])
-        passed = sum(outcomes[chapter, name].sign == "✓" for name in mine)
-        about = f"{stubs.title(chapter):66} {stubs.hints()[chapter]['minutes']:3} min"
+def list_chapters(route: str = routes.ALL) -> None:
+    """One row per chapter of a route: number, title, minutes, how many exercises pass; and, where
+    the route does not read all of it, what to read. Raises ValueError if there is no such route.
+    """
+    outcomes = progress.run(routes.exercises(route))
+    for chapter in routes.parts(route):
+        mine = [outcome for pair, outcome in outcomes.items() if pair[0] == chapter]
+        passed = sum(outcome.sign == "✓" for outcome in mine)
+        about = f"{stubs.title(chapter):66} {routes.minutes_of(route, chapter):3} min"
         print(f"{chapter[2:4]}  {about}   exercises {passed} of {len(mine)}")
-    print("\nRead one: python -m course 1    Write: python -m exercises")
+        for line in parts_to_read(route, chapter):
+            print(f"      {line}")
+    if route == routes.ALL:
+        print("\nRead one: python -m course 1    Write: python -m exercises")
+        return
+    print(f"\n{routes.about(route)}")
+    print("The chapters ask for more exercises than the route: pass those by, and read on.")
+    print(f"Read one: python -m course 1    Write: python -m exercises --route {route}")
+
+
+def parts_to_read(route: str, chapter: str) -> list[str]:
+    """What a route reads of a chapter, in lines; none if it reads all of it."""
+    parts = routes.to_read(route, chapter)
+    if parts == list(routes.sections(chapter)):
+        return []
+    if not parts:
+        return ["read: nothing new"]
+    return ["read: the introduction", *(f"      {title}" for title in parts[1:])]
 
 
 def stand_ins(folders: list[str]) -> dict[str, str]:

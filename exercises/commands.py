@@ -2,45 +2,68 @@
 
 from pathlib import Path
 
-from . import progress, stubs
+from . import progress, routes, stubs
 from .attempts import UNUSABLE
 
 Pair = tuple[str, str]  # (chapter, exercise)
 
+DONE = "Everything passes. You have taken a transformer apart."
 
-def find(name: str | None) -> list[Pair]:
-    """The (chapter, exercise) pairs that a name stands for; None: all.
 
-    name: of a function, or of a chapter (7, ch07 or its stem). Raises ValueError if nothing has it.
+def find(name: str | None, route: str = routes.ALL) -> list[Pair]:
+    """The (chapter, exercise) pairs of a route that a name stands for; None: all of the route.
+
+    name: of a function, or of a chapter (7, ch07 or its stem). Raises ValueError if nothing has it,
+    or nothing on this route.
     """
-    every = []
-    for chapter in stubs.chapters():
-        every += [(chapter, exercise) for exercise in stubs.exercise_names(chapter)]
+    wanted = routes.exercises(route)
     if name is None:
-        return every
+        return wanted
+    every = routes.exercises(routes.ALL)
     start = f"ch{int(name):02d}_" if name.isdecimal() else f"{name}_"
     picked = [pair for pair in every if name in pair or pair[0].startswith(start)]
     if not picked:
         near = progress.nearest(name, every)
         raise ValueError(f"no exercise or chapter is called {name!r}. {near}")
-    return picked
+    on_route = [pair for pair in picked if pair in wanted]
+    if not on_route:
+        raise ValueError(f"{name} is not on the route {route}; leave `--route` out for it.")
+    return on_route
 
 
-def show_progress() -> int:
-    """One row per chapter: ✓ passes, ✗ fails, · not attempted; then what is next."""
-    outcomes = progress.run(find(None))
-    for chapter in stubs.chapters():
-        names, entry = stubs.exercise_names(chapter), stubs.hints()[chapter]
-        signs = "".join([outcomes[chapter, name].sign for name in names])
-        print(f"{chapter[2:4]}  {stubs.title(chapter):66} {entry['minutes']:3} min  {signs}")
+def show_progress(route: str = routes.ALL) -> int:
+    """One row per chapter of the route: ✓ passes, ✗ fails, · not attempted; then what is next."""
+    outcomes = progress.run(find(None, route))
+    show_rows(route, outcomes)
     following = first_open(outcomes)
     if following is None:
-        print("\nEverything passes. You have taken a transformer apart.")
+        print(f"\n{DONE if route == routes.ALL else f'Everything on the route {route} passes.'}")
         return 0
     chapter, name = following
     print(f"\nnext: {name}, {effort(following)}, in exercises/{chapter}.py")
     print(f"      python -m exercises check {name}      python -m exercises hint {name}")
+    show_way(route, outcomes)
     return 0
+
+
+def show_rows(route: str, outcomes: dict[Pair, progress.Outcome]) -> None:
+    for chapter in routes.parts(route):
+        mine = [pair for pair in outcomes if pair[0] == chapter]
+        signs = "".join([outcomes[pair].sign for pair in mine])
+        minutes = routes.minutes_of(route, chapter)
+        print(f"{chapter[2:4]}  {stubs.title(chapter):66} {minutes:3} min  {signs}")
+
+
+def show_way(route: str, outcomes: dict[Pair, progress.Outcome]) -> None:
+    """How much of a route is left; or, to those who are on none, that there are routes."""
+    if route == routes.ALL:
+        print(f"\na shorter way: --route {', '.join(routes.names()[:-1])}")
+        return
+    left = [pair for pair, outcome in outcomes.items() if outcome.sign != "✓"]
+    minutes = routes.writing(left)
+    minutes += sum(routes.reading(route, chapter) for chapter in {chapter for chapter, _ in left})
+    print(f"\nleft of the route {route}: about {minutes} minutes, exercises: {len(left)}")
+    print(f"      python -m course --route {route}      says which parts to read")
 
 
 def effort(pair: Pair) -> str:
@@ -55,12 +78,12 @@ def first_open(outcomes: dict[Pair, progress.Outcome]) -> Pair | None:
     return next((pair for pair, outcome in outcomes.items() if outcome.sign != "✓"), None)
 
 
-def check(name: str | None) -> int:
+def check(name: str | None, route: str = routes.ALL) -> int:
     """Print each failure, and a line of what passes; 0 only if all that was asked for passes.
 
-    name: None asks for what is attempted.
+    name: None asks for what is attempted of the route.
     """
-    return show_outcomes(progress.run(find(name)), attempted_only=name is None)
+    return show_outcomes(progress.run(find(name, route)), attempted_only=name is None)
 
 
 def show_outcomes(outcomes: dict[Pair, progress.Outcome], attempted_only: bool) -> int:
@@ -97,9 +120,9 @@ def show_rest(pair: Pair, outcome: progress.Outcome, attempted_only: bool) -> bo
     return attempted_only
 
 
-def hint(name: str | None, number: int) -> int:
+def hint(name: str | None, number: int, route: str = routes.ALL) -> int:
     """Print hint `number` of an exercise, and how to get the one after it."""
-    chapter, name = find(name)[0] if name else next_open()
+    chapter, name = find(name, route)[0] if name else next_open(route)
     texts = stubs.hints()[chapter]["exercises"][name]["hints"]
     if not 1 <= number <= len(texts):
         raise ValueError(
@@ -113,13 +136,13 @@ def hint(name: str | None, number: int) -> int:
     return 0
 
 
-def next_open() -> Pair:
+def next_open(route: str) -> Pair:
     """The first (chapter, exercise) that does not pass, chapter by chapter: no more is run."""
-    for chapter in stubs.chapters():
-        pair = first_open(progress.run(find(chapter)))
+    for chapter in routes.parts(route):
+        pair = first_open(progress.run(find(chapter, route)))
         if pair:
             return pair
-    return find(None)[0]
+    return find(None, route)[0]
 
 
 def reset(name: str | None) -> int:

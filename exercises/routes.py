@@ -77,10 +77,10 @@ def sections(chapter: str) -> dict[str, float]:
 
 
 def to_read(route: str, chapter: str) -> list[str]:
-    """The parts of a chapter that a route reads, as `sections` names them."""
+    """The parts of a chapter that a route reads, as `sections` names them; none: only to write."""
     every = list(sections(chapter))
     wanted = parts(route)[chapter].get("read", every)
-    return [title for title in every if title == START or title in wanted]
+    return [title for title in every if title in [START, *wanted] and wanted]
 
 
 def reading(route: str, chapter: str) -> int:
@@ -94,6 +94,14 @@ def writing(pairs: list[Pair]) -> int:
     return sum(hints[chapter]["exercises"][name]["minutes"] for chapter, name in pairs)
 
 
+def minutes_of(route: str, chapter: str) -> int:
+    """Minutes for a chapter on a route: to read, and to write its exercises."""
+    if route == ALL:
+        return stubs.hints()[chapter]["minutes"]
+    mine = [pair for pair in exercises(route) if pair[0] == chapter]
+    return reading(route, chapter) + writing(mine)
+
+
 def minutes(route: str) -> int:
-    """Minutes for a route in all: to read, and to write its exercises."""
-    return writing(exercises(route)) + sum(reading(route, chapter) for chapter in parts(route))
+    """Minutes for a route in all."""
+    return sum(minutes_of(route, chapter) for chapter in parts(route))

@@ -2,7 +2,7 @@
 
 import time
 
-from . import commands, progress, stubs
+from . import commands, progress, routes, stubs
 from .keyboard import keyboard, on_terminal
 
 KEYS = "n next exercise, h hint, r read the text, q quit"
@@ -12,12 +12,13 @@ PAUSE = 0.3  # seconds between two looks at the files
 class Watch:
     """What is being watched, and which exercise the keys are about."""
 
-    def __init__(self, name: str | None):
+    def __init__(self, name: str | None, route: str = routes.ALL):
+        self.route = route
         self.turn_to(name)
 
     def turn_to(self, name: str | None) -> None:
-        """Watch what a name stands for; None: everything."""
-        self.name, self.wanted = name, commands.find(name)
+        """Watch what a name stands for; None: the whole route."""
+        self.name, self.wanted = name, commands.find(name, self.route)
         self.current, self.hints_given, self.seen = self.wanted[0], 0, None
 
     def look(self) -> None:
@@ -48,7 +49,7 @@ class Watch:
 
     def go_on(self) -> None:
         """Turn to the exercise after this one."""
-        every = commands.find(None)
+        every = commands.find(None, self.route)
         place = every.index(self.current) + 1
         if place == len(every):
             print("this is the last one", flush=True)
@@ -72,9 +73,9 @@ def stamp(path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def watch(name: str | None) -> int:
+def watch(name: str | None, route: str = routes.ALL) -> int:
     """Check now, and whenever an exercise file is saved, until q or Ctrl-C."""
-    at = Watch(name)
+    at = Watch(name, route)
     with keyboard() as key:
         while True:
             at.look()
