@@ -271,8 +271,8 @@ claim("by the length of what layer 1 wrote", by_length(model), 0.97, 1, 0.9997, 
 
 # %% [markdown]
 # Even the strong probe does poorly, yet the thing is there: layer 1 writes much in the repeat and
-# little before, but each time in the *direction* of the predicted token. A length is no linear feature.
-# "The probe fails" means "not like this".
+# little before, but each time in the *direction* of the predicted token. A length is no linear
+# feature. "The probe fails" means "not like this".
 #
 # ## Readable, but unused
 #
