@@ -147,6 +147,8 @@ claim("duplicate token: even attention", by_even, low=0.02, high=0.1, measured=0
 #
 # ## The impostor
 #
+# *Route `core`: on to "What you have now".*
+#
 # So why not just measure the stripe? Show the model one block twice, and read one diagonal. Here is
 # a model that was trained with period 10 *only*.
 
@@ -221,8 +223,6 @@ claim("the same, periods from a quarter of the length", without, high=0.05, meas
 # So: go by the tokens, draw the period for each row, leave out the short ones. Is that enough?
 #
 # ## The lag matcher
-#
-# *Route `core`: on to "What you have now".*
 #
 # Here is a head, set by hand, that never looks at its own token. It asks where the token *before*
 # its own stood, and goes on from there. In a repeated block the neighbours repeat as well, so it

@@ -34,24 +34,25 @@ def list_chapters(route: str = routes.ALL) -> None:
         passed = sum(outcome.sign == "✓" for outcome in mine)
         about = f"{stubs.title(chapter):66} {routes.minutes_of(route, chapter):3} min"
         print(f"{chapter[2:4]}  {about}   exercises {passed} of {len(mine)}")
-        for line in parts_to_read(route, chapter):
+        for line in parts_of(route, chapter):
             print(f"      {line}")
     if route == routes.ALL:
         print("\nRead one: python -m course 1    Write: python -m exercises")
         return
     print(f"\n{routes.about(route)}")
-    print("The chapters ask for more exercises than the route: pass those by, and read on.")
+    print("Chapters ask for more exercises than are on the route: pass those by, and read on.")
     print(f"Read one: python -m course 1    Write: python -m exercises --route {route}")
 
 
-def parts_to_read(route: str, chapter: str) -> list[str]:
-    """What a route reads of a chapter, in lines; none if it reads all of it."""
-    parts = routes.to_read(route, chapter)
-    if parts == list(routes.sections(chapter)):
+def parts_of(route: str, chapter: str) -> list[str]:
+    """What a route reads of a chapter and writes, in lines; none if that is all of it."""
+    if not routes.parts(route)[chapter]:
         return []
+    names = [name for where, name in routes.exercises(route) if where == chapter]
+    write, parts = f"write: {', '.join(names)}", routes.to_read(route, chapter)
     if not parts:
-        return ["read: nothing new"]
-    return ["read: the introduction", *(f"      {title}" for title in parts[1:])]
+        return ["read:  nothing new", write]
+    return ["read:  the introduction", *(f"       {title}" for title in parts[1:]), write]
 
 
 def stand_ins(folders: list[str]) -> dict[str, str]:

@@ -71,7 +71,7 @@ def prefix_matching_score(pattern: Tensor, tokens: Tensor) -> Tensor:
     counted. pattern [batch, head, query, key], tokens [batch, pos] -> [head]; nan if no token
     occurs twice. Olsson et al. 2022, "In-context Learning and Induction Heads".
     """
-    # YOUR CODE: as above, with the wanted keys one further right; roughly 4 lines
+    # YOUR CODE: the wanted keys, one right of each copy; attention on them, count; roughly 4 lines
     raise NotImplementedError("prefix_matching_score")
 
 

@@ -5,7 +5,6 @@ Their home is hints.toml: under [routes.NAME] stand what a route is about and, b
 """
 
 import functools
-import math
 import re
 
 from . import stubs
@@ -15,7 +14,7 @@ Pair = tuple[str, str]  # (chapter, exercise)
 ALL = "all"  # the route of those who did not ask for one
 START = ""  # what a chapter says before its first heading: every route reads that
 WORDS = 220  # read in a minute
-PICTURE = 1  # minutes for a picture
+PICTURE, CLAIM = 1, 0.1  # minutes for a picture, and for a number with its control
 HEADING = re.compile(r"# ##? (?!\d+\. )(.+)")  # not the chapter's title, "# # 7. What a head does"
 
 
@@ -73,6 +72,7 @@ def sections(chapter: str) -> dict[str, float]:
             minutes[title] += len(line[1:].split()) / WORDS
         else:
             minutes[title] += PICTURE * line.lstrip().startswith("show(")
+            minutes[title] += CLAIM * line.lstrip().startswith(("claim(", "claim_rate("))
     return minutes
 
 
@@ -84,8 +84,8 @@ def to_read(route: str, chapter: str) -> list[str]:
 
 
 def reading(route: str, chapter: str) -> int:
-    """Minutes to read what a route reads of a chapter: its words and its pictures."""
-    return math.ceil(sum(sections(chapter)[title] for title in to_read(route, chapter)))
+    """Minutes to read what a route reads of a chapter: its words, pictures and claims."""
+    return round(sum(sections(chapter)[title] for title in to_read(route, chapter)))
 
 
 def writing(pairs: list[Pair]) -> int:

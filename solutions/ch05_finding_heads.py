@@ -73,7 +73,7 @@ def prefix_matching_score(pattern: Tensor, tokens: Tensor) -> Tensor:
     counted. pattern [batch, head, query, key], tokens [batch, pos] -> [head]; nan if no token
     occurs twice. Olsson et al. 2022, "In-context Learning and Induction Heads".
     """
-    # YOUR CODE: as above, with the wanted keys one further right; roughly 4 lines
+    # YOUR CODE: the wanted keys, one right of each copy; attention on them, count; roughly 4 lines
     copies = (tokens[:, :, None] == tokens[:, None, :]).tril(-1)  # batch query key
     after = torch.nn.functional.pad(copies[:, :, :-1], (1, 0))  # the first token follows nothing
     on_after = einsum(pattern, after.to(pattern), "batch head query key, batch query key -> head")
