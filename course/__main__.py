@@ -1,6 +1,7 @@
-"""Read and run the chapters: python -m course [NUMBER | notebook NUMBER].
+"""Read and run the chapters: python -m course [NUMBER | notebook NUMBER | site | lab].
 
 python -m course                     all chapters: minutes, and how many of your exercises pass
+python -m course --route core        those of a route, and what to read of each
 python -m course 7                   run chapter 7: its text, its numbers, its pictures
 python -m course 7 --mine            the same on the functions that you wrote
 python -m course 7 --model FOLDER    the same on the model that you trained;
@@ -9,6 +10,8 @@ python -m course 7 --show            open each picture
 python -m course 7 --pause           wait at each question, until you press Enter
 python -m course notebook 7          write chapter 7 as a Jupyter notebook; with --mine and --model
 python -m course notebook all        the same for all chapters
+python -m course site                all chapters as web pages, in site/; with --mine and --model
+python -m course lab                 the live lab, a model running in a page; with --model
 
 Exit status: 0 all claims hold, 1 one does not, 2 not understood or stopped, 130 stopped by Ctrl-C.
 """
@@ -22,11 +25,17 @@ from minitransformer import terminal
 
 from . import notebooks, reading
 
+SITE = Path("site")
+
 
 def act(args: argparse.Namespace) -> None:
     """Do what was asked for. Raises ValueError if that was not understood."""
     if not args.what:
-        reading.list_chapters()
+        reading.list_chapters(args.route)
+    elif args.what == ["site"]:
+        print(write_site(args))
+    elif args.what == ["lab"]:
+        print(write_lab(args))
     elif args.what == ["notebook"]:
         raise ValueError("which chapter? For example: python -m course notebook 1, or all")
     elif args.what[0] == "notebook" and len(args.what) == 2:
@@ -48,6 +57,25 @@ def write_notebooks(which: str, args: argparse.Namespace) -> str:
     return notebooks.write_chapters(which, Path.cwd(), args.mine, args.model)
 
 
+def write_site(args: argparse.Namespace) -> str:
+    """Write all pages to site/. -> what was done"""
+    try:
+        from .site import pages
+    except ModuleNotFoundError as error:
+        advice = "pip install -e '.[site]'"
+        raise ValueError(f"the pages need the package {error.name!r}: {advice}") from None
+    count = pages.build(SITE, args.mine, args.model)
+    return f"written: {count} pages. Open {SITE / 'index.html'} in a browser."
+
+
+def write_lab(args: argparse.Namespace) -> str:
+    """Write the lab to site/lab.html. -> what was done"""
+    from .site.lab import lab
+
+    target = lab.write(SITE / "lab.html", reading.stand_ins(args.model))
+    return f"written: {target}. Open it in a browser; it needs no other file."
+
+
 def wait_for_enter() -> None:
     print("(Your guess? Enter goes on.) ", end="", flush=True)
     try:
@@ -59,7 +87,8 @@ def wait_for_enter() -> None:
 def parser() -> argparse.ArgumentParser:
     raw = argparse.RawTextHelpFormatter
     top = argparse.ArgumentParser(prog="python -m course", description=__doc__, formatter_class=raw)
-    top.add_argument("what", nargs="*", metavar="NUMBER | notebook NUMBER")
+    top.add_argument("what", nargs="*", metavar="NUMBER | notebook NUMBER | site | lab")
+    top.add_argument("--route", default="all", metavar="NAME", help="a way through the course")
     top.add_argument("--mine", action="store_true", help="use the functions that you wrote")
     top.add_argument("--model", metavar="FOLDER", action="append", default=[], help="your model")
     top.add_argument("--show", action="store_true", help="open each picture")
