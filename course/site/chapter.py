@@ -150,7 +150,7 @@ class Writer:
         self.parts.append(self.code(cell))
         if self.asked:
             self.parts.append('<details class="answer"><summary>Your guess? Then look</summary>\n')
-        self.asked, self.hidden = False, self.asked
+            self.asked, self.hidden = False, True
         self.shown.events.clear()
         mine.Called.begin_cell()
         cells.execute(cell, self.path, self.namespace)

@@ -56,6 +56,17 @@ def test_an_answer_is_folded_up_to_the_next_heading(page):
     assert answer.rstrip().endswith("</details>") and "Another part" in after
 
 
+def test_two_cells_of_code_in_a_row_share_one_fold(tmp_path):
+    page = made(
+        tmp_path,
+        TEXT.replace(
+            "# %% [markdown]\n# Two it is.", "# %%\nprint(7)\n\n# %% [markdown]\n# Two it is."
+        ),
+    )
+    assert page.body.count('<details class="answer">') == 1
+    assert page.body.count("<details") == page.body.count("</details>")
+
+
 def test_what_is_shown_stands_in_order_and_is_escaped(page):
     shown = ["1 &lt; 2", "one &amp; one", "95 % interval", "0.50", "Two &amp; &lt;three&gt;"]
     answer = page.body.partition('<details class="answer">')[2]  # the code is folded before it
