@@ -10,6 +10,7 @@ python -m course 7 --show            open each picture
 python -m course 7 --pause           wait at each question, until you press Enter
 python -m course notebook 7          write chapter 7 as a Jupyter notebook; with --mine and --model
 python -m course notebook all        the same for all chapters
+python -m course other_models        your tools on the models of another library
 python -m course site                all chapters as web pages, in site/; with --mine and --model
 python -m course lab                 the live lab, a model running in a page; with --model
 

@@ -11,12 +11,15 @@ from exercises.attempts import Wrong, describe, own_line
 from . import cells
 
 CHECK = "See: python -m exercises check"
+PAGES = ["other_models"]  # read and run as chapters are, but without a number or exercises
 UNFIT = "Chapters need two layers, and a model that has learnt its task"
 
 
 def chapter_path(number: str) -> Path:
-    """The file of a chapter. Raises ValueError if there is none of this number."""
-    found = []
+    """The file of a chapter, or of one of PAGES. Raises ValueError if there is none of this
+    number.
+    """
+    found = [stubs.ROOT / "course" / f"{page}.py" for page in PAGES if page == number]
     if number.isdecimal():
         found = sorted((stubs.ROOT / "course").glob(f"ch{int(number):02d}_*.py"))
     if not found:
@@ -99,7 +102,8 @@ def run_chapter(
     began = time.perf_counter()
     with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off
         cells.run(path, wait, Called.begin_cell)
-    print(f"\nchapter {path.stem[2:4]}: {time.perf_counter() - began:.1f} s")
+    name = path.stem if path.stem in PAGES else f"chapter {path.stem[2:4]}"
+    print(f"\n{name}: {time.perf_counter() - began:.1f} s")
     for name in sorted(set(Session.models) - Session.used):
         place = f"it would stand in for the model '{name}'"
         print(f"not used by this chapter: {Session.models[name]} ({place})")
