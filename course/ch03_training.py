@@ -294,7 +294,7 @@ smeared = accuracies["one layer, smeared keys"][100]
 claim("accuracy with one layer and smeared keys", smeared, low=0.93)
 
 # %% [markdown]
-# A model without layers can only say "the same again", which is right at period 1. A model with one
+# A model without layers can only say "the same again", right at period 1. A model with one
 # layer goes on collecting distances.
 #
 # Why does one layer not learn it? A key has to say "the token *before* me was A", but it is made
@@ -371,7 +371,7 @@ worst = min(right_at(model, period) for period in (1, 5, 10, 11))
 claim("the model at periods 1, 5, 10, 11: worst accuracy", worst, low=0.95, measured=1.0)
 
 # %% [markdown]
-# The stripe test likes the impostor as well. It has learnt "copy what stood 10 back".
+# The stripe test likes the impostor, too. It has learnt "copy what stood 10 back".
 
 # %%
 claim("impostor at period 10", right_at(impostor, 10), low=0.95, measured=1.0)
@@ -381,7 +381,9 @@ claim("impostor at period 1", right_at(impostor, 1), low=0.3, high=0.8, measured
 
 # %% [markdown]
 # A careless second period flatters it: what repeats every 5 tokens also repeats every 10, so there
-# it is right once it has read ten. **A fixed period teaches a fixed distance.**
+# it is right after ten. **A fixed period teaches a fixed distance.**
+#
+# [Try it in the lab](site/lab.html#experiment=impostor-10).
 #
 # **Exercise `diagnose`** (20 minutes): a verdict that no such habit can pass. It predicts a
 # thousand tokens at *every* period, though at the longest one a sequence holds a single predictable

@@ -447,6 +447,8 @@ claim("the second ',': probability of 'shaken', which is wrong", best[20], low=0
 # ids carry no meaning), at most 32 of them. Synonyms, grammar, longer contexts and competing skills
 # do not occur. A language model's induction may look different.
 #
+# [Try it in the lab](site/lab.html#experiment=names).
+#
 # ## What you have now
 #
 # - Five tests, and for each the wrong explanation that it excludes. The impostor passes one, or two

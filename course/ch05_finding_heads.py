@@ -222,6 +222,8 @@ claim("the same, periods from a quarter of the length", without, high=0.05, meas
 # %% [markdown]
 # So: go by the tokens, draw the period for each row, leave out the short ones. Is that enough?
 #
+# [Try it in the lab](site/lab.html#experiment=impostor-9).
+#
 # ## The lag matcher
 #
 # Here is a head, set by hand, that never looks at its own token. It asks where the token *before*

@@ -367,6 +367,8 @@ show(draw_misled(every_head, direct, effect, (together, joint)), "misled")
 # lost. They tell the induction heads where to look, and the unembedding nothing. Direct attribution
 # counts direct effects, as its name says.
 #
+# [Try it in the lab](site/lab.html#experiment=previous-off).
+#
 # It misleads the other way as well. An induction head is worth about 3 of 13 nats. What does the
 # loss rise without it?
 

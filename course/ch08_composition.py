@@ -28,7 +28,7 @@
 # that as a band.
 #
 # **Exercises `composition_score`** (5 minutes) and **`composition_table`** (10 minutes). A lost
-# transpose still gives plausible numbers, so we first look at models where we know the answer.
+# transpose still gives plausible numbers, so we begin with models whose answer is known.
 
 # %%
 import torch
@@ -100,7 +100,7 @@ claim("hand-built pointer arithmetic: K and V", pointer["K"] + pointer["V"], low
 # Both hand-built models do induction without a mistake, by different algorithms. The usual one puts
 # "the token before me" into every **key**. The other, pointer arithmetic, lets a head find *where*
 # its token stood before and puts that position into the **query**; layer 1 then looks one further.
-# Both answer alike; their scores differ. Which of them did our model learn?
+# Both answer alike; their scores differ. Which did our model learn?
 #
 # ## What is a large score?
 #
@@ -199,7 +199,7 @@ claim("hand-built pointer: share of what is possible, by Q", pointer, low=0.999,
 show(draw_compositions(tables, shares, band, float(ceiling), (previous, induction)), "edges")
 
 # %% [markdown]
-# Is this a fact about the model, or about the coordinates in which its stream is written?
+# Is this a fact about the model, or about the coordinates of its stream?
 #
 # ## A change that nobody can see
 #
@@ -273,6 +273,8 @@ claim("V of the best previous-token head, after S", after["V"][best].mean(), low
 # All the way: the same model now "composes by Q and V, not by K". The published score compares
 # lengths in the stream, and this stream has no unit of length. (LayerNorm gives it one: only
 # rotations are left, and those do not move the score.)
+#
+# [Try it in the lab](site/lab.html#experiment=gauge).
 #
 # Tokens have no such freedom. So take what a head moves from each token, and see how far this can
 # shift a score of layer 1, in nats before the softmax. **Exercise `token_space_composition`** (15
@@ -372,14 +374,14 @@ show(draw_numbers(list(measured["as trained"]), list(gauges), rows), "numbers")
 # A number about the model keeps its value in every column.
 #
 # One warning for both scores: **an edge is not use**. They say what would happen *if* a head moved
-# a token into the key, whether or not it ever looks there.
+# a token into the key, whether it looks there or not.
 #
 # ## Taking a score apart
 #
 # What `q` and `k` of layer 1 are made from is a sum: embedding, position, each head of layer 0. A
 # score is a product of two such sums, so with H heads it has exactly `(2 + H)^2` terms. (With
-# LayerNorm that holds only while its scale is frozen.) **Exercise `decompose_qk_inputs`** (10
-# minutes) and **`decompose_scores`** (15 minutes).
+# LayerNorm only while its scale is frozen.) **Exercise `decompose_qk_inputs`** (10 minutes) and
+# **`decompose_scores`** (15 minutes).
 #
 # A key wins against others, so we measure a *lead*: by how much a term favours the right key over
 # other tokens, or over BOS, where heads rest. *Predict:* of our 36 terms, how many matter?
@@ -440,6 +442,8 @@ show(draw_terms(labels, gains, f"1.{looker}"), "terms")
 # %% [markdown]
 # BOS is the real competitor. It starts ten units ahead, and only a match overcomes that. So the
 # head has a threshold: no match, it rests.
+#
+# [Try it in the lab](site/lab.html#experiment=why-there).
 #
 # ## Linear only up to the softmax
 #
@@ -579,7 +583,7 @@ show(draw_paths(groups, {name: 100 * float(hits(each)) for name, each in bars.it
 # %% [markdown]
 # Here is the trap. "Layer 0 brings nothing, so layer 1 suffices." But the patterns were frozen, and
 # layer 0 is *inside* them. Silence it for real and the model fails. Path expansion sees
-# V-composition; Q and K it takes for granted. An exact sum can still answer a question that you did
+# V-composition; Q and K it takes for granted. An exact sum can answer a question that you did
 # not ask.
 #
 # ## The story as one diagram

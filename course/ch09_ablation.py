@@ -112,7 +112,7 @@ show(draw_kinds(costs, KINDS, clean, model.cfg.d_vocab), "kinds")
 # Zero and both means leave a model that guesses. Resampling leaves one that is *misinformed*: its
 # heads carry on with conviction, about another sequence. Neither is wrong; they ask different
 # things. "What is this part worth?" has no answer before you say: compared with what? So name the
-# kind each time.
+# kind.
 #
 # Why do zero and mean agree here? *Predict:* because the heads write nothing on average?
 
@@ -216,7 +216,7 @@ curves = {
 show(draw_groups(names, single, together, curves), "groups")
 
 # %% [markdown]
-# Nobody steps in. Each head goes on adding its share to the logits, exactly what attribution
+# Nobody steps in. Each head adds its share to the logits, exactly what attribution
 # (chapter 6) says. But the loss is flat where the answer is safe: from 13 logits to 9, next to
 # nothing happens. Redundancy here is a *margin*. So report a group, or a measure that does not
 # saturate.
@@ -232,7 +232,9 @@ show(draw_groups(names, single, together, curves), "groups")
 # through *where others look*? **Exercise `pattern_preserving_ablation`** (15 minutes): zero the
 # heads, keep every pattern.
 #
-# And then, sharper: take their outputs out of the *keys of a single head*, and of nothing else.
+# [Try it in the lab](site/lab.html#experiment=layer-1-frozen).
+#
+# Sharper: take their outputs out of the *keys of a single head*, and of nothing else.
 # **Exercise `targeted_ablation`** (20 minutes). *Predict* the attention on the right tokens:
 # without them in its keys, without them in its queries, and without the *other* layer-0 heads in
 # its keys.

@@ -166,9 +166,10 @@ class Writer:
             anchor = slug(tokens[1].content)
             tokens[0].attrSet("id", anchor)
             self.headings.append((anchor, re.sub(r"[`*]", "", tokens[1].content)))
-        self.parts.append(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
+        words = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+        self.parts.append(words.replace('href="site/', 'href="'))  # a page is inside of site/
         self.parts += [card(self.path.stem, name) for name in names]
-        self.parts += [lab(link) for link in re.findall(r"\]\((lab\.html[^)]*)\)", source)]
+        self.parts += [lab(link) for link in re.findall(r"\]\(site/(lab\.html[^)]*)\)", source)]
         self.carded |= set(names)
         self.asked = self.asked or question
 
@@ -242,4 +243,4 @@ def card(chapter: str, name: str) -> str:
 def lab(link: str) -> str:
     """The live lab, in the state that a link names; it is loaded once it is opened."""
     frame = f'<iframe src="{html.escape(link)}" title="The lab" loading="lazy"></iframe>'
-    return f'<details class="lab"><summary>Try it here, in the lab</summary>{frame}</details>\n'
+    return f'<details class="lab"><summary>Or open it here</summary>{frame}</details>\n'

@@ -57,6 +57,7 @@ def build(target: Path, mine: bool, folders: list[str]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     shutil.copy(HERE / "page.js", target)
+    shutil.copy(stubs.ROOT / "course" / "figures" / "lab.png", target / "figures")
     return sum(name.endswith(".html") for name in texts) + 1
 
 
@@ -159,18 +160,25 @@ def row(stem: str) -> str:
     """A chapter in the table of contents."""
     entry = stubs.hints()[stem]
     hard = [each["difficulty"] for each in entry["exercises"].values()]
-    spread = f"{min(hard)} to {max(hard)}"
+    spread = f"{min(hard)} to {max(hard)}" if min(hard) < max(hard) else f"{min(hard)}"
     names = " ".join([link(f"{stem}.html#{name}", name) for name in entry["exercises"]])
-    title = f"<b>{link(f'{stem}.html', stubs.title(stem))}</b>"
+    title = f"<b>{link(f'{stem}.html', stubs.title(stem))}</b><br>{html.escape(in_the_end(stem))}"
     about = f"<details><summary>{len(hard)}</summary>{names}</details>"
     cells = [f"{number(stem)}", title, f"{entry['minutes']}", about, spread]
     return "<tr>" + "".join([f"<td>{cell}</td>" for cell in cells]) + "</tr>\n"
 
 
+def in_the_end(stem: str) -> str:
+    """What one holds after a chapter: the last column of README's table."""
+    readme = (stubs.ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(rf"^\| {number(stem)} \|.*\| (.*) \|$", readme, re.MULTILINE)[1]
+
+
 def glossary(index: list[Link]) -> str:
     """The page of terms: each in a line, and where it is defined. Adds them to the index."""
     body = "<h1>Glossary</h1>\n<dl>\n"
-    for term, entry in sorted(tomllib.loads(GLOSSARY.read_text(encoding="utf-8")).items(), key=str):
+    terms = tomllib.loads(GLOSSARY.read_text(encoding="utf-8"))
+    for term, entry in sorted(terms.items(), key=lambda pair: pair[0].lower()):
         stem, anchor = entry["chapter"], chapter.slug(term)
         address = f"{stem}.html" + (f"#{entry['heading']}" if "heading" in entry else "")
         where = link(address, f"chapter {number(stem)}")

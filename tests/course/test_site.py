@@ -32,7 +32,7 @@ show(figure, "drawn")
 #
 # ## Another part
 #
-# Try [the lab](lab.html#experiment=names).
+# Try [the lab](site/lab.html#experiment=names).
 """
 
 
@@ -96,6 +96,7 @@ def test_code_is_folded_with_its_own_line_numbers(page):
 
 
 def test_a_link_to_the_lab_opens_it_in_that_state(page):
+    assert '<a href="lab.html#experiment=names"' in page.body
     assert '<iframe src="lab.html#experiment=names"' in page.body
 
 
