@@ -47,7 +47,7 @@ class Experiment(NamedTuple):
 
 
 def experiments(models: dict[str, Transformer]) -> list[dict]:
-    """All of them in order, as the page takes them. models: "induction", "impostor", "one-layer"."""
+    """All of them in order, as the page takes them. models: its three, by their shipped names."""
     model, found = models["induction"], measures.found_heads(models["induction"])
     tokens = measures.deal(AGENT, model.cfg.d_vocab)
     cast = Cast(model, models["impostor"], models["one-layer"], tokens, **found)
@@ -56,7 +56,7 @@ def experiments(models: dict[str, Transformer]) -> list[dict]:
     for name, (title, make, on_circuit) in EXPERIMENTS.items():
         told = {"id": name, "title": title}
         fits = whole or not on_circuit
-        ready.append(told | (make(cast)._asdict() if fits else {"missing": LACKING, "state": {}}))
+        ready.append(told | (make(cast) if fits else LACKING)._asdict())
     return ready
 
 
@@ -64,9 +64,11 @@ def experiment_names() -> list[str]:
     return list(EXPERIMENTS)
 
 
-LACKING = (
+LACKING = Experiment(
     "find_heads found no previous-token head in layer 0 of this model, or no induction head in "
-    "layer 1: there is nothing to try this on."
+    "layer 1: there is nothing to try this on.",
+    "",
+    {"text": AGENT},
 )
 
 
@@ -192,11 +194,11 @@ def impostor_at_10(cast: Cast) -> Experiment:
 def impostor_at_9(cast: Cast) -> Experiment:
     right = measures.outcome(cast.impostor, measures.draw(cast.impostor, OTHER)).right
     return Experiment(
-        f"The same model, the period one shorter. What has become of the badges, and what do its "
+        "The same model, the period one shorter. What has become of the badges, and what do its "
         "heads look at now?",
-        f"{percent(right)} are right over {DEALS} draws, and no badge is left. The heads still look "
-        f"{TRAINED - 1} back: they learnt a distance. A badge is worth as much as the data it was "
-        "won on.",
+        f"{percent(right)} are right over {DEALS} draws, and no badge is left. The heads still "
+        f"look {TRAINED - 1} back: they learnt a distance. A badge is worth as much as the data "
+        "that it was won on.",
         {"model": "impostor", "period": OTHER, "head": "1.0"},
     )
 

@@ -3,7 +3,9 @@
 import { allHeads, rowOf, times, weight } from "./model.js";
 import { randomNumbers } from "./words.js";
 
-/** The model with every vector x of its stream written as x S, S = I + amount * random. */
+const NOISE = 0.3; // at the end of the slider
+
+/** The model with every vector x of its stream written as x S, S = I + amount * NOISE * noise. */
 export function stretched(model, amount) {
   const { d_model, d_head } = model.cfg;
   const S = identity(d_model).map(addNoise(amount));
@@ -25,7 +27,7 @@ function addNoise(amount) {
   const next = randomNumbers(8);
   return (value) => {
     const normal = Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
-    return value + amount * normal;
+    return value + amount * NOISE * normal;
   };
 }
 

@@ -1,38 +1,38 @@
 // The page: a state, what it shows, and what the reader does to it.
-import { allHeads, unpack } from "./model.js";
-import { randomText } from "./words.js";
+import { attribution, losses, runBoth, scoreParts, unpack } from "./model.js";
+import { compositionScore, stretched, tokenSpaceComposition } from "./gauge.js";
+import { expectations, habits } from "./words.js";
 import { MOST_DEALS, begin, fitting, fromFragment, toFragment } from "./state.js";
 import { choose, differenceFromPyTorch, see } from "./seen.js";
-import { find, make, short, write } from "./page.js";
+import { find, make, nats, write } from "./page.js";
 import { buildGrid, keepFocus, paintChoice, paintGrid } from "./grid.js";
-import {
-  buildHeads, paintGauge, paintHeads, paintLoss, paintSummary, paintWho, paintWhy,
-} from "./panels.js";
+import { buildHeads, paintGauge, paintHeads, paintLoss } from "./panels.js";
+import { paintAsked, paintSummary, paintWho, paintWhy } from "./panels.js";
 
+const NEW_PASS = ["model", "text", "period", "deal", "off", "freeze", "stretch"];
+const SILENCE = 700; // ms until a change is announced: a screen reader need not hear each key
+const CLOSE = 2e-5; // to PyTorch's logits
 const { models, experiments, size } = JSON.parse(find("payload").textContent);
-for (const [name, entry] of Object.entries(models)) {
-  entry.model = unpack(entry.cfg, entry.weights);
-  entry.cfg.name = name;
-}
+for (const entry of Object.values(models)) entry.model = unpack(entry.cfg, entry.weights);
 const grid = buildGrid(find("grid"), find("arcs"), size, change, point);
-let state, seen, cards, shownModel, over = null, addressNotes = [], speech;
+let state, seen, cards, over = null, notes = [], speech;
 
-/** Something was chosen: a new forward pass, if it needs one, and patches where it shows. */
-function change(fields) {
+/** Something was chosen: a new forward pass if it needs one, and patches where it shows. */
+function change(fields, said = []) {
   const before = state;
-  over = null;
   state = { ...state, ...fields };
-  addressNotes = fields.notes ?? [];
-  delete state.notes;
-  const same = ["model", "text", "period", "deal", "off", "freeze", "stretch"];
-  if (!before || same.some((name) => `${before[name]}` !== `${state[name]}`)) seen = see(state, models[state.model]);
+  over = null;
+  notes = said;
+  const another = NEW_PASS.some((name) => `${before?.[name]}` !== `${state[name]}`);
+  if (another) seen = see(state, models[state.model]);
+  if (before?.model !== state.model) cards = buildHeads(seen.cfg, chooseHead, setSwitch);
   paint();
   history.replaceState(null, "", `#${toFragment(state, experiments)}`);
   clearTimeout(speech);
-  speech = setTimeout(announce, 700); // a screen reader need not hear each key
+  if (before) speech = setTimeout(announce, SILENCE);
 }
 
-/** The mouse is over a row: look at it for as long as it is there. */
+/** The mouse is over a row: look at that one for as long as it is there. */
 function point(place) {
   if (place?.row === over?.row && place?.key === over?.key) return;
   over = place;
@@ -40,26 +40,21 @@ function point(place) {
 }
 
 function paint() {
-  if (shownModel !== state.model) {
-    shownModel = state.model;
-    cards = buildHeads(seen.cfg, (head) => change({ head, key: null }), setSwitch);
-  }
   paintTask();
   paintInput();
   paintLoss(seen, state);
   paintHeads(cards, seen, state);
   paintGrid(grid, seen, state.head);
-  const [layer] = state.head.split(".");
-  write(find("look-title"), `Where head ${state.head} looks`, make("small", {}, ` layer ${layer}`));
+  write(find("look-title"), `Where head ${state.head} looks`);
   paintGauge(seen, state, models[state.model].found);
   paintLooked();
   keepFocus(grid);
 }
 
 function paintLooked() {
-  const looked = over ? { ...state, row: over.row, key: over.key } : state;
-  const choice = choose(looked, seen);
+  const choice = choose(over ? { ...state, row: over.row, key: over.key ?? null } : state, seen);
   paintChoice(grid, seen, choice);
+  paintAsked(seen, choice, state);
   paintWho(seen, choice, state);
   paintSummary(seen, choice, state);
   paintWhy(seen, choice, state);
@@ -71,74 +66,84 @@ function paintTask() {
   write(find("task-title"), title);
   write(find("question"), question);
   write(find("answer").lastElementChild, answer);
+  find("answer").hidden = !answer;
   for (const button of document.querySelectorAll("#experiments button")) {
-    if (button.value === state.experiment) button.setAttribute("aria-current", "true");
-    else button.removeAttribute("aria-current");
+    button.setAttribute("aria-current", button.value === state.experiment);
   }
 }
 
 function paintInput() {
-  const { cfg } = seen, longest = cfg.n_ctx - 3;
+  const { n_ctx } = seen.cfg;
   find("model").value = state.model;
   if (find("text").value !== seen.text) find("text").value = seen.text;
-  write(find("room"), `(at most ${cfg.n_ctx - 1} words)`);
-  find("period").max = longest;
+  write(find("room"), `at most ${n_ctx - 1} words`);
+  find("period").max = n_ctx - 3;
   if (state.period) find("period").value = state.period;
   write(find("period-is"), state.period ? `${state.period}` : "");
   write(find("deal"), state.period ? "draw others" : "deal other numbers");
-  write(find("notes"), [...addressNotes, ...seen.notes].join(" "));
-}
-
-function setSwitch(head, kind) {
-  const without = (heads) => heads.filter((other) => other !== head);
-  const sorted = (heads, add) => (add ? [...without(heads), head].sort() : without(heads));
-  change({ off: sorted(state.off, kind === "off"), freeze: sorted(state.freeze, kind === "freeze") });
+  write(find("notes"), [...notes, ...seen.notes].join(" "));
 }
 
 function announce() {
-  const loss = seen.loss === null ? "" : `Loss ${short(seen.loss)}, ${seen.right} of ${seen.known} right. `;
+  const loss = seen.loss === null ? "" : `Loss ${nats(seen.loss)} nats. `;
   write(find("said"), loss + find("summary").textContent);
 }
 
-function listen() {
-  find("model").addEventListener("change", ({ target }) => {
-    change(fitting({ ...state, model: target.value, off: [], freeze: [], key: null }, models[target.value].cfg));
-  });
-  find("text").addEventListener("input", ({ target }) => change({ text: target.value, period: 0, row: null, key: null }));
-  find("period").addEventListener("input", ({ target }) => {
-    change({ period: Number(target.value), row: null, key: null, word: "" });
-  });
-  find("deal").addEventListener("click", () => change({ deal: (state.deal % MOST_DEALS) + 1 }));
-  find("all-on").addEventListener("click", () => change({ off: [], freeze: [] }));
-  find("word").addEventListener("change", ({ target }) => change({ word: target.value }));
-  find("stretch").addEventListener("input", ({ target }) => change({ stretch: Number(target.value) }));
-  find("input").addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("hashchange", readAddress);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paintHeads(cards, seen, state));
+function chooseHead(head) {
+  change({ head, key: null });
+}
+
+function setSwitch(head, kind) {
+  const others = (heads) => heads.filter((other) => other !== head);
+  const switched = (name) => (kind === name ? [head] : []);
+  const off = [...others(state.off), ...switched("off")].sort();
+  change({ off, freeze: [...others(state.freeze), ...switched("freeze")].sort() });
+}
+
+function chooseModel(name) {
+  const afresh = { ...state, model: name, off: [], freeze: [], key: null };
+  change(fitting(afresh, models[name].cfg));
 }
 
 function readAddress() {
   const asked = fromFragment(location.hash, experiments, models);
-  change({ ...asked.state, notes: asked.notes });
+  change(asked.state, asked.notes);
 }
 
 function buildChoices() {
-  find("model").append(...Object.entries(models).map(([name, { title }]) => make("option", { value: name }, title)));
-  find("experiments").append(...experiments.map((experiment, i) => {
-    const title = make("span", {}, experiment.title);
-    const button = make("button", { type: "button", value: experiment.id }, `${i + 1} `, title);
-    button.disabled = Boolean(experiment.missing);
-    button.title = experiment.missing || experiment.title;
+  for (const [name, { title }] of Object.entries(models)) {
+    find("model").append(make("option", { value: name }, title));
+  }
+  experiments.forEach((experiment, i) => {
+    const title = make("span", {}, experiment.title), value = experiment.id;
+    const button = make("button", { type: "button", value }, `${i + 1} `, title);
     button.addEventListener("click", () => change(begin(experiment)));
-    return make("li", {}, button);
-  }));
+    find("experiments").append(make("li", {}, button));
+  });
+}
+
+function listen() {
+  const on = (id, kind, act) => find(id).addEventListener(kind, ({ target }) => act(target.value));
+  const elsewhere = { row: null, key: null };
+  on("model", "change", chooseModel);
+  on("text", "input", (text) => change({ text, period: 0, ...elsewhere }));
+  on("period", "input", (value) => change({ period: Number(value), word: "", ...elsewhere }));
+  on("deal", "click", () => change({ deal: (state.deal % MOST_DEALS) + 1 }));
+  on("all-on", "click", () => change({ off: [], freeze: [] }));
+  on("word", "change", (word) => change({ word }));
+  on("stretch", "input", (value) => change({ stretch: Number(value) }));
+  find("input").addEventListener("submit", (event) => event.preventDefault());
+  addEventListener("hashchange", readAddress);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", () => paintHeads(cards, seen, state));
 }
 
 function compareWithPyTorch() {
   const all = Object.values(models).map(({ model, cases }) => differenceFromPyTorch(model, cases));
-  const difference = Math.max(...all), fits = difference < 2e-5;
+  const difference = Math.max(...all), fits = difference < CLOSE;
   const verdict = fits ? "" : " That is too much: do not trust this page.";
-  write(find("check"), `Compared when the page was opened: its logits, heads switched, differ from PyTorch’s by at most ${difference.toExponential(0)}.${verdict}`);
+  write(find("check"), "Compared when this page was opened: its logits, heads switched, differ ",
+    `from PyTorch’s by at most ${difference.toExponential(0)}.${verdict}`);
   find("check").classList.toggle("broken", !fits);
 }
 
@@ -147,4 +152,7 @@ buildChoices();
 readAddress();
 listen();
 compareWithPyTorch();
-globalThis.lab = { models, see, randomText, allHeads }; // to play with in the browser's console
+globalThis.lab = { // to play with in the browser's console, and what the tests compare
+  models, attribution, compositionScore, expectations, habits, losses, runBoth, scoreParts,
+  stretched, tokenSpaceComposition,
+};

@@ -3,43 +3,36 @@ import { allHeads, attribution, losses, rowOf, runBoth, softmax } from "./model.
 import { compositionScore, stretched, tokenSpaceComposition } from "./gauge.js";
 import { expectations, habits, randomText, tokenize } from "./words.js";
 
-export const STRETCH = 0.3; // the noise at the end of the slider
-
-/** What a whole sequence shows, whichever row is looked at. */
-export function see(state, entry) {
-  const cfg = entry.cfg, text = state.period ? randomText(state.period, state.deal, cfg) : state.text;
+/** What a whole sequence shows, whichever row is looked at. entry: a model of the page. */
+export function see(state, { cfg, model: original }) {
+  const text = state.period ? randomText(state.period, state.deal, cfg) : state.text;
   const { tokens, names, notes } = tokenize(text, state.deal, cfg);
-  const original = entry.model;
-  const model = state.stretch ? stretched(original, STRETCH * state.stretch) : original;
-  const switches = {};
-  for (const head of state.freeze) switches[head] = "freeze";
-  for (const head of state.off) switches[head] = "off";
-  const { clean, run } = runBoth(model, tokens, switches);
-  const expected = expectations(tokens);
-  const seen = { cfg, text, tokens, notes, model, clean, run, expected };
+  const model = state.stretch ? stretched(original, state.stretch) : original;
+  const off = state.off.map((head) => [head, "off"]);
+  const frozen = state.freeze.map((head) => [head, "freeze"]);
+  const { clean, run } = runBoth(model, tokens, Object.fromEntries([...frozen, ...off]));
+  const expected = expectations(tokens), seen = { cfg, text, tokens, notes, original, model };
+  Object.assign(seen, { clean, run, expected });
   seen.label = (token) => (token === 0 ? "BOS" : names.get(token) ?? `#${token}`);
   seen.guesses = tokens.map((_, pos) => bestGuesses(rowOf(run.logits, pos, cfg.d_vocab)));
-  seen.loss = meanWhereKnown(losses(model, run), expected);
-  seen.cleanLoss = meanWhereKnown(losses(model, clean), expected);
-  const known = expected.flatMap((what, pos) => (what === "known" ? [pos] : []));
+  const known = [...expected.keys()].filter((pos) => expected[pos] === "known");
+  const mean = (values) => known.reduce((sum, pos) => sum + values[pos] / known.length, 0);
+  seen.loss = known.length ? mean(losses(model, run)) : null;
+  seen.cleanLoss = known.length ? mean(losses(model, clean)) : null;
   seen.known = known.length;
   seen.right = known.filter((pos) => seen.guesses[pos][0].token === tokens[pos + 1]).length;
-  const heads = allHeads(cfg);
-  seen.habits = Object.fromEntries(heads.map((head) => [head, habits(run.patterns[head], tokens)]));
-  if (state.stretch) seen.moved = largestDifference(clean.logits, runBoth(original, tokens, {}).clean.logits);
+  const heads = allHeads(cfg).map((head) => [head, habits(run.patterns[head], tokens)]);
+  seen.habits = Object.fromEntries(heads);
+  const unstretched = state.stretch ? runBoth(original, tokens, {}).clean : clean;
+  seen.moved = largestDifference(clean.logits, unstretched.logits);
   return seen;
 }
 
 /** The three likeliest tokens, with their probabilities. */
 function bestGuesses(logits) {
   const chances = softmax(logits);
-  const order = Array.from(chances.keys()).sort((a, b) => chances[b] - chances[a]);
+  const order = [...chances.keys()].sort((a, b) => chances[b] - chances[a]);
   return order.slice(0, 3).map((token) => ({ token, chance: chances[token] }));
-}
-
-function meanWhereKnown(values, expected) {
-  const counted = values.filter((_, pos) => expected[pos] === "known");
-  return counted.length ? counted.reduce((a, b) => a + b) / counted.length : null;
 }
 
 export function largestDifference(x, y) {
@@ -52,25 +45,27 @@ export function choose(state, seen) {
   const pattern = rowOf(seen.run.patterns[state.head], row, n);
   const most = pattern.indexOf(Math.max(...pattern));
   const key = state.key === null || state.key > row ? most : state.key;
-  const tokens = Array.from({ length: seen.cfg.d_vocab }, (_, token) => token);
-  const named = tokens.find((token) => state.word && seen.label(token) === state.word);
-  const token = named ?? seen.guesses[row][0].token;
-  return { row, key, token, pattern };
+  const tokens = [...Array(seen.cfg.d_vocab).keys()];
+  const named = state.word ? tokens.find((token) => seen.label(token) === state.word) : undefined;
+  return { row, key, pattern, token: named ?? seen.guesses[row][0].token };
 }
 
-/** What each part writes towards the token: now, and with all heads on. */
+/** What each part writes towards the token: now, and with all heads on (`ring`). */
 export function written(seen, { row, token }) {
   const now = attribution(seen.model, seen.run, row, token);
   const before = attribution(seen.model, seen.clean, row, token);
-  const sum = (parts) => Object.values(parts).reduce((a, b) => a + b);
   const rows = Object.keys(now).map((name) => ({ name, value: now[name], ring: before[name] }));
-  return [...rows, { name: "all", value: sum(now), ring: sum(before), total: true }];
+  const sum = (kind) => rows.reduce((total, row) => total + row[kind], 0);
+  return [...rows, { name: "all", value: sum("value"), ring: sum("ring") }];
 }
 
-/** Two scores of the edge from a head of layer 0 to one of layer 1. */
+/** Two scores of the edge from a head of layer 0 to one of layer 1: now, and unstretched. */
 export function edgeScores(seen, from, to) {
-  const published = compositionScore(seen.model, from, to);
-  return { published, inTokens: tokenSpaceComposition(seen.model, from, to) };
+  const scores = (model) => ({
+    published: compositionScore(model, from, to),
+    inTokens: tokenSpaceComposition(model, from, to),
+  });
+  return { now: scores(seen.model), before: scores(seen.original) };
 }
 
 /** The stored logits of PyTorch against ours: the largest difference. */

@@ -38,29 +38,29 @@ export function fromFragment(fragment, experiments, models) {
   if (!found) notes.push(`The address asks for an experiment that is not here: ${wanted}.`);
   asked.delete("experiment");
   if (models[asked.get("model")]) state.model = asked.get("model");
+  if (asked.has("text")) state.period = 0;
   for (const [name, value] of asked) {
-    const read = name in EMPTY ? parsed(name, value, models[state.model].cfg) : undefined;
-    if (read === undefined) notes.push(`The address says ${name}=${value}, which means nothing here.`);
+    const read = parsed(name, value, models[state.model].cfg, models);
+    if (read === undefined) notes.push(`${name}=${value} in the address means nothing here.`);
     else state[name] = read;
   }
-  if (asked.has("text") && !asked.has("period")) state.period = 0;
   return { state: fitting(state, models[state.model].cfg), notes };
 }
 
 /** One field of an address, or undefined. */
-function parsed(name, value, cfg) {
+function parsed(name, value, cfg, models) {
   const heads = allHeads(cfg), isHead = (head) => heads.includes(head);
   if (name === "text" || name === "word") return value;
-  if (name === "model") return value === cfg.name ? value : undefined;
+  if (name === "model") return models[value] ? value : undefined;
   if (name === "head") return isHead(value) ? value : undefined;
   if (name === "off" || name === "freeze") {
     const named = value.split(",").filter(Boolean);
     return named.every(isHead) ? named : undefined;
   }
   if (value === "" && (name === "row" || name === "key")) return null;
-  const [low, high] = name === "period" ? [0, cfg.n_ctx - 3] : LIMITS[name];
-  const number = Number(value), whole = name === "stretch" || Number.isInteger(number);
-  return value !== "" && whole && number >= low && number <= high ? number : undefined;
+  const limits = { ...LIMITS, period: [0, cfg.n_ctx - 3] }, [low, high] = limits[name] ?? [1, 0];
+  const number = Number(value || NaN), whole = name === "stretch" || Number.isInteger(number);
+  return whole && number >= low && number <= high ? number : undefined;
 }
 
 /** The state without the heads that another model does not have. */

@@ -1,4 +1,4 @@
-// From words to tokens and back; random tokens that repeat; where the next one can be known. No DOM.
+// Words and their tokens; random tokens that repeat; where the next one can be known. No DOM.
 
 /** A generator of numbers in [0, 1), the same ones for the same seed (mulberry32). */
 export function randomNumbers(seed) {
@@ -31,7 +31,7 @@ export function wordsOf(text) {
 export function tokenize(text, seed, cfg) {
   const all = wordsOf(text), room = cfg.n_ctx - 1, words = all.slice(0, room), notes = [];
   if (all.length > room) {
-    notes.push(`That is ${all.length} words; after BOS the model has room for ${room}, and reads those.`);
+    notes.push(`That is ${all.length} words. The model has room for ${room}, and reads those.`);
   }
   if (!all.length) notes.push("Nothing to read but BOS: type a word.");
   const given = (word) => {
@@ -40,7 +40,8 @@ export function tokenize(text, seed, cfg) {
   };
   const strange = words.find((word) => /^#\d+$/.test(word) && !given(word));
   if (strange) {
-    notes.push(`There is no token ${strange}, only #1 to #${cfg.d_vocab - 1}: it counts as a word.`);
+    const last = cfg.d_vocab - 1;
+    notes.push(`There is no token ${strange}, only #1 to #${last}: it counts as a word.`);
   }
   const taken = new Set(words.map(given));
   const free = shuffled(cfg.d_vocab, randomNumbers(seed)).filter((token) => !taken.has(token));
@@ -90,5 +91,5 @@ export function habits(pattern, tokens) {
     }
     counted += found;
   }
-  return { previous: n > 1 ? previous / (n - 1) : 0, induction: counted ? induction / counted : 0 };
+  return { previous: previous / Math.max(1, n - 1), induction: induction / Math.max(1, counted) };
 }
