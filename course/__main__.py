@@ -38,7 +38,7 @@ def act(args: argparse.Namespace) -> None:
     elif args.what == ["lab"]:
         print(write_lab(args))
     elif args.what == ["notebook"]:
-        raise ValueError("which chapter? For example: python -m course notebook 1, or all")
+        raise ValueError("which chapter? Or all of them? For example: python -m course notebook 1")
     elif args.what[0] == "notebook" and len(args.what) == 2:
         print(write_notebooks(args.what[1], args))
     elif len(args.what) == 1:
@@ -52,7 +52,7 @@ def act(args: argparse.Namespace) -> None:
 def write_notebooks(which: str, args: argparse.Namespace) -> str:
     """Write one chapter, or all, as notebooks. -> what was done"""
     if args.show or args.pause:
-        raise ValueError("a notebook shows each picture and stops at each cell: no --show, --pause")
+        raise ValueError("a notebook shows and waits by itself: no --show and no --pause, please.")
     if args.model:
         reading.stand_ins(args.model)  # refuse now what the notebook could not load
     return notebooks.write_chapters(which, Path.cwd(), args.mine, args.model)

@@ -89,7 +89,8 @@ def test_a_notebook_on_the_learner_s_functions_stands_beside_the_other(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "words, says", [(["--model", "nowhere"], "no model at"), (["--pause"], "no --show, --pause")]
+    "words, says",
+    [(["--model", "nowhere"], "no model at"), (["--pause"], "no --show and no --pause")],
 )
 def test_what_a_notebook_cannot_do_is_refused_and_nothing_written(
     tmp_path, monkeypatch, capsys, words, says
