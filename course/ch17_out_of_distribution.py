@@ -513,3 +513,6 @@ claim_rate("solved problems: repaired", healed, low=0.85, measured=0.997)
 #   done.
 # - Two hypotheses as two numbers that add up, and their control.
 # - One repair with eight controls, three of which take the story away.
+#
+# Next: so far somebody knew how each model works. Eight models that nobody explains: `python -m
+# course 18`.

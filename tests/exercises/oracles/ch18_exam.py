@@ -1,0 +1,145 @@
+"""The examination of chapter 18: a claim's predictions on fresh inputs and under many changes, held
+against what the model does. It knows no mechanism: it runs the model, and that is all.
+"""
+
+import contextlib
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from exercises.attempts import Wrong
+from minitransformer import Transformer
+from minitransformer.data import random_tokens, repeated_tokens
+from solutions.ch18_blind_models import NO_IDEA, UNCHANGED, Change, edges_in, heads_in
+from solutions.examination import (
+    Verdict,
+    change_in_words,
+    changes_for,
+    passes,
+    single_changes,
+    verdict_on,
+)
+from solutions.many_changes import answers_under
+from tests.exercises.guarded import Promise
+from tests.exercises.oracles.ch18_routes import still_open
+
+ROWS, SHOWN = 4, 4  # sequences of each sort; wrong predictions in a report
+
+
+def fresh_rows(model: Transformer, generator: torch.Generator) -> Tensor:
+    """[2 ROWS, pos]: repeated blocks of several periods, and random tokens."""
+    n, vocab = model.cfg.n_ctx, model.cfg.d_vocab
+    blocks = repeated_tokens(ROWS, n, vocab, (3, n // 2 - 1), generator).tokens
+    return torch.cat([blocks, random_tokens(ROWS, n, vocab, generator)])
+
+
+class Exam:
+    """One model, fresh sequences, and what the model answers under every change tried so far."""
+
+    def __init__(self, model: Transformer, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        self.model, self.tokens = model, fresh_rows(model, generator)
+        self.answers = {}
+        self.pairs = []  # new changes: two heads at once
+        for one, other in combinations(heads_in(model), 2):
+            silent = bool(torch.randint(2, (1,), generator=generator))
+            change = Change(zero=(one,), mean=(other,)) if silent else Change((other,), (one,))
+            self.pairs.append(change)
+        self.try_out([UNCHANGED, *single_changes(model), *self.pairs])
+
+    def try_out(self, changes: list[Change]) -> None:
+        new = [change for change in changes if change not in self.answers]
+        if new:
+            self.answers |= dict(zip(new, answers_under(self.model, self.tokens, new)))
+
+    def verdicts(self, claim: list) -> list[Verdict]:
+        """One for each prediction. Raises Wrong for what is no claim about this model."""
+        refuse(claim, self.model)
+        tables = [self.table(route) for route in claim]
+        changes = [*changes_for(claim, self.model), *self.pairs]
+        self.try_out(changes)
+        before, promised = self.answers[UNCHANGED], self.said(claim, tables, UNCHANGED)
+        found = []
+        for change in changes:
+            said, after = self.said(claim, tables, change), self.answers[change]
+            found.append(verdict_on(change, said, promised, after, before))
+        return found
+
+    def table(self, route) -> Tensor:
+        """What a route's answer function says at each place, [batch, pos]."""
+        said = torch.full_like(self.tokens, NO_IDEA)
+        with no_model():
+            for row, sequence in enumerate(self.tokens.tolist()):
+                for pos in range(len(sequence)):
+                    answer = route.answer(sequence[: pos + 1])
+                    said[row, pos] = NO_IDEA if answer is None else answer
+        return said
+
+    def said(self, claim: list, tables: list[Tensor], change: Change) -> Tensor:
+        """What the claim predicts under a change, [batch, pos]."""
+        said = torch.full_like(self.tokens, NO_IDEA)
+        for number in still_open(claim, change):
+            said = torch.where(said == NO_IDEA, tables[number], said)
+        return said
+
+    def report(self, claim: list) -> str:
+        """What is wrong with a claim: which predictions, on which input, and never why; "" if it
+        passes.
+        """
+        verdicts = self.verdicts(claim)
+        if passes(verdicts):
+            return ""
+        words = [verdict.word for verdict in verdicts]
+        counts = [f"{words.count(word)} {word}" for word in ("right", "wrong", "vacuous")]
+        lines = [f"the claim does not hold. Of {len(words)} predictions {', '.join(counts)}"]
+        wrong = [verdict for verdict in verdicts if verdict.word == "wrong"]
+        lines += [f"  where:     {self.in_words(verdict, claim)}" for verdict in wrong[:SHOWN]]
+        return "\n".join(lines)
+
+    def in_words(self, verdict: Verdict, claim: list) -> str:
+        """One wrong prediction, at the first place where it is wrong."""
+        row, pos = verdict.place
+        read = " ".join([str(token) for token in self.tokens[row, : pos + 1].tolist()])
+        tables = [self.table(route) for route in claim]
+        said = int(self.said(claim, tables, verdict.change)[row, pos])
+        before = int(self.answers[UNCHANGED][row, pos])
+        what = f"{change_in_words(verdict.change)}; on {read} the claim says "
+        if verdict.change == UNCHANGED:
+            return f"{what}{answer_in_words(said)}, the model {answer_in_words(before)}"
+        stays = said == before
+        fate = "stays; it is lost" if stays else "is lost; it stays"
+        return f"{what}that the answer {before} {fate}"
+
+
+def answer_in_words(answer: int) -> str:
+    return str(answer) if answer >= 0 else "nothing"
+
+
+def refuse(claim: list, model: Transformer) -> None:
+    """Raises Wrong unless the routes name edges that this model has."""
+    known = set(edges_in(model))
+    for number, route in enumerate(claim, 1):
+        which = f"route {number} of {len(claim)}"
+        if isinstance(route.edges, str):
+            raise Wrong(f"{which}: edges must be a tuple; one edge alone is written (edge,)")
+        unknown = {*route.edges, *filter(None, [route.unless])} - known
+        if unknown:
+            raise Wrong(f"{which}: this model has no edge {min(unknown)!r}; see edges_in(model)")
+        if not callable(route.answer):
+            raise Wrong(f"{which}: answer must be a function of the tokens so far")
+
+
+@contextlib.contextmanager
+def no_model():
+    """Inside, no model runs: a claim has to stand without it."""
+
+    def refused(self, *_, **__):
+        raise Promise("an answer function ran the model; a claim must predict without it")
+
+    forward = Transformer.forward
+    Transformer.forward = refused
+    try:
+        yield
+    finally:
+        Transformer.forward = forward
