@@ -191,7 +191,8 @@ def before_cell(info) -> None:
 
 def explain(shell, kind, error, trace, tb_offset=None) -> None:
     """Show an error as the command line would: a false claim, or a fault in a function of the
-    learner's, in one sentence; everything else with its traceback.
+    learner's, in one sentence; everything else with its traceback, and with a doubt if the model is
+    the learner's.
     """
     from .desk import ClaimFails
 
@@ -199,6 +200,8 @@ def explain(shell, kind, error, trace, tb_offset=None) -> None:
     if theirs or isinstance(error, ClaimFails | Wrong):
         in_one_line(error)
     shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    if Opened.models and not hasattr(error, "_render_traceback_"):
+        print(f"{reading.UNFIT}: {reading.looks(Opened.models)}")
 
 
 def in_one_line(error: Exception) -> None:

@@ -197,13 +197,18 @@ def test_a_false_claim_is_one_sentence_that_names_the_learner_s_function(home):
 
 
 def test_other_errors_keep_their_traceback_and_a_missing_model_is_a_sentence(home):
+    """Where the model is the learner's, it may be the reason, and that is said."""
     begin = 'from course import notebooks\nnotebooks.begin("{}", models={})'
     steps = [
         begin.format(CHAPTER, ["nowhere"]),
         begin.format(CHAPTER, []),
         "def f():\n    1 / 0\nf()",
     ]
+    steps += [begin.format(CHAPTER, ["one-layer"]), "[][0]"]
     done = kernel.executed(notebook_of(*steps), home, allow_errors=True)
-    missing, own = kernel.outputs(done, "error")
+    missing, own, unfit = kernel.outputs(done, "error")
     assert len(missing.traceback) == 1 and "no model at 'nowhere'" in missing.traceback[0]
     assert len(own.traceback) > 1 and own.ename == "ZeroDivisionError"
+    assert len(unfit.traceback) > 1
+    (doubt,) = kernel.outputs(done, "stream")
+    assert doubt in done.cells[-1].outputs and "need two layers" in doubt.text
