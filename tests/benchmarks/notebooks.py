@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 from exercises import stubs
 from tests.course import kernel
 
@@ -83,4 +85,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except pytest.skip.Exception as why:  # no Jupyter: what a test would be skipped with
+        sys.exit(f"{why}")
