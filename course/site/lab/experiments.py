@@ -75,7 +75,7 @@ LACKING = Experiment(
 def names(cast: Cast) -> Experiment:
     right = measures.outcome(cast.model, cast.tokens).right
     return Experiment(
-        "It never saw a word, and chance dealt these their numbers. Yet after the last James it is "
+        "It never saw a word, and chance dealt these their numbers; yet after the last James it is "
         "sure. Deal other numbers: does every ✓ stay?",
         f"Over {DEALS} deals, {percent(right)} of the predictable words are right. It knows "
         "nothing about names; it knows what came before in this text.",
@@ -103,21 +103,23 @@ def why_there(cast: Cast) -> Experiment:
         f"At the last James, head {head} looks at Bond. Which part of Bond’s key draws it there: "
         "the word, its position, or what a head of layer 0 wrote?",
         f"What {heads(by)} wrote: {found.by_heads:.1f} nats. All parts together put Bond "
-        f"{found.all:.1f} nats above the mean key, over {DEALS} deals. There it says: the word "
-        "before me was James.",
+        f"{found.all:.1f} nats above the mean key (means over {DEALS} deals). It says: before me "
+        "was James.",
         {"text": AGENT, "head": head, "key": key},
     )
 
 
 def which_james(cast: Cast) -> Experiment:
     tokens = measures.deal(TWO, cast.model.cfg.d_vocab)
-    early, late = (measures.chance_of(cast.model, tokens, row_of(w, TWO)) for w in ("Bond", "Bean"))
+    early = measures.chance_of(cast.model, tokens, row_of("Bond", TWO))
+    late = measures.chance_of(cast.model, tokens, row_of("Bean", TWO))
     wins = (late > early).float().mean().item()
+    winner, rate = ("later", wins) if wins > 0.5 else ("earlier", 1 - wins)
     return Experiment(
-        "James was Bond, then James was Bean. Nothing in training asked which to believe. Which "
-        "does it expect, and does it stay so when you deal other numbers?",
-        f"The later one has the higher probability in {percent(wins)} of {DEALS} deals. Chapter 4 "
-        "asks how much of this is position.",
+        "James was Bond, then Bean, and nothing in training asked which to believe. Which does it "
+        "expect, and does it stay so when you deal other numbers?",
+        f"Most often the {winner} one: it has the higher probability in {percent(rate)} of {DEALS} "
+        "deals. Chapter 4 asks how much of this is position.",
         {"text": TWO, "head": best(cast)},
     )
 
@@ -127,8 +129,8 @@ def sure_and_wrong(cast: Cast) -> Experiment:
     wrong = measures.first_choice(cast.model, cast.tokens, again) == cast.tokens[:, met]
     rate = wrong.float().mean().item()
     return Experiment(
-        "At row 18 Bond comes for the second time, and the model is sure of the next word. But "
-        "“took” comes. What did it expect, and where did it get that?".replace("18", f"{again}"),
+        f"At row {again} Bond comes again and the model is sure what follows, but “took” comes. "
+        "What did it expect, and where did it get that?",
         f"“met”, which followed Bond before: its first choice in {percent(rate)} of {DEALS} deals. "
         "Induction is a bet that what followed once follows again.",
         {"text": AGENT, "head": best(cast), "row": again},
@@ -139,13 +141,13 @@ def previous_off(cast: Cast) -> Experiment:
     head, off = cast.induction[0], cast.previous
     switches = dict.fromkeys(off, "off")
     right = measures.outcome(cast.model, cast.tokens, switches).right
-    found = measures.looks(cast.model, cast.tokens, head, switches)
+    pattern = measures.pattern_of(cast.model, cast.tokens, head, switches)
+    on_bos = pattern[:, 1:, 0].mean().item()
     return Experiment(
-        f"{heads(off).capitalize()}, which {look(off)} at the word before, {is_off(off)} now. "
-        f"Layer 1 was not touched. Where does its head {head} look now?",
-        f"At BOS, or anywhere but where it should: {percent(found.matching)} of its attention is "
-        f"on words after an earlier copy, and {percent(right)} of the predictable words are right, "
-        f"over {DEALS} deals.",
+        f"{heads(off).capitalize()}, which {look(off)} at the word before, {is_off(off)}; layer 1 "
+        f"was not touched. Where does its head {head} look now?",
+        f"{percent(on_bos)} of its attention rests on BOS, new word or not, and {percent(right)} "
+        f"of the predictable words are right, over {DEALS} deals.",
         {"text": AGENT, "head": head, "off": off},
     )
 
@@ -156,7 +158,7 @@ def layer_1_frozen(cast: Cast) -> Experiment:
     right = measures.outcome(cast.model, cast.tokens, switches).right
     return Experiment(
         f"{heads(cast.previous).capitalize()} {is_off(cast.previous)} still, but layer 1 looks "
-        "where it looked before. Look at the loss: what were they good for?",
+        "where it looked before. Judging by the loss, what were they good for?",
         "For where layer 1 looks, and for nothing else: with its patterns kept, "
         f"{percent(right)} of the predictable words are right, over {DEALS} deals.",
         {"text": AGENT, "head": cast.induction[0], "off": cast.previous, "freeze": frozen},
@@ -168,13 +170,12 @@ def one_less(cast: Cast) -> Experiment:
     loss = measures.outcome(cast.model, cast.tokens, {off: "off"}).loss
     gone = dict.fromkeys(cast.induction, "off")
     without = measures.outcome(cast.model, cast.tokens, gone).loss
-    moved = measures.largest_move_of_others(cast.model, cast.tokens, off, MOST_WORDS)
     return Experiment(
-        f"Induction head {off} is off, and the loss hardly moves. Do the other heads step in, or "
-        "was there a margin? Compare their bars with the rings; then switch off more.",
-        f"Nobody steps in: the other bars move by {moved:.2f}. There was a margin. Over {DEALS} "
-        f"deals the loss is {loss:.2f} nats without {off}, and {without:.2f} without any "
-        "induction head.",
+        f"Induction head {off} is off, and the loss hardly moves. Compare the other bars with "
+        "their rings: do those heads step in, or was there a margin?",
+        f"Nobody steps in: the other bars stay. There was a margin; switch off more, and it is "
+        f"used up. Over {DEALS} deals the loss is {loss:.2f} nats without {off}, and "
+        f"{without:.2f} without any induction head.",
         {"text": AGENT, "head": off, "off": [off], "word": "Bond"},
     )
 
@@ -183,10 +184,10 @@ def impostor_at_10(cast: Cast) -> Experiment:
     tokens = measures.draw(cast.impostor, TRAINED)
     right = measures.outcome(cast.impostor, tokens).right
     return Experiment(
-        f"Another model, on random tokens of period {TRAINED}. The loss is small, and most heads "
-        "wear the badge “induction”. Is this induction? Say what would convince you, then go on.",
-        f"{percent(right)} are right over {DEALS} draws, and the badge is true as far as it goes: "
-        f"the heads look at the follower. At period {TRAINED} it always stands {TRAINED - 1} back.",
+        "On random tokens of this period the loss of another model is small, and most of its heads "
+        "wear the badge “induction”. Go down the rows: how far back do they look?",
+        f"Always {TRAINED - 1}, and there the follower stands at this period: {percent(right)} are "
+        f"right over {DEALS} draws. Such sequences cannot tell a distance from induction.",
         {"model": "impostor", "period": TRAINED, "head": "1.0"},
     )
 
@@ -204,15 +205,13 @@ def impostor_at_9(cast: Cast) -> Experiment:
 
 
 def only_one_layer(cast: Cast) -> Experiment:
-    short, long = (
-        measures.outcome(cast.one_layer, measures.draw(cast.one_layer, period)).right
-        for period in (SHORT, LONG)
-    )
+    short = measures.outcome(cast.one_layer, measures.draw(cast.one_layer, SHORT)).right
+    long = measures.outcome(cast.one_layer, measures.draw(cast.one_layer, LONG)).right
     return Experiment(
-        f"One layer, trained like the first model. At period {SHORT} it gets most of the words. "
-        "Move the slider up: how far does it get, and what do its heads look at?",
-        f"It is right in {percent(short)} at period {SHORT}, in {percent(long)} at {LONG}. Its "
-        "heads look back fixed distances, whatever the word: no key can say what stood before it.",
+        "One layer, trained like the first model, gets most of the words right at this period. "
+        "Move the slider up: how long does that last, and what do its heads look at?",
+        f"It is right in {percent(short)} here, and in {percent(long)} at period {LONG}. Its heads "
+        "look back fixed distances, whatever the word: no key can say what stood before it.",
         {"model": "one-layer", "period": SHORT, "head": "0.0"},
     )
 

@@ -14,7 +14,6 @@ from minitransformer import Transformer
 from minitransformer.data import repeated_tokens
 from minitransformer.evaluate import compared, follows_earlier_copy
 from solutions.ch05_finding_heads import find_heads
-from solutions.ch06_logit_attribution import logit_difference_attribution
 from solutions.ch08_composition import (
     composition_table,
     decompose_qk_inputs,
@@ -161,23 +160,6 @@ def first_choice(model: Transformer, tokens: Tensor, row: int) -> Tensor:
     """The likeliest next token after a row: [batch]."""
     with torch.no_grad():
         return model(tokens)[:, row].argmax(dim=-1)
-
-
-@torch.no_grad()
-def largest_move_of_others(model: Transformer, tokens: Tensor, off: str, row: int) -> float:
-    """How much any other head changes what it writes at a row, for the token that was likeliest
-    against the one just read, when one head is switched off; in logits.
-    """
-    _, before = model.run_with_cache(tokens)
-    _, after = switched(model, tokens, {off: "off"})
-    right = first_choice(model, tokens, row)[:, None].expand_as(tokens)
-    asked = (model.W_U, right, tokens)
-    moved = logit_difference_attribution(after, *asked) - logit_difference_attribution(
-        before, *asked
-    )
-    layer, head = layer_and_head(off)
-    moved[1 + layer * model.cfg.n_heads + head] = 0  # component batch pos
-    return moved[:, :, row].abs().max().item()
 
 
 class Stretch(NamedTuple):

@@ -20,7 +20,12 @@ export function write(node, ...pieces) {
 
 export const bold = (text) => make("b", {}, text);
 
-export const share = (node, value) => node.style.setProperty("--share", value.toFixed(3));
+/** How much colour a cell has. Most cells keep theirs, and what is not touched costs nothing. */
+export function share(node, value) {
+  const text = value.toFixed(3);
+  if (node.share !== text) node.style.setProperty("--share", text);
+  node.share = text;
+}
 
 export const nats = (value) => value.toFixed(value < 0.0995 ? 4 : 2);
 
