@@ -57,8 +57,8 @@ apart = [row.difference for row in rows.values() if row.lines is not None]
 claim("the largest difference of a result", max(apart), high=measure.SAME)
 
 # %% [markdown]
-# What reads weights, a cache or a pattern runs as it is, but for the name of one weight, and so
-# does what only calls the model. What hands over hooks, or asks for some activations only, needs a
+# What reads weights, a cache or a pattern runs as it is, but for a name here and there, and so does
+# what only calls the model. What hands over hooks, or asks for some activations only, needs a
 # line or two: these calls are spelt differently there.
 
 # %%

@@ -26,6 +26,7 @@ from solutions import ch14_by_hand as ch14
 from solutions import ch15_arithmetic_circuits as ch15
 from solutions import ch16_neurons_and_heuristics as ch16
 from solutions import ch17_out_of_distribution as ch17
+from solutions import ch18_blind_models as ch18
 
 from .material import (
     INDUCTION,
@@ -192,6 +193,10 @@ ON_INDUCTION: dict[str, Call] = {
     "minimality": lambda m, x: ch13.minimality(m, x.repeats, x.heads[3:6], x.of_repeats),
     "scrub": lambda m, x: ch14.scrub(
         m, x.tokens, ch14.Hypothesis((0,), k={"0.3": ("previous",)}), seeded()
+    ),
+    "sure_answers": lambda m, x: ch18.sure_answers(logits(m, x)),
+    "run_changed": lambda m, x: ch18.run_changed(
+        m, x.tokens, ch18.Change(zero=("0.1",), mean=("1.2",), cut=("0.3>1.0.k",))
     ),
 }
 ON_ARITHMETIC: dict[str, Call] = {

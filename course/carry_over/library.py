@@ -97,6 +97,10 @@ def last_norm(theirs) -> None:
     theirs.ln_final_w = theirs.ln_final.w
 
 
+def norm_in_cfg(theirs) -> None:
+    theirs.cfg.layer_norm = theirs.cfg.normalization_type is not None
+
+
 LINES = {
     "hooks by name": (hooks_by_name, "model.run_with_hooks(tokens, fwd_hooks=hooks)"),
     "names by name": (names_by_name, "model.run_with_cache(tokens, names_filter=names)"),
@@ -105,4 +109,5 @@ LINES = {
         "with model.hooks(fwd_hooks=hooks): model.run_with_cache(tokens, names_filter=names)",
     ),
     "the last norm's name": (last_norm, "model.ln_final.w"),
+    "the norm in cfg": (norm_in_cfg, "model.cfg.normalization_type is not None"),
 }
