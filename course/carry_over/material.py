@@ -17,7 +17,8 @@ from solutions import ch13_faithfulness as ch13
 
 PREVIOUS, INDUCTION = (0, 3), (1, 0)  # any two heads would do: the same two in every model
 WEIGHTS = ("W_E", "W_pos", "W_Q", "W_K", "W_V", "W_O", "W_U")
-Q, K, V, Z = [f"blocks.1.attn.hook_{side}" for side in "qkvz"]
+Q, K, V = "blocks.1.attn.hook_q", "blocks.1.attn.hook_k", "blocks.1.attn.hook_v"
+Z = "blocks.1.attn.hook_z"
 PATTERN, STREAM = "blocks.1.attn.hook_pattern", "blocks.1.hook_resid_pre"
 
 
