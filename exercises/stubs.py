@@ -33,9 +33,9 @@ def tables() -> dict:
 
 
 def title(chapter: str) -> str:
-    """A chapter's title: what its first line says after the number."""
+    """A chapter's title: what its first line says, after the number if it has one."""
     first = (ROOT / "course" / f"{chapter}.py").read_text(encoding="utf-8").splitlines()[1]
-    return first.partition(". ")[2]
+    return re.sub(r"^# # (\d+\. )?", "", first)
 
 
 def passage(chapter: str, name: str) -> str:

@@ -158,7 +158,7 @@ class Writer:
 
     def add_block(self, tokens: list[Token], source: str) -> None:
         names = [name for name in asked_for(source) if name not in self.carded]
-        names = [name for name in names if name in stubs.exercise_names(self.path.stem)]
+        names = [name for name in names if name in exercises(self.path.stem)]
         question, heading = "*Predict" in source, tokens[0].type == "heading_open"
         if question or heading or names:
             self.close()
@@ -199,6 +199,11 @@ def blocks(text: str) -> list[tuple[list[Token], str]]:
             found.append((tokens[start : number + 1], " ".join(lines[first:last])))
             start = number + 1
     return found
+
+
+def exercises(stem: str) -> list[str]:
+    """What a chapter asks to write; nothing on a page that is no chapter."""
+    return stubs.exercise_names(stem) if stem in stubs.chapters() else []
 
 
 def asked_for(source: str) -> list[str]:

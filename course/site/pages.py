@@ -42,8 +42,8 @@ def build(target: Path, mine: bool, folders: list[str]) -> int:
     models = reading.stand_ins(folders)
     pages = run_all(mine, folders, models)
     lab.write(target / "lab.html", models)
-    index = [(stubs.title(stem), f"chapter {number(stem)}", f"{stem}.html") for stem in pages]
-    texts = {"index.html": front(pages), "glossary.html": glossary(index)}
+    index = [(stubs.title(stem), called(stem), f"{stem}.html") for stem in pages]
+    texts = {"index.html": front(), "glossary.html": glossary(index)}
     for stem, page in pages.items():
         index += entries(stem, page)
         texts[f"{stem}.html"] = filled(stubs.title(stem), page.body, inside(page), next_to(stem))
@@ -67,14 +67,14 @@ def run_all(mine: bool, folders: list[str], models: dict[str, str]) -> dict[str,
     The last chapters take longest, so they begin.
     """
     fresh = {"mp_context": multiprocessing.get_context("spawn"), "max_tasks_per_child": 1}
-    stems, done = stubs.chapters(), {}
+    stems, done = every(), {}
     with ProcessPoolExecutor(os.cpu_count(), **fresh) as pool:
         jobs = {pool.submit(attempt, stem, mine, folders, models): stem for stem in stems[::-1]}
         for job in tqdm(as_completed(jobs), "chapters", len(jobs)):
             done[jobs[job]] = job.result()
             if isinstance(job.result(), str):
                 pool.shutdown(cancel_futures=True)
-                raise Stopped(f"chapter {number(jobs[job])}: {job.result()}")
+                raise Stopped(f"{called(jobs[job])}: {job.result()}")
     return {stem: done[stem] for stem in stems}
 
 
@@ -86,8 +86,13 @@ def attempt(stem: str, mine: bool, folders: list[str], models: dict) -> chapter.
         return reading.in_a_sentence(error, mine, folders) or traceback.format_exc()
 
 
-def number(stem: str) -> int:
-    return int(stem[2:4])
+def every() -> list[str]:
+    """All chapters and pages, in the order in which they are read."""
+    return stubs.chapters() + reading.PAGES
+
+
+def called(stem: str) -> str:
+    return f"chapter {int(stem[2:4])}" if stem in stubs.chapters() else "the last page"
 
 
 def filled(title: str, body: str, inside: str = "", after: str = "", root: str = "") -> str:
@@ -112,7 +117,7 @@ def inside(page: chapter.Page) -> str:
 
 def next_to(stem: str) -> str:
     """Links to the chapters before and after one."""
-    stems = stubs.chapters()
+    stems = every()
     place = stems.index(stem)
     before = [link(f"{other}.html", f"← {stubs.title(other)}") for other in stems[:place][-1:]]
     after = [link(f"{other}.html", f"{stubs.title(other)} →") for other in stems[place + 1 :][:1]]
@@ -129,22 +134,23 @@ def source(stem: str) -> str:
 
 def entries(stem: str, page: chapter.Page) -> list[Link]:
     """What the search finds of a chapter: its headings and exercises."""
-    where, name = f"in chapter {number(stem)}", f"{stem}.html"
+    where, name = f"in {called(stem)}", f"{stem}.html"
     found = [(words, where, f"{name}#{anchor}") for anchor, words in page.headings[1:]]
-    for exercise in stubs.exercise_names(stem):
+    for exercise in chapter.exercises(stem):
         found.append((exercise, f"exercise {where}", f"{name}#{exercise}"))
     return found
 
 
-def front(pages: dict[str, chapter.Page]) -> str:
+def front() -> str:
     """The contents: what this is, the routes, the chapters."""
     text = (HERE / "front.md").read_text(encoding="utf-8")
     ways = [way(route) for route in routes.names()]
-    rows = "".join([row(stem) for stem in pages])
+    rows = "".join([row(stem) for stem in stubs.chapters()])
+    last = listed([link(f"{stem}.html", stubs.title(stem)) for stem in reading.PAGES])
     head = "<tr><th></th><th>chapter</th><th>minutes</th><th>exercises</th><th>difficulty</th></tr>"
     table = f'<div class="wide"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
     body = chapter.MARKDOWN.render(text) + "<h2>Routes</h2>" + "".join(ways)
-    return filled("How a transformer works, proved by you", f"{body}<h2>Chapters</h2>{table}")
+    return filled("How a transformer works, proved by you", f"{body}<h2>Chapters</h2>{table}{last}")
 
 
 def way(route: str) -> str:
@@ -164,14 +170,14 @@ def row(stem: str) -> str:
     names = " ".join([link(f"{stem}.html#{name}", name) for name in entry["exercises"]])
     title = f"<b>{link(f'{stem}.html', stubs.title(stem))}</b><br>{html.escape(in_the_end(stem))}"
     about = f"<details><summary>{len(hard)}</summary>{names}</details>"
-    cells = [f"{number(stem)}", title, f"{entry['minutes']}", about, spread]
+    cells = [str(int(stem[2:4])), title, f"{entry['minutes']}", about, spread]
     return "<tr>" + "".join([f"<td>{cell}</td>" for cell in cells]) + "</tr>\n"
 
 
 def in_the_end(stem: str) -> str:
     """What one holds after a chapter: the last column of README's table."""
     readme = (stubs.ROOT / "README.md").read_text(encoding="utf-8")
-    return re.search(rf"^\| {number(stem)} \|.*\| (.*) \|$", readme, re.MULTILINE)[1]
+    return re.search(rf"^\| {int(stem[2:4])} \|.*\| (.*) \|$", readme, re.MULTILINE)[1]
 
 
 def glossary(index: list[Link]) -> str:
@@ -181,7 +187,7 @@ def glossary(index: list[Link]) -> str:
     for term, entry in sorted(terms.items(), key=lambda pair: pair[0].lower()):
         stem, anchor = entry["chapter"], chapter.slug(term)
         address = f"{stem}.html" + (f"#{entry['heading']}" if "heading" in entry else "")
-        where = link(address, f"chapter {number(stem)}")
+        where = link(address, called(stem))
         line = chapter.MARKDOWN.renderInline(entry["means"])
         body += f'<dt id="{anchor}">{html.escape(term)}</dt><dd>{line} ({where})</dd>\n'
         index.append((term, re.sub(r"[`*]", "", entry["means"]), f"glossary.html#{anchor}"))
