@@ -77,9 +77,9 @@ def begin(chapter: str, mine: bool = False, models: Sequence[str] = ()) -> None:
 
 
 def set_up() -> None:
-    """Models, pictures, claims as reading.prepare makes them; the learner's functions last."""
+    """Models, pictures, claims as reading.make_ready makes them; the learner's functions last."""
     path = stubs.ROOT / "course" / f"{Opened.chapter}.py"
-    reading.prepare(path, mine=False, models=reading.stand_ins(Opened.models), output=None)
+    reading.make_ready(path, mine=False, models=reading.stand_ins(Opened.models), output=None)
     for call in Opened.stand_ins.values():
         call.now = call.reference
     if Opened.mine:

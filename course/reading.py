@@ -98,7 +98,7 @@ def run_chapter(
     from .mine import Called
     from .output import Terminal
 
-    prepare(path, mine, models, Terminal(show))
+    make_ready(path, mine, models, Terminal(show))
     began = time.perf_counter()
     with torch.set_grad_enabled(torch.is_grad_enabled()):  # a chapter may switch gradients off
         cells.run(path, wait, Called.begin_cell)
@@ -111,7 +111,7 @@ def run_chapter(
         print(f"outside the band that the text promises, on this model: {text}")
 
 
-def prepare(path: Path, mine: bool, models: dict[str, str] | None, output) -> None:
+def make_ready(path: Path, mine: bool, models: dict[str, str] | None, output) -> None:
     """Set everything as a chapter expects it; output: where its evidence goes (course/output.py).
 
     Raises Wrong or SyntaxError if the learner's file of this chapter cannot be used.

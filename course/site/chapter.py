@@ -124,7 +124,7 @@ def make(path: Path, use_mine: bool = False, models: dict[str, str] | None = Non
         shown = Shown(Path(folder))
         stack.enter_context(contextlib.redirect_stdout(shown))
         stack.enter_context(torch.set_grad_enabled(True))  # put back what a chapter switches off
-        reading.prepare(path, use_mine, models, shown)
+        reading.make_ready(path, use_mine, models, shown)
         writer = Writer(path, shown)
         for cell in cells.cells(path.read_text(encoding="utf-8")):
             writer.add(cell)
