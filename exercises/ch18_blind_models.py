@@ -140,15 +140,14 @@ def run_changed(model: Transformer, tokens: Tensor, change: Change) -> Tensor:
 def open_routes(claim: Claim, change: Change) -> Claim:
     """The routes of a claim that a change leaves open, in their order.
 
-    In a route, an edge is *broken* if the change cuts it, if its sender writes 0 or its mean, or if
-    any edge of the same route into its sender is broken. A route with a broken edge is closed. A
-    head that finds nothing rests and writes nothing. So an edge is *quiet* if the change makes its
-    sender write 0, or if in some route an edge into the q or k of its sender is broken; but never
-    if it is cut itself, or its sender writes its mean, for a mean is something. A route with
-    `unless` is closed while that edge is not quiet.
+    A change *hits* an edge if it cuts it, or if the edge's sender writes 0 or its mean. A route
+    with an edge that is hit is closed. An edge is *broken* if it is hit, or if any edge of the same
+    route into its sender is broken. A head that finds nothing rests and writes nothing. So an edge
+    is *quiet* if its sender writes 0 by the change, or if in some route an edge into the q or k of
+    its sender is broken; but never if it is cut itself or its sender writes its mean, for a mean is
+    something. A route with `unless` is closed while that edge is not quiet.
     """
-
-    # YOUR CODE: is an edge of a route broken (it calls itself)? is an edge quiet? roughly 16 lines
+    # YOUR CODE: is an edge hit? is it broken (it calls itself)? is it quiet? roughly 18 lines
     raise NotImplementedError("open_routes")
 
 

@@ -29,10 +29,10 @@ def change_in_words(change: Change) -> str:
     """For a report: "0.1 writes 0, cut embed>1.2.q"; "unchanged"."""
     words = [f"{head} writes 0" for head in change.zero]
     words += [f"{head} writes its mean" for head in change.mean]
-    edges = ", ".join(change.cut[:2]) + (
-        f" and {len(change.cut) - 2} more" if len(change.cut) > 2 else ""
-    )
-    return ", ".join([*words, *([f"cut {edges}"] if edges else [])]) or "unchanged"
+    cut = change.cut if len(change.cut) < 4 else (*change.cut[:2], f"{len(change.cut) - 2} more")
+    if cut:
+        words.append("cut " + " and ".join(cut))
+    return ", ".join(words) or "unchanged"
 
 
 class Verdict(NamedTuple):
@@ -91,13 +91,13 @@ def passes(verdicts: list[Verdict]) -> bool:
 
 def changes_for(claim: Claim, model: Transformer) -> list[Change]:
     """What a claim is tried on: no change, all single changes, all edges that it does not name at
-    once; and, if there are several routes, each edge while the last heads of the first write 0.
+    once; and, if there are several routes, each edge while the last heads of one of them write 0.
     """
     named = {edge for route in claim for edge in route.edges}
     others = tuple(edge for edge in edges_in(model) if edge not in named)
     changes = [UNCHANGED, *single_changes(model), Change(cut=others)]
-    if len(claim) > 1:
-        ends = [edge.split(">")[0] for edge in claim[0].edges if edge.endswith(">logits")]
+    for route in claim if len(claim) > 1 else []:
+        ends = [edge.split(">")[0] for edge in route.edges if edge.endswith(">logits")]
         last = tuple(head for head in ends if head in heads_in(model))
         changes += [Change(zero=last, cut=(edge,)) for edge in edges_in(model)]
     return changes

@@ -85,7 +85,7 @@ def edges_needed(
     model: Transformer, tokens: Tensor, silent: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
     """The edges without which most answers are gone, while the silent heads write 0."""
-    edges = edges_in(model)
+    tokens, edges = tokens[::2], edges_in(model)
     changes = [Change(zero=silent), *[Change(zero=silent, cut=(edge,)) for edge in edges]]
     before, *after = answers_under(model, tokens, changes)
     kept = [(answers == before)[before >= 0].double().mean() for answers in after]

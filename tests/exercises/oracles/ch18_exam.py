@@ -59,12 +59,21 @@ class Exam:
         tables = [self.table(route) for route in claim]
         changes = [*changes_for(claim, self.model), *self.pairs]
         self.try_out(changes)
-        before, promised = self.answers[UNCHANGED], self.said(claim, tables, UNCHANGED)
-        found = []
-        for change in changes:
-            said, after = self.said(claim, tables, change), self.answers[change]
-            found.append(verdict_on(change, said, promised, after, before))
-        return found
+        return [self.verdict(claim, tables, change) for change in changes]
+
+    def verdict(self, claim: list, tables: list[Tensor], change: Change) -> Verdict:
+        """Of one prediction."""
+        before, after = self.answers[UNCHANGED], self.answers[change]
+        promised, said = self.said(claim, tables, UNCHANGED), self.said(claim, tables, change)
+        return verdict_on(change, said, promised, after, before)
+
+    def holds(self, claim: list) -> bool:
+        """Does the claim pass? (One that fails on the unchanged model is tried no further.)"""
+        refuse(claim, self.model)
+        tables = [self.table(route) for route in claim]
+        if self.verdict(claim, tables, UNCHANGED).word != "right":
+            return False
+        return passes(self.verdicts(claim))
 
     def table(self, route) -> Tensor:
         """What a route's answer function says at each place, [batch, pos]."""

@@ -22,11 +22,12 @@ def still_open(claim: list, change) -> list[int]:
 
 def hit_edges(route, change) -> set[str]:
     """The edges of a route that are broken."""
-    hit = {edge for edge in route.edges if edge in change.cut}
-    hit |= {edge for edge in route.edges if edge.split(">")[0] in change.zero + change.mean}
-    for _ in route.edges:
-        heads = {end_of(edge).rpartition(".")[0] for edge in hit}
-        hit |= {edge for edge in route.edges if edge.split(">")[0] in heads}
+    silenced = {*change.zero, *change.mean}
+    hit = {edge for edge in route.edges if edge in change.cut or edge.split(">")[0] in silenced}
+    before = None
+    while hit != before:
+        before, heads = hit, {end_of(edge).rpartition(".")[0] for edge in hit}
+        hit = hit | {edge for edge in route.edges if edge.split(">")[0] in heads}
     return hit
 
 
