@@ -186,8 +186,8 @@ def impostor_at_10(cast: Cast) -> Experiment:
     return Experiment(
         "On random tokens of this period the loss of another model is small, and most of its heads "
         "wear the badge “induction”. Go down the rows: how far back do they look?",
-        f"Always {TRAINED - 1}, and there the follower stands at this period: {percent(right)} are "
-        f"right over {DEALS} draws. Such sequences cannot tell a distance from induction.",
+        f"{TRAINED - 1}, where at this period the follower stands: {percent(right)} are right over "
+        f"{DEALS} draws. Such sequences cannot tell a fixed distance from induction.",
         {"model": "impostor", "period": TRAINED, "head": "1.0"},
     )
 

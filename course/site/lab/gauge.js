@@ -1,6 +1,6 @@
 // A change of the weights that no behaviour shows: the stream in another basis (chapter 8), and two
 // scores of one edge, of which one moves. No DOM.
-import { allHeads, rowOf, times, weight } from "./model.js";
+import { againstMeanKey, allHeads, rowOf, times, weight } from "./model.js";
 import { randomNumbers } from "./words.js";
 
 const NOISE = 0.3; // at the end of the slider
@@ -83,13 +83,18 @@ export function compositionScore(model, from, to) {
   return norm(times(OV, KQ, d_model)) / (norm(OV) * norm(KQ));
 }
 
-/** The same edge in token space: how far it moves a score, in nats, root mean square over all pairs
- *  of tokens (one asks, one was moved into the key). */
+/** The same edge in token space: how far it moves a score, in nats. Root mean square over all pairs
+ *  of tokens (one asks, one was moved into the key), each less its mean over the keys. */
 export function tokenSpaceComposition(model, from, to) {
   const { d_model, d_head, d_vocab } = model.cfg;
   const q = times(model.W_E, weight(model, "W_Q", to), d_model);
   const z = times(model.W_E, weight(model, "W_V", from), d_model);
   const moved = times(z, weight(model, "W_O", from), d_head);
   const k = times(moved, weight(model, "W_K", to), d_model);
-  return norm(times(q, transposed(k, d_vocab), d_head)) / d_vocab / Math.sqrt(d_head);
+  const scores = times(q, transposed(k, d_vocab), d_head);
+  for (let token = 0; token < d_vocab; token++) {
+    const row = rowOf(scores, token, d_vocab);
+    row.set(againstMeanKey(row));
+  }
+  return norm(scores) / d_vocab / Math.sqrt(d_head);
 }

@@ -137,7 +137,7 @@ export function scoreParts(model, run, head, query) {
   return scores;
 }
 
-/** The same, each part less its mean over the keys. A softmax cannot see such a constant. */
+/** Scores less their mean over the keys. A softmax cannot see such a constant. */
 export function againstMeanKey(values) {
   const mean = values.reduce((a, b) => a + b) / values.length;
   return values.map((value) => value - mean);

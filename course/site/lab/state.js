@@ -14,7 +14,9 @@ const EMPTY = {
   key: null, word: "", stretch: 0,
 };
 export const MOST_DEALS = 9999;
-const LIMITS = { deal: [1, MOST_DEALS], row: [0, 99], key: [0, 99], stretch: [0, 1] };
+const LIMITS = new Map([
+  ["deal", [1, MOST_DEALS]], ["row", [0, 99]], ["key", [0, 99]], ["stretch", [0, 1]],
+]);
 
 /** The state in which an experiment begins. */
 export function begin(experiment) {
@@ -37,7 +39,7 @@ export function fromFragment(fragment, experiments, models) {
   const state = begin(found ?? experiments[0]);
   if (!found) notes.push(`The address asks for an experiment that is not here: ${wanted}.`);
   asked.delete("experiment");
-  if (models[asked.get("model")]) state.model = asked.get("model");
+  if (Object.hasOwn(models, asked.get("model"))) state.model = asked.get("model");
   if (asked.has("text")) state.period = 0;
   for (const [name, value] of asked) {
     const read = parsed(name, value, models[state.model].cfg, models);
@@ -51,14 +53,15 @@ export function fromFragment(fragment, experiments, models) {
 function parsed(name, value, cfg, models) {
   const heads = allHeads(cfg), isHead = (head) => heads.includes(head);
   if (name === "text" || name === "word") return value;
-  if (name === "model") return models[value] ? value : undefined;
+  if (name === "model") return Object.hasOwn(models, value) ? value : undefined;
   if (name === "head") return isHead(value) ? value : undefined;
   if (name === "off" || name === "freeze") {
     const named = value.split(",").filter(Boolean);
     return named.every(isHead) ? named : undefined;
   }
   if (value === "" && (name === "row" || name === "key")) return null;
-  const limits = { ...LIMITS, period: [0, cfg.n_ctx - 3] }, [low, high] = limits[name] ?? [1, 0];
+  const limits = new Map([...LIMITS, ["period", [0, cfg.n_ctx - 3]]]);
+  const [low, high] = limits.get(name) ?? [1, 0];
   const number = Number(value || NaN), whole = name === "stretch" || Number.isInteger(number);
   return whole && number >= low && number <= high ? number : undefined;
 }

@@ -135,11 +135,6 @@ def largest_differences(page, name: str, count: int) -> dict[str, float]:
     return worst
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return lab.write(tmp_path_factory.mktemp("site") / "lab.html", {})
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_the_page_computes_what_pytorch_computes(open_page, made, name):
     worst = largest_differences(open_page(made), name, EACH)

@@ -1,0 +1,1 @@
+"""The live lab in a real browser."""
