@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
+from course import desk
 from course.site import lab
 from course.site.lab import experiments
 from course.site.lab import lab as made_by
@@ -98,6 +99,11 @@ def test_the_sources_are_plain_and_short():
         assert len(lines) <= 300, path.name
         long = [number for number, line in enumerate(lines, 1) if len(line) > 100]
         assert not long, f"{path.name}: {long}"
+
+
+def test_the_picture_in_the_readme_is_small_and_as_wide_as_the_page():
+    picture = (desk.ROOT / "course/figures/lab.png").read_bytes()
+    assert int.from_bytes(picture[16:20]) == 1100 and len(picture) <= 250_000
 
 
 def test_a_change_that_finds_nothing_is_refused():

@@ -148,7 +148,7 @@ def previous_off(cast: Cast) -> Experiment:
         f"was not touched. Where does its head {head} look now?",
         f"{percent(on_bos)} of its attention rests on BOS, new word or not, and {percent(right)} "
         f"of the predictable words are right, over {DEALS} deals.",
-        {"text": AGENT, "head": head, "off": off},
+        {"text": AGENT, "head": head, "off": off, "word": "Bond"},
     )
 
 
@@ -161,7 +161,8 @@ def layer_1_frozen(cast: Cast) -> Experiment:
         "where it looked before. Judging by the loss, what were they good for?",
         "For where layer 1 looks, and for nothing else: with its patterns kept, "
         f"{percent(right)} of the predictable words are right, over {DEALS} deals.",
-        {"text": AGENT, "head": cast.induction[0], "off": cast.previous, "freeze": frozen},
+        {"text": AGENT, "off": cast.previous, "freeze": frozen, "word": "Bond"}
+        | {"head": cast.induction[0]},
     )
 
 
