@@ -147,6 +147,7 @@ def open_routes(claim: Claim, change: Change) -> Claim:
     its sender is broken; but never if it is cut itself or its sender writes its mean, for a mean is
     something. A route with `unless` is closed while that edge is not quiet.
     """
+
     # YOUR CODE: is an edge hit? is it broken (it calls itself)? is it quiet? roughly 18 lines
     raise NotImplementedError("open_routes")
 

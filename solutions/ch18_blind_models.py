@@ -177,6 +177,7 @@ def open_routes(claim: Claim, change: Change) -> Claim:
     its sender is broken; but never if it is cut itself or its sender writes its mean, for a mean is
     something. A route with `unless` is closed while that edge is not quiet.
     """
+
     # YOUR CODE: is an edge hit? is it broken (it calls itself)? is it quiet? roughly 18 lines
     def hit(edge: str) -> bool:
         return edge in change.cut or edge.split(">")[0] in (*change.zero, *change.mean)

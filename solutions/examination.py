@@ -91,16 +91,21 @@ def passes(verdicts: list[Verdict]) -> bool:
 
 def changes_for(claim: Claim, model: Transformer) -> list[Change]:
     """What a claim is tried on: no change, all single changes, all edges that it does not name at
-    once; and, if there are several routes, each edge while the last heads of one of them write 0.
+    once; and each edge while those heads write 0 that only one of its routes needs.
     """
     named = {edge for route in claim for edge in route.edges}
     others = tuple(edge for edge in edges_in(model) if edge not in named)
     changes = [UNCHANGED, *single_changes(model), Change(cut=others)]
     for route in claim if len(claim) > 1 else []:
-        ends = [edge.split(">")[0] for edge in route.edges if edge.endswith(">logits")]
-        last = tuple(head for head in ends if head in heads_in(model))
-        changes += [Change(zero=last, cut=(edge,)) for edge in edges_in(model)]
+        elsewhere = {sender_of(edge) for other in claim if other != route for edge in other.edges}
+        needed = {sender_of(edge) for edge in route.edges} - elsewhere
+        own = tuple(head for head in heads_in(model) if head in needed)
+        changes += [Change(zero=own, cut=(edge,)) for edge in edges_in(model)]
     return changes
+
+
+def sender_of(edge: str) -> str:
+    return edge.split(">")[0]
 
 
 def examine(model: Transformer, claim: Claim, tokens: Tensor) -> list[Verdict]:

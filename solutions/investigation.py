@@ -3,21 +3,23 @@
 Whoever has not solved them should stop here.
 
 First behaviour: on many sequences, which of a few rules says what the model answers? Then edges:
-cut one at a time; those whose loss takes the answers away make the route. If a head on it seems to
-search without queries or keys, somebody steps in for it: take the speaker away and look again.
+cut one at a time; those whose loss takes the answers away make the route. Where two heads can do
+without each other, but the model cannot do without both: take away the one, then the other, and
+look again.
 """
 
 import functools
 from collections import Counter
 from collections.abc import Callable
-from itertools import product
+from itertools import combinations, product
 
 import torch
 from torch import Tensor
 
 from minitransformer import Transformer
 from minitransformer.data import random_tokens, repeated_tokens
-from solutions.ch18_blind_models import Change, Claim, Route, edges_in, heads_in, into, sure_answers
+from solutions.ch18_blind_models import Change, Claim, Route, edges_in, heads_in, sure_answers
+from solutions.examination import sender_of
 from solutions.many_changes import answers_under
 
 FARTHEST = 10  # the longest distance that is tried
@@ -92,15 +94,28 @@ def edges_needed(
     return tuple(edge for edge, share in zip(edges, kept) if share < 0.5)
 
 
-def speakers(route: Route) -> list[str]:
-    """The heads of a route that write the answer."""
-    return [edge.split(">")[0] for edge in route.edges if edge.endswith(">logits")]
+def substitutes(model: Transformer, tokens: Tensor) -> tuple[str, str] | None:
+    """Two heads of which either may write 0, but not both; None if there are none."""
+    heads = heads_in(model)
+    pairs = list(combinations(heads, 2))
+    changes = [Change(zero=pair) for pair in [(), *[(head,) for head in heads], *pairs]]
+    before, *after = answers_under(model, tokens, changes)
+    kept = [(answers == before)[before >= 0].double().mean() for answers in after]
+    alone, together = dict(zip(heads, kept)), kept[len(heads) :]
+    for (one, other), share in zip(pairs, together):
+        if share < 0.5 and alone[one] > 0.5 and alone[other] > 0.5:
+            return one, other
+    return None
 
 
-def searches_blindly(route: Route, model: Transformer) -> bool:
-    """Has a head of the route no edge into its queries, or none into its keys?"""
-    heads = [head for head in heads_in(model) if into(route, head)]
-    return any([not into(route, head, part) for head in heads for part in "qk"])
+def route_without(model: Transformer, tokens: Tensor, rule: Callable, silent: str) -> Route:
+    """The route that is left while one head writes 0. An edge of that head which matters even then
+    brings a mean when it is cut: it must be quiet.
+    """
+    edges = edges_needed(model, tokens, (silent,))
+    kept = tuple(edge for edge in edges if sender_of(edge) != silent)
+    shut = [edge for edge in edges if sender_of(edge) == silent]
+    return Route(rule, kept, unless=shut[0] if shut else "")
 
 
 @functools.cache
@@ -112,13 +127,8 @@ def claim_about(model: Transformer) -> Claim:
         if not (answers >= 0).any():
             return []
         rule = max(rules(), key=lambda rule: fit_of(rule, tokens, answers))
-        route = Route(rule, edges_needed(model, tokens))
-        if not searches_blindly(route, model):
-            return [route]
-        main, *_ = speakers(route)  # zeroing it must wake another
-        edges = edges_needed(model, tokens, (main,))
-        by_main = [edge for edge in edges if edge.startswith(f"{main}>")]  # cut: a mean again
-        others = tuple(edge for edge in edges if edge not in by_main)
-        second = Route(rule, others, unless=by_main[0])
-        first = Route(rule, edges_needed(model, tokens, tuple(speakers(second))))
-        return [first, second]
+        pair = substitutes(model, tokens)
+        if pair is None:
+            return [Route(rule, edges_needed(model, tokens))]
+        routes = [route_without(model, tokens, rule, head) for head in pair]
+        return sorted(routes, key=lambda route: route.unless)  # first what is always open

@@ -1,6 +1,7 @@
 """What people get wrong about open routes."""
 
 from solutions.ch18_blind_models import into
+from solutions.examination import sender_of
 
 
 def opened(quiet, closing=None):
@@ -18,10 +19,6 @@ def opened(quiet, closing=None):
         return found
 
     return open_routes
-
-
-def sender_of(edge):
-    return edge.split(">")[0]
 
 
 def is_hit(edge, change):
