@@ -7,8 +7,7 @@
 # through MLPs (chapter 15).
 #
 # **The question.** An induction head looks at the token *after* an earlier copy of the current one.
-# But a key knows only its own token! "What stood before me" must have been written there by
-# somebody else. So two heads work together.
+# But a key knows only its own token! "What stood before me" must have been written by another head.
 #
 # A head of layer 1 reads the stream three times. What a layer-0 head wrote can reach it in three:
 #
@@ -24,11 +23,11 @@
 #
 # Layer 0 writes with `W_OV`, layer 1 reads with a matrix `B`. If they miss each other, the product
 # is small. Hence the composition score `|W_OV B| / (|W_OV| |B|)` of Elhage et al. 2021, "A
-# Mathematical Framework for Transformer Circuits". They subtract what random matrices give; we draw
-# that as a band.
+# Mathematical Framework for Transformer Circuits". `|A|` is the Frobenius norm: the root of the sum
+# of all squared entries. They subtract what random matrices give; we draw it as a band.
 #
 # **Exercises `composition_score`** (5 minutes) and **`composition_table`** (10 minutes). A lost
-# transpose still gives plausible numbers, so we begin with models whose answer is known.
+# transpose gives plausible numbers, so begin with models whose answer is known.
 
 # %%
 import torch
@@ -45,8 +44,8 @@ from course.pictures.ch08 import (
     draw_stretched,
     draw_terms,
 )
+from minitransformer import planted
 from minitransformer.evaluate import follows_earlier_copy, held_out
-from minitransformer.planted import induction_model, pointer_model, three_composers
 from solutions.ch02_residual_stream import rotate_head
 from solutions.ch05_finding_heads import find_heads, score_heads
 from solutions.ch06_logit_attribution import (
@@ -86,9 +85,9 @@ def all_kinds(model, score):
     return {kind: score(model, kind) for kind in "QKV"}
 
 
-three = torch.stack(list(all_kinds(three_composers(), composition_table).values()))
-usual = all_kinds(induction_model(), composition_table)
-pointer = all_kinds(pointer_model(), composition_table)
+three = torch.stack(list(all_kinds(planted.three_composers(), composition_table).values()))
+usual = all_kinds(planted.induction_model(), composition_table)
+pointer = all_kinds(planted.pointer_model(), composition_table)
 claim("planted pairs that light up", (three > 0).sum(), low=3, high=3)
 claim("the score of each", three[range(3), range(3), range(3)].min(), low=0.765, high=0.766)
 claim("hand-built induction: K", usual["K"], low=0.2235, high=0.2237)
@@ -97,10 +96,10 @@ claim("hand-built pointer arithmetic: Q", pointer["Q"], low=0.158, high=0.1582)
 claim("hand-built pointer arithmetic: K and V", pointer["K"] + pointer["V"], low=0, high=0)
 
 # %% [markdown]
-# Both hand-built models do induction without a mistake, by different algorithms. The usual one puts
-# "the token before me" into every **key**. The other, pointer arithmetic, lets a head find *where*
-# its token stood before and puts that position into the **query**; layer 1 then looks one further.
-# Both answer alike; their scores differ. Which did our model learn?
+# Both hand-built models do induction without a mistake. The usual one puts "the token before me"
+# into every **key**. The other, pointer arithmetic, lets a head find *where* its token stood before
+# and puts that position into the **query**; layer 1 then looks one further. Which did our model
+# learn?
 #
 # ## What is a large score?
 #
@@ -189,8 +188,8 @@ band = (chance.mean() - 3 * chance.std(), chance.mean() + 3 * chance.std())
 its, generator = impostor.cfg, torch.Generator().manual_seed(0)  # its shape may be another one
 by_its_shape = random_baseline(its.d_model, its.d_head, 200, generator)
 limit = by_its_shape.mean() + 3 * by_its_shape.std()
-usual = every_pair(normalised_composition, induction_model(), "K")
-pointer = every_pair(normalised_composition, pointer_model(), "Q")
+usual = every_pair(normalised_composition, planted.induction_model(), "K")
+pointer = every_pair(normalised_composition, planted.pointer_model(), "Q")
 ceiling = every_pair(composition_ceiling, model, "K").mean()
 claim("impostor: largest K score", most_by_k(impostor), high=limit, measured=0.1057)
 claim("untrained: largest distance from chance, in sd", farthest, high=5)
@@ -270,15 +269,15 @@ claim("Q of the best previous-token head, after S", after["Q"][best].mean(), low
 claim("V of the best previous-token head, after S", after["V"][best].mean(), low=0.18)
 
 # %% [markdown]
-# All the way: the same model now "composes by Q and V, not by K". The published score compares
-# lengths in the stream, and this stream has no unit of length. (LayerNorm gives it one: only
-# rotations are left, and those do not move the score.)
+# All the way: the same model now "composes by Q and V, not by K". The score compares lengths, and
+# this stream has no unit of length. (LayerNorm gives it one: only rotations are left, which do not
+# move the score.)
 #
 # [Try it in the lab](site/lab.html#experiment=gauge).
 #
 # Tokens have no such freedom. So take what a head moves from each token, and see how far this can
-# shift a score of layer 1, in nats before the softmax. **Exercise `token_space_composition`** (15
-# minutes).
+# lift a key above the others, in nats before the softmax. **Exercise `token_space_composition`**
+# (15 minutes) subtracts what all keys share, because no softmax sees it.
 
 # %%
 in_tokens = all_kinds(model, token_space_composition)
@@ -293,24 +292,42 @@ def most_in_tokens(model):
 
 
 text = "K in token space, best previous-token head, mean"
-claim(text, carried, low=2, high=6, measured=3.377, untrained=most_in_tokens)
-claim("K in token space, largest of any other head", beside, high=1.6, measured=1.26)
+claim(text, carried, low=2, high=6, measured=3.373, untrained=most_in_tokens)
+claim("K in token space, largest of any other head", beside, high=1.6, measured=1.197)
 text = "K in token space, best previous-token head over best other head"
-claim(text, carried / beside, low=1.4, measured=2.68)
+claim(text, carried / beside, low=1.4, measured=2.819)
 in_others(text, "20 of 20", low=1.5)
-claim("Q in token space, largest", in_tokens["Q"].max(), high=0.6, measured=0.309)
+claim("Q in token space, largest", in_tokens["Q"].max(), high=0.6, measured=0.2567)
 claim("V in token space, largest, in logits", in_tokens["V"].max(), high=0.6, measured=0.2483)
-claim("impostor: K in token space, largest", most_in_tokens(impostor), high=0.8, measured=0.367)
+claim("impostor: K in token space, largest", most_in_tokens(impostor), high=0.8, measured=0.3652)
 both = [tables, after], [in_tokens, in_tokens_after]
 show(draw_stretched(*both, band, (previous, induction)), "gauge")
 
 # %% [markdown]
 # The verdict stands, on better ground: **our model composes by K**. (In 20 of 20 other models
-# the best previous-token head leads by half or more.) What falls is the fine print of the second
-# picture. Q and V lie below the band there, as if layer 1 kept out of layer 0's way. `S` turns this
-# into its opposite: it was a statement about lengths.
+# the best previous-token head leads by half or more.) What falls is fine print: in the second
+# picture Q and V lie below the band, as if layer 1 kept out of layer 0's way. `S` reverses this.
 #
-# And other numbers?
+# A second control: a head that writes the same vector into *every* key. No answer depends on it.
+# *Predict:* which of the two scores takes it for a part of the circuit?
+
+# %%
+by_hand = planted.induction_model(40, 20, strengths=(1.0, 1.0)).double()
+space = planted.induction_spaces(40, 20)
+before = by_hand(period_10(by_hand).tokens)
+constant = torch.randn(40, generator=torch.Generator().manual_seed(0))
+by_hand.W_V[0, 1, :, 0] = space.token.sum(dim=1)  # head 0.1 reads a 1 from every token
+by_hand.W_O[0, 1, 0] = space.previous @ constant  # and writes this, wherever it looks
+moved = (by_hand(period_10(by_hand).tokens) - before).abs().max()
+by_lengths = composition_table(by_hand, "K")[:, 0]  # into head 1.0
+by_tokens = token_space_composition(by_hand, "K")[:, 0]
+claim("the same vector into every key: largest change of a logit", moved, high=1e-10)
+text = "its published score over that of the true pair"
+claim(text, by_lengths[1] / by_lengths[0], low=0.99, high=1.01)
+claim("in token space", by_tokens[1] / by_tokens[0], high=1e-10)
+
+# %% [markdown]
+# The published one cannot tell the two heads apart. And other numbers?
 
 
 # %%
@@ -373,7 +390,7 @@ show(draw_numbers(list(measured["as trained"]), list(gauges), rows), "numbers")
 # %% [markdown]
 # A number about the model keeps its value in every column.
 #
-# One warning for both scores: **an edge is not use**. They say what would happen *if* a head moved
+# A warning: **an edge is not use**. Both scores say what would happen *if* a head moved
 # a token into the key, whether it looks there or not.
 #
 # ## Taking a score apart
@@ -421,8 +438,8 @@ claim("largest share of any other head", rest / gain.sum(), high=0.12, measured=
 
 # %% [markdown]
 # The query is the token itself, the key what the previous-token heads wrote. The other heads bring
-# almost nothing: their edge exists in the weights only. But other tokens hardly compete. Where does
-# the attention go that the right key misses?
+# almost nothing: their edge exists in the weights only. Where does the attention go that the right
+# key misses?
 
 # %%
 pattern = cache["blocks.1.attn.hook_pattern"][:, looker]
@@ -447,7 +464,7 @@ show(draw_terms(labels, gains, f"1.{looker}"), "terms")
 #
 # ## Linear only up to the softmax
 #
-# "This term brings so much *attention*"? Softmax of a sum is not the sum of softmaxes. Add the
+# "This term brings so much *attention*"? Softmax of a sum is no sum of softmaxes. Add the
 # second-largest term in three situations: to nothing, to the largest term, to all the others.
 
 
@@ -480,8 +497,7 @@ show(draw_softmax(list(situations), float(worth), brought), "softmax")
 # into the key. If this is induction, each token must seek *itself*: a diagonal. **Exercise
 # `k_composition_circuit`** (10 minutes).
 #
-# This picture is often shown as the proof. *Predict:* what does it look like for a layer-0 head
-# that does **not** look one back?
+# *Predict:* what does this picture look like for a layer-0 head that does **not** look one back?
 
 
 # %%
@@ -583,8 +599,7 @@ show(draw_paths(groups, {name: 100 * float(hits(each)) for name, each in bars.it
 # %% [markdown]
 # Here is the trap. "Layer 0 brings nothing, so layer 1 suffices." But the patterns were frozen, and
 # layer 0 is *inside* them. Silence it for real and the model fails. Path expansion sees
-# V-composition; Q and K it takes for granted. An exact sum can answer a question that you did
-# not ask.
+# V-composition; Q and K it takes for granted.
 #
 # ## The story as one diagram
 
@@ -600,7 +615,7 @@ show(draw_story(f"0.{best}", f"1.{looker}", float(looks_back[best]), share, atte
 #   composes by K.
 # - A test for any number: does it move under a gauge?
 # - Scores of layer 1 as 36 exact terms, and BOS as the competitor that counts.
-# - Three warnings, each with its number: an edge may be unused, a diagonal may be no circuit,
-#   frozen patterns hide Q and K.
+# - Three warnings: an edge may be unused, a diagonal may be no circuit, frozen patterns hide Q and
+#   K.
 #
 # Next: what happens to the answer when a part is taken away? `python -m course 9`.

@@ -109,12 +109,15 @@ def token_space_composition(model: Transformer, kind: str) -> Tensor:
     x and y run over everything that the stream can hold before layer 0: W_E[t] for all tokens t;
     in models with positions in the stream ("standard") W_E[t] + W_pos[p] for all t and p. W_OV is
     that of the layer-0 head, W_Q, W_K and W_OV' are those of the layer-1 head. The entry is a root
-    mean square, over all pairs (x, y) or (x, output token):
+    mean square, over all pairs (x, y) or (x, output token), of
     - "K": (x W_Q) . (y W_OV W_K) / sqrt(d_head), x asks and y was moved into the key;
     - "Q": (x W_OV W_Q) . (y W_K) / sqrt(d_head), x was moved into the query;
-    - "V": x W_OV W_OV' W_U, less its mean over the output tokens, which no probability can see.
-    K and Q are in units of the score, nats before the softmax; V is in logits. Unlike a norm in the
-    stream, this cannot change while all logits and patterns stay as they are.
+    - "V": x W_OV W_OV' W_U,
+    each less its mean over the keys y, or over the output tokens: a softmax does not see what all
+    of them share. K and Q are in units of the score, nats before the softmax; V is in logits.
+    Unlike a norm in the stream, the entry moves under no gauge, nor with a constant that a head
+    writes into every key. It says what would happen if the layer-0 head moved each token, not
+    whether it does.
     """
     # YOUR CODE: all x; then for each pair what is moved, and where it ends; roughly 14 lines
     raise NotImplementedError("token_space_composition")

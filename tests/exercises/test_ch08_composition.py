@@ -9,6 +9,7 @@ from itertools import product
 import torch
 
 from minitransformer import load, planted
+from minitransformer.evaluate import held_out
 from solutions.ch07_qk_ov_circuits import LowRank
 from solutions.ch08_composition import with_weights
 from tests.exercises.cases import heads_of, in_case
@@ -242,7 +243,7 @@ def test_token_space_with_positions_in_the_stream(token_space_composition):
 def test_token_space_of_planted_models(token_space_composition):
     """The usual circuit works by K, pointer arithmetic by Q. A perfect match is one of 20."""
     for model, used, size in (
-        (planted.induction_model(), "K", planted.SHARPNESS / 20**0.5),
+        (planted.induction_model(), "K", planted.SHARPNESS * 19**0.5 / 20),
         (planted.pointer_model(), "Q", None),
     ):
         for kind in "QKV":
@@ -250,9 +251,21 @@ def test_token_space_of_planted_models(token_space_composition):
             if kind != used:
                 expect_close(got, torch.zeros(1, 1), PAIR, f"{why}: nothing")
             elif size:
-                expect_close(got, torch.full((1, 1), size), PAIR, f"{why}: 2000 at 1 pair in 20")
+                expect_close(got, torch.full((1, 1), size), PAIR, f"{why}: 2000 at 1 key in 20")
             else:
                 expect(got.item() > 100, f"{why} should be large, got {got.item():.3f}")
+
+
+@checks("token_space_composition", gauge_mistakes.CONSTANT_COUNTS)
+def test_token_space_of_a_head_that_writes_a_constant(token_space_composition):
+    """The same into every key: no softmax sees it, so no logit and no pattern moves."""
+    plain = planted.induction_model(40, 20, strengths=(1.0, 1.0)).double()
+    model = slow.constant_writer(plain, size=0.5)
+    tokens = held_out(plain, (3, 15), batch=8).tokens
+    expect_close(model(tokens).detach(), plain(tokens).detach(), LOGITS, "(the logits stay)")
+    truth = planted.SHARPNESS * 39**0.5 / 40 * torch.tensor([[1.0, 1.0], [0.0, 0.0]]).double()
+    why = "K: 0.1 writes the same vector into every key, which no softmax sees: 0"
+    expect_close(token_space_composition(model, "K"), truth, PAIR, why)
 
 
 @checks("token_space_composition")

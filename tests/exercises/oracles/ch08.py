@@ -10,6 +10,9 @@ from itertools import product
 
 import torch
 
+from minitransformer.planted import induction_spaces
+from tests.material import seeded
+
 
 def length(x):
     """The Frobenius norm: the root of the sum of all squares."""
@@ -170,10 +173,15 @@ def token_space_by_running(model, kind):
     made = torch.zeros(len(heads), len(heads), dtype=model.W_E.dtype)
     for g, h in product(heads, heads):
         moved = really_moved(model, kind, g, h)
-        if kind == "V":
-            moved = moved - moved.mean(dim=-1, keepdim=True)
-        made[g, h] = root_mean_square(moved)
+        if kind != "V":  # [pair]: the key of a pair is the inner one
+            moved = moved.unflatten(0, (-1, len(inputs(model))))
+        made[g, h] = root_mean_square(moved - moved.mean(dim=-1, keepdim=True))
     return made
+
+
+def centred(made, kind, axis=-1):
+    """Less the mean over the keys or the output tokens, whatever the kind."""
+    return made - made.mean(dim=axis, keepdim=True)
 
 
 def token_space(
@@ -181,7 +189,7 @@ def token_space(
     kind,
     size=root_mean_square,
     scale=lambda cfg, kind: 1.0 if kind == "V" else cfg.d_head**-0.5,
-    centre=lambda logits: logits - logits.mean(dim=-1, keepdim=True),
+    centre=centred,
     moved=lambda model, g, x: x @ moves(model, (0, g)),
     last=lambda model, h: moves(model, (1, h)),
     late=1,
@@ -198,11 +206,24 @@ def token_space(
         carried = moved(model, g, x)
         if kind == "V":
             table = carried @ last(model, h)
-            table = centre(table @ model.W_U.detach() if unembed else table)
+            table = table @ model.W_U.detach() if unembed else table
         else:
             asks, answers = (carried, x) if kind == "Q" else (x, carried)
             if kind in both:
                 asks = answers = carried
             table = asks @ W_Q[h] @ (answers @ W_K[h]).T
-        made[g, h] = size(table * scale(model.cfg, kind))
+        made[g, h] = size(centre(table * scale(model.cfg, kind), kind))
     return made.T if flip else made
+
+
+@torch.no_grad()
+def constant_writer(model, size):
+    """A copy of planted.induction_model with a second head in layer 0, in which that idle head
+    writes one and the same vector into the keys, wherever it looks: no logit and no pattern moves.
+    """
+    model, space = deepcopy(model), induction_spaces(model.cfg.d_vocab, model.cfg.n_ctx)
+    generator = seeded(5)
+    constant = size * torch.randn(model.cfg.d_vocab, generator=generator).to(model.W_O)
+    model.W_V[0, 1, :, 0] = space.token.sum(dim=1)  # reads 1 from every token
+    model.W_O[0, 1, 0] = constant @ space.previous.T.to(model.W_O)
+    return model

@@ -95,11 +95,13 @@ def with_itself(model, kind):
     return slow.token_space(model, kind, size=lambda x: slow.root_mean_square(x.diagonal()))
 
 
-def scores_centred(model, kind):
-    def size(made):
-        return slow.root_mean_square(made - made.mean(dim=-1, keepdim=True))
+def only(kinds, instead):
+    """A wrong token_space_composition: for these kinds, `instead` of centring."""
 
-    return slow.token_space(model, kind, size=size)
+    def centre(made, kind):
+        return instead(made) if kind in kinds else slow.centred(made, kind)
+
+    return partial(slow.token_space, centre=centre)
 
 
 NO_POSITIONS = {
@@ -124,8 +126,17 @@ TOKEN_SPACE = {
     "the scores were divided by d_head; the scale is its root": partial(
         slow.token_space, scale=lambda cfg, kind: 1.0 if kind == "V" else 1 / cfg.d_head
     ),
-    "the mean score of each query was subtracted; only the logits of V are centred": (
-        scores_centred
+    "K and Q were not centred: subtract the mean over the keys, which no softmax sees": only(
+        "QK", lambda scores: scores
+    ),
+    "nothing was centred: subtract the mean over the keys, or over the output tokens": only(
+        "QKV", lambda made: made
+    ),
+    "K and Q were centred over those who ask; subtract the mean over the keys": only(
+        "QK", lambda scores: slow.centred(scores, "", axis=0)
+    ),
+    "K was centred over those who ask; subtract the mean over the keys, as for Q": only(
+        "K", lambda scores: slow.centred(scores, "", axis=0)
     ),
     "V ends in W_U after both heads; the layer-1 head is missing": partial(
         slow.token_space, last=lambda model, h: torch.eye(model.cfg.d_model).to(model.W_E)
@@ -146,17 +157,17 @@ TOKEN_SPACE = {
         lambda x: x.abs().max().item()
     ),
     "the root is missing": by_size(lambda x: x.square().mean().item()),
-    "the standard deviation was taken, which leaves out what all pairs share": by_size(
-        lambda x: x.std(correction=0).item()
+    "the standard deviation of all pairs was taken; each query has a mean of its own": only(
+        "QKV", lambda made: made - made.mean()
     ),
-    "the logits of V were not centred: subtract their mean over the output tokens": partial(
-        slow.token_space, centre=lambda logits: logits
+    "the logits of V were not centred: subtract their mean over the output tokens": only(
+        "V", lambda logits: logits
     ),
-    "V was centred over the inputs; subtract the mean over the output tokens": partial(
-        slow.token_space, centre=lambda logits: logits - logits.mean(dim=0)
+    "V was centred over the inputs; subtract the mean over the output tokens": only(
+        "V", lambda logits: slow.centred(logits, "", axis=0)
     ),
-    "V was made log-probabilities; only subtract the mean over the output tokens": partial(
-        slow.token_space, centre=lambda logits: logits.log_softmax(dim=-1)
+    "V was made log-probabilities; only subtract the mean over the output tokens": only(
+        "V", lambda logits: logits.log_softmax(dim=-1)
     ),
     "V was left in the stream; unembed it, logits are what W_U makes of it": partial(
         slow.token_space, unembed=False
@@ -187,4 +198,12 @@ TOKEN_SPACE = {
     "rows and columns are exchanged: a row is a head of layer 0": partial(
         slow.token_space, flip=True
     ),
+}
+
+CONSTANT_COUNTS = {
+    name: TOKEN_SPACE[name]
+    for name in (
+        "K and Q were not centred: subtract the mean over the keys, which no softmax sees",
+        "K and Q were centred over those who ask; subtract the mean over the keys",
+    )
 }
