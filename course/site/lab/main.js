@@ -11,11 +11,12 @@ import { paintAsked, paintSummary, paintWho, paintWhy } from "./panels.js";
 
 const NEW_PASS = ["model", "text", "period", "deal", "off", "freeze", "stretch"];
 const SILENCE = 700; // ms until a change is announced: a screen reader need not hear each key
+const REST = 200; // ms until the address follows: browsers refuse to change it many times a second
 const CLOSE = 2e-5; // to PyTorch's logits
 const { models, experiments, size } = JSON.parse(find("payload").textContent);
 for (const entry of Object.values(models)) entry.model = unpack(entry.cfg, entry.weights);
 const grid = buildGrid(find("grid"), find("arcs"), size, change, point);
-let state, seen, cards, over = null, notes = [], speech;
+let state, seen, cards, over = null, notes = [], speech, writing;
 
 /** Something was chosen: a new forward pass if it needs one, and patches where it shows. */
 function change(fields, said = []) {
@@ -27,7 +28,8 @@ function change(fields, said = []) {
   if (another) seen = see(state, models[state.model]);
   if (before?.model !== state.model) cards = buildHeads(seen.cfg, chooseHead, setSwitch);
   paint();
-  history.replaceState(null, "", `#${toFragment(state, experiments)}`);
+  clearTimeout(writing);
+  writing = setTimeout(writeAddress, REST);
   clearTimeout(speech);
   if (before) speech = setTimeout(announce, SILENCE);
 }
@@ -103,6 +105,10 @@ function setSwitch(head, kind) {
 function chooseModel(name) {
   const afresh = { ...state, model: name, off: [], freeze: [], key: null };
   change(fitting(afresh, models[name].cfg));
+}
+
+function writeAddress() {
+  history.replaceState(null, "", `#${toFragment(state, experiments)}`);
 }
 
 function readAddress() {

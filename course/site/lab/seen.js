@@ -65,7 +65,8 @@ export function edgeScores(seen, from, to) {
     published: compositionScore(model, from, to),
     inTokens: tokenSpaceComposition(model, from, to),
   });
-  return { now: scores(seen.model), before: scores(seen.original) };
+  const before = scores(seen.original);
+  return { now: seen.model === seen.original ? before : scores(seen.model), before };
 }
 
 /** The stored logits of PyTorch against ours: the largest difference. */

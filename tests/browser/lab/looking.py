@@ -19,6 +19,8 @@ def marks(page) -> str:
 
 
 def address(page) -> str:
+    """It follows the state after a moment."""
+    page.wait_for_timeout(250)
     return page.evaluate("location.hash")
 
 

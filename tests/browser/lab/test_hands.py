@@ -168,6 +168,7 @@ def test_odd_texts_get_a_sentence(at, text):
     assert SAID[text] in said if SAID[text] else not said
     assert "NaN" not in page.inner_text("body") and "undefined" not in page.inner_text("body")
     assert page.locator("#grid .row:not([hidden])").count() <= 33
+    address(page)
     page.reload()
     assert page.input_value("#text").strip() == text.strip()
 
