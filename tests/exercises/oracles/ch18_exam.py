@@ -11,7 +11,7 @@ from torch import Tensor
 from exercises.attempts import Wrong
 from minitransformer import Transformer
 from minitransformer.data import random_tokens, repeated_tokens
-from solutions.ch18_blind_models import NO_IDEA, UNCHANGED, Change, edges_in, heads_in
+from solutions.ch18_blind_models import BETWEEN, NO_IDEA, UNCHANGED, Change, edges_in, heads_in
 from solutions.examination import (
     Verdict,
     change_in_words,
@@ -102,23 +102,38 @@ class Exam:
         words = [verdict.word for verdict in verdicts]
         counts = [f"{words.count(word)} {word}" for word in ("right", "wrong", "vacuous")]
         lines = [f"the claim does not hold. Of {len(words)} predictions {', '.join(counts)}"]
-        wrong = [verdict for verdict in verdicts if verdict.word == "wrong"]
-        lines += [f"  where:     {self.in_words(verdict, claim)}" for verdict in wrong[:SHOWN]]
-        return "\n".join(lines)
+        if words[0] == "wrong":  # the others follow from it
+            said = self.said(claim, [self.table(route) for route in claim], UNCHANGED)
+            lines += self.places(said, self.answers[UNCHANGED])
+        else:
+            wrong = [verdict for verdict in verdicts if verdict.word == "wrong"]
+            lines += [self.in_words(verdict, claim) for verdict in wrong[:SHOWN]]
+        return "\n  where:     ".join(lines)
+
+    def places(self, said: Tensor, answers: Tensor) -> list[str]:
+        """Where the claim is wrong about the unchanged model, at most once in a sequence."""
+        found, rows = [], set()
+        for row, pos in ((said != answers) & (answers != BETWEEN)).nonzero().tolist():
+            if row not in rows:
+                rows.add(row)
+                pair = [answer_in_words(int(x[row, pos])) for x in (said, answers)]
+                read = self.read(row, pos)
+                found.append(f"unchanged; on {read} the claim says {pair[0]}, the model {pair[1]}")
+        return found[:SHOWN]
+
+    def read(self, row: int, pos: int) -> str:
+        """What a model has read at a place."""
+        return " ".join([str(token) for token in self.tokens[row, : pos + 1].tolist()])
 
     def in_words(self, verdict: Verdict, claim: list) -> str:
-        """One wrong prediction, at the first place where it is wrong."""
+        """One wrong prediction about a changed model, at the first place where it is wrong."""
         row, pos = verdict.place
-        read = " ".join([str(token) for token in self.tokens[row, : pos + 1].tolist()])
         tables = [self.table(route) for route in claim]
-        said = int(self.said(claim, tables, verdict.change)[row, pos])
-        before = int(self.answers[UNCHANGED][row, pos])
-        what = f"{change_in_words(verdict.change)}; on {read} the claim says "
-        if verdict.change == UNCHANGED:
-            return f"{what}{answer_in_words(said)}, the model {answer_in_words(before)}"
-        stays = said == before
-        fate = "stays; it is lost" if stays else "is lost; it stays"
-        return f"{what}that the answer {before} {fate}"
+        stays = self.said(claim, tables, verdict.change) == self.answers[UNCHANGED]
+        fate = "stays; it is lost" if stays[row, pos] else "is lost; it stays"
+        answer = f"the answer {int(self.answers[UNCHANGED][row, pos])} {fate}"
+        what = change_in_words(verdict.change)
+        return f"{what}; on {self.read(row, pos)} the claim says that {answer}"
 
 
 def answer_in_words(answer: int) -> str:

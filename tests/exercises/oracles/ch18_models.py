@@ -124,8 +124,9 @@ def lag(draft: Draft) -> None:
 def pointer(draft: Draft) -> None:
     first, second = draft.pick(PAIRS)
     lateness = SPACE.position @ torch.arange(float(N))[:, None]
-    query = torch.cat([5 * SPACE.token, 0.2 * ANY], dim=1)  # scores: 150 a match, 6 a position
-    key = torch.cat([SPACE.token, -lateness], dim=1)
+    # scores: 150 for a match, 4 less for each position, 60 for BOS
+    query = torch.cat([5 * SPACE.token, 4 / SHARP * ANY, 2 * ANY], dim=1)
+    key = torch.cat([SPACE.token, -lateness, IS_BOS], dim=1)
     where = SPACE.position * (torch.arange(N) != 0)
     draft.write(first, query, key, where, SPACE.pointer.T)
     draft.match(second, SPACE.pointer @ move(N, 1), SPACE.position)
