@@ -127,6 +127,7 @@ WHAT_IF = [Change(), *[Change(cut=(edge,)) for edge in EVERY_EDGE]]
 WHAT_IF += [Change(zero=(head,)) for head in HEADS] + [Change(mean=(head,)) for head in HEADS]
 WHAT_IF += [Change(cut=("2.1>3.0.q",)), Change(zero=("2.1",), cut=("2.1>3.0.q",))]
 WHAT_IF += [Change(zero=("0.2",), mean=("2.1",)), Change(mean=("1.0",), cut=("0.1>1.0.k",))]
+WHAT_IF += [Change(mean=("2.1",), cut=("1.0>2.1.q",)), Change(zero=("0.1",), mean=("2.1",))]
 WHAT_IF += [Change(zero=("1.0",), cut=("embed>0.2.k",)), Change(zero=("1.0", "2.0"))]
 CLAIMS = [[ONE, TWO], [TWO, THREE, ONE], [FOUR, TWO, THREE], []]
 

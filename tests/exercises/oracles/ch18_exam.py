@@ -112,14 +112,12 @@ class Exam:
 
     def places(self, said: Tensor, answers: Tensor) -> list[str]:
         """Where the claim is wrong about the unchanged model, at most once in a sequence."""
-        found, rows = [], set()
-        for row, pos in ((said != answers) & (answers != BETWEEN)).nonzero().tolist():
-            if row not in rows:
-                rows.add(row)
-                pair = [answer_in_words(int(x[row, pos])) for x in (said, answers)]
-                read = self.read(row, pos)
-                found.append(f"unchanged; on {read} the claim says {pair[0]}, the model {pair[1]}")
-        return found[:SHOWN]
+        found, wrong = {}, ((said != answers) & (answers != BETWEEN)).nonzero().tolist()
+        for row, pos in reversed(wrong):  # of each row the first one stays
+            pair = [answer_in_words(int(x[row, pos])) for x in (said, answers)]
+            sentence = f"on {self.read(row, pos)} the claim says {pair[0]}, the model {pair[1]}"
+            found[row] = f"unchanged; {sentence}"
+        return list(dict.fromkeys(found[row] for row in sorted(found)))[:SHOWN]
 
     def read(self, row: int, pos: int) -> str:
         """What a model has read at a place."""

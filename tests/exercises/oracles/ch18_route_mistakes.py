@@ -87,6 +87,11 @@ def mean_is_quiet(edge, claim, change):
     return edge not in change.cut and silent
 
 
+def lost_is_quiet(edge, claim, change):
+    silent = sender_of(edge) in change.zero or lost(edge, claim, change)
+    return edge not in change.cut and silent
+
+
 def cut_is_quiet(edge, claim, change):
     uncut = change._replace(cut=tuple(e for e in change.cut if e != edge))
     return edge in change.cut or quiet(edge, claim, uncut)
@@ -127,6 +132,7 @@ ROUTE_MISTAKES = {
     "a mean is not silence: the edge of a head that writes its mean is not quiet": opened(
         mean_is_quiet
     ),
+    "a head that writes its mean is not silent, even if it cannot search": opened(lost_is_quiet),
     "a cut edge carries a mean: it is not quiet": opened(cut_is_quiet),
     "an edge that is cut itself is never quiet, whatever its sender does": opened(
         cut_does_not_matter

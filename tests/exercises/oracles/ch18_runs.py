@@ -46,6 +46,9 @@ ANSWER_MISTAKES = {
     "logits were taken for probabilities (softmax over the vocabulary first)": lambda logits: (
         judged(*logits.max(dim=-1))
     ),
+    "a sigmoid looks at each token alone; softmax holds them against each other": lambda logits: (
+        judged(*logits.sigmoid().max(dim=-1))
+    ),
     "the softmax runs over the positions": lambda logits: judged(
         *logits.softmax(dim=1).max(dim=-1)
     ),
@@ -67,7 +70,7 @@ ANSWER_MISTAKES = {
 
 class Streams:
     """One run in which every receiver reads the sum of the senders' messages, or of their means
-    where an edge is cut; message: what a cut edge's place is taken by.
+    where an edge is cut.
     """
 
     def __init__(self, model: Transformer, tokens: Tensor, change: Change, means: dict):
@@ -137,8 +140,21 @@ def with_change(make):
     return run
 
 
-def no_means(model, tokens, change):
-    return {name: torch.zeros_like(x) for name, x in means_of(model, tokens).items()}
+class Nothing(Streams):
+    """A cut edge carries nothing."""
+
+    def read(self, receiver: str) -> Tensor:
+        means = self.means
+        self.means = {name: torch.zeros_like(mean) for name, mean in means.items()}
+        stream = super().read(receiver)
+        self.means = means
+        return stream
+
+
+@torch.no_grad()
+def carries_nothing(model, tokens, change):
+    refuse_unknown(model, change)
+    return Nothing(model, tokens, change, means_of(model, tokens)).logits
 
 
 def means_of_changed(model, tokens, change):
@@ -197,7 +213,7 @@ def without_logits(model, change):
 
 
 RUN_MISTAKES = {
-    "a cut edge carries its mean, not nothing": with_means(no_means),
+    "a cut edge carries its mean, not nothing": carries_nothing,
     "the mean is over batch *and* positions": with_means(
         lambda model, tokens, change: means_of(model, tokens, axes=(0,))
     ),
