@@ -19,7 +19,7 @@ from course import cells, mine, reading
 from exercises import routes, stubs
 from minitransformer.plots import Figure, save_figure
 
-MARKDOWN = MarkdownIt("commonmark").enable("table")
+MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 COLUMNS = ["claim", "value", "shipped", "the text says", "other models", "random weights"]
 
 

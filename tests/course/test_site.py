@@ -87,6 +87,11 @@ def test_an_exercise_is_a_card_with_folded_hints(page):
     assert "NotImplementedError" in card and "25 minutes" in card
 
 
+def test_a_hint_may_speak_of_angle_brackets():
+    """As `blocks.<layer>.hook_mlp_out`, not in code: no tag comes of it."""
+    assert "&lt;layer&gt;" in chapter.MARKDOWN.renderInline("blocks.<layer>.hook_mlp_out")
+
+
 def test_code_is_folded_with_its_own_line_numbers(page):
     first = TEXT.splitlines().index(
         "from course.desk import claim, claim_rate, in_others, print_table, show, plt"
