@@ -9,7 +9,7 @@ from solutions.ch18_blind_models import BETWEEN, Claim, predicted, share_kept, s
 from solutions.examination import Verdict, change_in_words
 
 LIGHT = "#F2F2F2"
-MOST = 16  # changes in a picture
+MOST = 26  # changes in a picture
 FATES = {
     "as claimed": SKY,
     "another answer": RED,
@@ -39,17 +39,25 @@ def draw_side_by_side(
     """A claim beside the model. Left: its answers, on sequences [batch, pos]. Right: which share of
     the model's answers survives a change, and which the claim lets survive.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 5.6), width_ratios=[1.25, 1])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 6.2), width_ratios=[1.25, 1])
     before, promised = sure_answers(model(tokens)), predicted(claim, tokens)
     draw_answers(left, tokens[:10], before[:10], promised[:10])
-    telling = [each for each in verdicts if each.telling]
-    telling.sort(key=lambda each: each.word != "wrong")
-    draw_fates(right, model, claim, tokens, telling[:MOST], before)
+    draw_fates(right, model, claim, tokens, worth_showing(verdicts), before)
     words = [each.word for each in verdicts]
     counts = ", ".join([f"{words.count(word)} {word}" for word in ("right", "wrong", "vacuous")])
     title = f"Claim and model: of {len(words)} predictions {counts}"
     figure.suptitle(title, x=0.02, ha="left")
     return figure
+
+
+def worth_showing(verdicts: list[Verdict]) -> list[Verdict]:
+    """What is predicted wrongly, then each head alone, then edges whose cut takes answers away."""
+    wrong = [each for each in verdicts[1:] if each.word == "wrong"]
+    heads = [each for each in verdicts[1:] if len(each.change.zero + each.change.mean) == 1]
+    heads = [each for each in heads if not each.change.cut]
+    telling = [each for each in verdicts[1:] if each.telling]
+    order = {id(each): each for each in [*wrong, *heads, *telling]}
+    return list(order.values())[:MOST]
 
 
 def draw_answers(ax, tokens: Tensor, before: Tensor, promised: Tensor) -> None:
@@ -73,9 +81,9 @@ def draw_answers(ax, tokens: Tensor, before: Tensor, promised: Tensor) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
 
 
-def draw_fates(ax, model, claim: Claim, tokens: Tensor, telling: list, before: Tensor) -> None:
+def draw_fates(ax, model, claim: Claim, tokens: Tensor, shown: list, before: Tensor) -> None:
     """Bars: what the model keeps under each change. Diamonds: what the claim says it keeps."""
-    changes, answered = [each.change for each in telling], before >= 0
+    changes, answered = [each.change for each in shown], before >= 0
     kept, said = share_kept(model, tokens, changes), []
     for change in changes:
         survives = predicted(claim, tokens, change) == before
@@ -95,11 +103,11 @@ def draw_fates(ax, model, claim: Claim, tokens: Tensor, telling: list, before: T
         clip_on=False,
         label="the claim",
     )
-    ax.set_yticks(places, [change_in_words(change) for change in changes], fontsize=9)
-    for label, each in zip(ax.get_yticklabels(), telling):
+    ax.set_yticks(places, [change_in_words(change) for change in changes], fontsize=8)
+    for label, each in zip(ax.get_yticklabels(), shown):
         label.set_color(RED if each.word == "wrong" else "black")
     ax.set(xlim=(0, 1), ylim=(len(changes) - 0.5, -0.5), xlabel="share of the answers that survive")
-    ax.set_title("Changes that tell (red: predicted wrongly)")
+    ax.set_title("Under changes (red: predicted wrongly)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
 
 
