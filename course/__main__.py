@@ -73,7 +73,11 @@ def write_lab(args: argparse.Namespace) -> str:
     """Write the lab to site/lab.html. -> what was done"""
     from .site.lab import lab
 
-    target = lab.write(SITE / "lab.html", reading.stand_ins(args.model))
+    models = reading.stand_ins(args.model)
+    unused = [models[name] for name in models if name not in lab.TITLES]
+    if unused:
+        raise ValueError(f"the lab has no place for {unused[0]}: it shows {', '.join(lab.TITLES)}.")
+    target = lab.write(SITE / "lab.html", models)
     return f"written: {target}. Open it in a browser; it needs no other file."
 
 
