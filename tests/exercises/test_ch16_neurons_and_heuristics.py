@@ -162,6 +162,19 @@ def test_a_silent_neuron_stands_for_nothing(heuristic_scores):
     expect_close(got, torch.zeros(2), "heuristic", "a neuron that is 0 everywhere: no overlap")
 
 
+@checks("heuristic_scores", mistakes=slips.EQUAL)
+def test_equal_values_share_the_places(heuristic_scores):
+    masks = torch.stack([A < 5, B % 3 == 1, A == B, A + B < 25])
+    steps = (2 * TWO_NEURONS[:, 1]).round().clamp(min=-1)  # -1, 0, 1, 2, ...: many of each
+    for values in (steps + 2 * (B % 3 == 1), steps.abs(), (A < 8).float()):
+        truth = scores_by_loops()(values, masks)
+        got = heuristic_scores(values, masks).float()
+        expect_close(got, truth, "heuristic", "equal values share the places left")
+    got = heuristic_scores(torch.full((300,), 0.7), masks).float()
+    why = "a neuron that is always equally active: the share of all problems in each mask"
+    expect_close(got, masks.float().mean(dim=1), "heuristic", why)
+
+
 A40, B24 = torch.cartesian_prod(torch.arange(40), torch.arange(24)).T
 SUM = A40 + B24
 KNOWN = all_heuristics(A40, B24, SUM)

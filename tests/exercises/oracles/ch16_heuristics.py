@@ -1,5 +1,7 @@
 """Oracles of chapter 16's names: maps and scores by loops, planted neurons and senseless ones."""
 
+import bisect
+
 import torch
 
 from solutions.ch16_neurons_and_heuristics import several_results
@@ -15,32 +17,68 @@ def laid_out(transposed=False, empty=torch.nan):
     return grid
 
 
-def above_0(value):
-    return value > 0
+def above_0(values):
+    return values > 0
 
 
 def size_of_mask(size, **others):
     return size
 
 
+def one_by_one(ranked, highest):
+    """The problems in the order of their values, equal ones in whatever order sorting left them."""
+    return [[problem] for problem in ranked.argsort(descending=highest).tolist()]
+
+
+def one_by_one_from_behind(ranked, highest):
+    """The same, but of equal ones the last problem comes first."""
+    order = ranked.flip(0).argsort(descending=highest, stable=True)
+    return [[len(ranked) - 1 - problem] for problem in order.tolist()]
+
+
+def level_groups(ranked, highest):
+    """The problems in the order of their values, those with equal values together."""
+    found = {}
+    for problem, value in enumerate(ranked.tolist()):
+        found.setdefault(value, []).append(problem)
+    return [found[value] for value in sorted(found, reverse=highest)]
+
+
+def shared(places_left, level):
+    return min(1.0, places_left / level)
+
+
 def scores_by_loops(
-    highest=True, one_more=0, counts=above_0, divisor=size_of_mask, k_is_active=False, key=None
+    highest=True,
+    one_more=0,
+    counts=above_0,
+    divisor=size_of_mask,
+    k_is_active=False,
+    key=None,
+    groups=level_groups,
+    share=shared,
 ):
-    """heuristic_scores, one problem at a time; the defaults are right. divisor: of the size of the
-    heuristic, how many problems are counted, the overlap, how many are active, how many there are.
+    """heuristic_scores, one group of equal values at a time; the defaults are right. divisor: of
+    the size of the heuristic, how many problems are counted, the overlap, how many are active, how
+    many there are. share: what each of a group counts, of the places left and its size.
     """
 
     def scores(values, masks):
         ranked = key(values) if key else values
-        order, found = ranked.argsort(descending=highest).tolist(), []
-        active = int((values > 0).sum())
-        for mask in masks:
-            size, counted, overlap = int(mask.sum()), 0, 0
-            for problem in order[: (active if k_is_active else size) + one_more]:
-                counted += bool(counts(values[problem]))
-                overlap += bool(mask[problem]) and bool(counts(values[problem]))
+        ordered, found = groups(ranked, highest), []
+        active, speaks = int((values > 0).sum()), counts(values).tolist()
+        for mask in masks.tolist():
+            size, counted, overlap = sum(mask), 0, 0
+            left = (active if k_is_active else size) + one_more
+            for group in ordered:
+                if left <= 0:
+                    break
+                each = share(left, len(group))
+                counted += each * sum(speaks[problem] for problem in group)
+                overlap += each * sum(mask[problem] and speaks[problem] for problem in group)
+                left -= len(group)
             numbers = {"counted": counted, "overlap": overlap, "active": active, "all": len(values)}
-            found.append(torch.tensor(overlap) / divisor(size, **numbers))
+            found.append(torch.tensor(float(overlap)) / divisor(size, **numbers))
         return torch.stack(found)
 
     return scores
@@ -105,12 +143,21 @@ def classifier(
 
 def overlaps(values, masks):
     """Of the k problems with the highest values above 0, how many are among a mask's own k: a list.
-    By counting down the sorted problems, all masks at once.
+    By counting down the groups of equal values, all masks at once; within a group in equal steps.
     """
-    counted = masks[:, values.argsort(descending=True)].cumsum(dim=1)
-    ends = masks.sum(dim=1).clamp(max=int((values > 0).sum()))
-    found = counted.gather(1, (ends - 1).clamp(min=0)[:, None])[:, 0]
-    return torch.where(ends > 0, found, 0).tolist()
+    problems, sizes = masks[:, values > 0], masks.sum(dim=1)
+    found, ends = [0 * sizes], [0]  # how many of each mask there are up to the end of each group
+    for group in level_groups(values[values > 0], True):
+        found.append(found[-1] + problems[:, group].sum(dim=1))
+        ends.append(ends[-1] + len(group))
+    totals = []
+    for row, size in enumerate(sizes.tolist()):
+        after = min(bisect.bisect_left(ends, size), len(ends) - 1)
+        before = max(after - 1, 0)
+        low, high = found[before][row].item(), found[after][row].item()
+        step = (min(size, ends[after]) - ends[before]) / max(ends[after] - ends[before], 1)
+        totals.append(low + (high - low) * step)
+    return totals
 
 
 def planted_neurons(a, b, result, generator):
@@ -156,10 +203,13 @@ def senseless_neurons(a, b, generator):
 
     by_table = torch.rand(50, generator=generator)  # a number for each operand, drawn by lot
     product = by_table[a] * by_table[b]
+    two_levels = (1 + (noise() < 0.5)) / 2
     shuffled = torch.randperm(len(a), generator=generator)
     return {
         "pure noise": (noise(), noise()),
         "a silent neuron": (torch.zeros(len(a)), torch.zeros(len(a))),
+        "a neuron that is always equally active": (torch.ones(len(a)), torch.ones(len(a))),
+        "a neuron with two levels, drawn by lot": (two_levels, two_levels),
         "a neuron that only ever speaks against the answer": (noise(), -noise()),
         "a number drawn for each operand": (product, product * noise()),
         "a shuffled range": (((a >= 10) & (a < 25))[shuffled] * (1 + noise()), noise()),

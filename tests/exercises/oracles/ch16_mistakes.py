@@ -176,8 +176,8 @@ KEY_MAP = {
 }
 
 
-def all_of_them(value):
-    return True
+def all_of_them(values):
+    return torch.ones_like(values, dtype=torch.bool)
 
 
 SCORES = {
@@ -185,10 +185,10 @@ SCORES = {
         counts=all_of_them
     ),
     "negative values were counted; a value counts from above 0": scores_by_loops(
-        counts=lambda value: value != 0
+        counts=lambda values: values != 0
     ),
     "values of exactly 0 were counted; a value counts from above 0": scores_by_loops(
-        counts=lambda value: value >= 0
+        counts=lambda values: values >= 0
     ),
     "argsort lists the problems by rank; the rank of each problem is that list turned round": (
         named.order_for_rank
@@ -211,6 +211,18 @@ SCORES = {
     ),
     "the overlap was divided by the number of all problems; divide by k": scores_by_loops(
         divisor=lambda size, **others: others["all"]
+    ),
+}
+
+EQUAL = {
+    "equal values were ranked by the order of the problems; those on the boundary share the places "
+    "that are left": scores_by_loops(groups=named.one_by_one),
+    "equal values were ranked from the last problem to the first; those on the boundary share the "
+    "places that are left": scores_by_loops(groups=named.one_by_one_from_behind),
+    "all that are level with the k-th highest value were counted in full; they share the places "
+    "that are left": scores_by_loops(share=lambda places_left, level: 1.0),
+    "those level with the k-th highest value were left out; they share the places that are left": (
+        scores_by_loops(share=lambda places_left, level: float(places_left >= level))
     ),
 }
 
