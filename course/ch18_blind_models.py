@@ -143,7 +143,8 @@ claim("of these, edges into layer 1 or the logits", in_layer_1, low=0, high=0)
 # %% [markdown]
 # No single edge of layer 1 matters. "So layer 1 does nothing" would be the next wrong story: the
 # answers need notes that 0.0 takes, and nobody seems to read them. When a chain has a hole,
-# somebody steps in. Take one of them away, and look again.
+# somebody steps in. Take one of them away, and look again. (Do you not know whom? Let two heads at
+# a time write 0: which pairs are spared one by one, and missed together?)
 
 # %%
 ways = [Route(what_followed, needed(second, (head,))) for head in ("1.1", "1.0")]
