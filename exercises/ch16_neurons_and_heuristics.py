@@ -145,8 +145,7 @@ def all_heuristics(
         for text, mask in found.items():
             if least <= mask.sum() <= most * len(x):
                 masks[text], direct[text] = mask, name == "result"
-    every_mask = torch.stack(list(masks.values()))
-    return Heuristics(list(masks), every_mask, torch.tensor(list(direct.values())))
+    return Heuristics(list(masks), torch.stack([*masks.values()]), torch.tensor([*direct.values()]))
 
 
 def several_results(promoted: Tensor, result: Tensor, count: int) -> Tensor:
@@ -161,15 +160,14 @@ def heuristic_scores(values: Tensor, masks: Tensor) -> Tensor:
     """Are a neuron's highest values where a heuristic says? The share that is: [heuristic].
 
     k = size of the heuristic = number of problems in its mask. Take the k problems with the highest
-    values; the score is the share of them in the mask. Ties share: where more problems have the
-    k-th highest value than there are places left, each of them counts as places left / how many
-    they are. So the order of the problems says nothing, and of a neuron that is always equally
-    active every heuristic is as true as of problems drawn by lot. A problem whose value is not
-    above 0 never counts: a silent neuron stands for nothing. values [problem], masks [heuristic,
-    problem] bool. Nikankin et al. 2024, "Arithmetic Without Algorithms: Language Models Solve Math
-    With a Bag of Heuristics" (arXiv 2410.21272), section 4.
+    values; the score is the share of them in the mask. Equal values share: where more problems have
+    the k-th highest value than there are places left, each of them counts as places left / how many
+    they are, so the order of the problems says nothing. A problem whose value is not above 0 never
+    counts: a silent neuron stands for nothing. values [problem], masks [heuristic, problem] bool.
+    Nikankin et al. 2024, "Arithmetic Without Algorithms: Language Models Solve Math With a Bag of
+    Heuristics" (arXiv 2410.21272), section 4.
     """
-    # YOUR CODE: the k-th highest value, who is above it, who is level with it; roughly 7 lines
+    # YOUR CODE: the k-th highest value, who is above it, who is level with it; roughly 6 lines
     raise NotImplementedError("heuristic_scores")
 
 
