@@ -196,13 +196,12 @@ def several_results(promoted: Tensor, result: Tensor, count: int) -> Tensor:
 def heuristic_scores(values: Tensor, masks: Tensor) -> Tensor:
     """Are a neuron's highest values where a heuristic says? The share that is: [heuristic].
 
-    k = size of the heuristic = number of problems in its mask. Take the k problems with the highest
-    values; the score is the share of them in the mask. Equal values share: where more problems have
-    the k-th highest value than there are places left, each of them counts as places left / how many
-    they are, so the order of the problems says nothing. A problem whose value is not above 0 never
-    counts: a silent neuron stands for nothing. values [problem], masks [heuristic, problem] bool.
-    Nikankin et al. 2024, "Arithmetic Without Algorithms: Language Models Solve Math With a Bag of
-    Heuristics" (arXiv 2410.21272), section 4.
+    Take the k problems with the highest values, k being how many the mask has; the score is the
+    share of them in the mask. Equal values share: where more problems have the k-th highest value
+    than there are places left, each of them counts as places left / how many they are, so the order
+    of the problems says nothing. A problem whose value is not above 0 never counts. values
+    [problem], masks [heuristic, problem] bool. Nikankin et al. 2024, "Arithmetic Without
+    Algorithms: Language Models Solve Math With a Bag of Heuristics" (arXiv 2410.21272), section 4.
     """
     # YOUR CODE: the k-th highest value, who is above it, who is level with it; roughly 6 lines
     sizes = masks.sum(dim=-1)  # heuristic
