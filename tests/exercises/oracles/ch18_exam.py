@@ -10,7 +10,7 @@ from torch import Tensor
 
 from exercises.attempts import Wrong
 from minitransformer import Transformer
-from minitransformer.data import random_tokens, repeated_tokens
+from minitransformer.data import BOS, random_tokens, repeated_tokens
 from solutions.ch18_blind_models import BETWEEN, NO_IDEA, UNCHANGED, Change, edges_in, heads_in
 from solutions.examination import (
     Verdict,
@@ -24,14 +24,20 @@ from solutions.many_changes import answers_under
 from tests.exercises.guarded import Promise
 from tests.exercises.oracles.ch18_routes import still_open
 
-ROWS, SHOWN = 4, 4  # sequences of each sort; wrong predictions in a report
+ROWS, FEW = 4, 9  # sequences of each sort; tokens in some of them
+SHOWN = 4  # wrong predictions in a report
 
 
 def fresh_rows(model: Transformer, generator: torch.Generator) -> Tensor:
-    """[2 ROWS, pos]: repeated blocks of several periods, and random tokens."""
+    """[2 ROWS, pos]: repeated blocks of several periods, and random tokens, half of them from FEW
+    different ones, so that tokens come back in several companies.
+    """
     n, vocab = model.cfg.n_ctx, model.cfg.d_vocab
     blocks = repeated_tokens(ROWS, n, vocab, (3, n // 2 - 1), generator).tokens
-    return torch.cat([blocks, random_tokens(ROWS, n, vocab, generator)])
+    random = random_tokens(ROWS, n, vocab, generator)
+    random[::2] = random[::2].remainder(min(FEW, vocab - 1)) + 1
+    random[:, 0] = BOS
+    return torch.cat([blocks, random])
 
 
 class Exam:
