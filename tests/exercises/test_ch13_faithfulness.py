@@ -143,6 +143,16 @@ def test_of_equal_heads_the_first_is_left_out(greedy_path):
     expect(got == truth, f"OR gate, equal inputs: expected the path {truth}, got {got}")
 
 
+@checks("greedy_path", mistakes=searches.NEARLY)
+def test_nearly_equal_is_not_equal(greedy_path):
+    """Twins, 1.0 a little stronger: F is .5001 without 1.1 and .4999 without 1.0."""
+    got = greedy_path(searches.UNEVEN_TWINS, PLANTED, o.right_by_loops, "zero")
+    truth = [[PREVIOUS, (0, 1), FIRST, SECOND], [PREVIOUS, FIRST, SECOND], [PREVIOUS, FIRST]]
+    truth += [[FIRST], []]
+    same = [list(circuit) for circuit in got] == truth
+    expect(same, f"1.1 writes .0005 less than 1.0: expected the path {truth}, got {got}")
+
+
 @checks("head_attribution", mistakes=searches.SLOPES)
 def test_attribution_is_the_slope_towards_ablation(head_attribution):
     for kind in ("mean", "resample"):

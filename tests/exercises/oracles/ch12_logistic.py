@@ -5,6 +5,8 @@ import functools
 import torch
 
 from exercises.attempts import Wrong
+from tests.exercises.cases import in_case
+from tests.exercises.checking import expect_close
 from tests.exercises.oracles.ch12 import expect_pair, probe_by_equations
 
 
@@ -119,13 +121,20 @@ def diagonal(x):
     return torch.diag(covariance(x).diag())
 
 
-def only_wide(x, labels, n_classes, weight_decay=1e-4, steps=100):
-    """Directions with a variance of less than 1e-6 of the largest are left out."""
-    x = x.double()
-    variances, directions = torch.linalg.eigh(covariance(x))
-    kept = directions[:, variances > 1e-6 * variances.max()]
-    W, b = logistic_by_newton(x @ kept, labels, n_classes, weight_decay)
-    return kept @ W, b
+def wider_than(least):
+    """least: variances -> a number; directions with a smaller variance are left out."""
+
+    def probe(x, labels, n_classes, weight_decay=1e-4, steps=100):
+        x = x.double()
+        variances, directions = torch.linalg.eigh(covariance(x))
+        kept = directions[:, variances > least(variances)]
+        W, b = logistic_by_newton(x @ kept, labels, n_classes, weight_decay)
+        return kept @ W, b
+
+    return probe
+
+
+only_wide = wider_than(lambda variances: 1e-6 * variances.max())
 
 
 def which_directions(answers, x, *given):
@@ -137,6 +146,32 @@ def which_directions(answers, x, *given):
     return f"x was stretched, one direction to 1/100000 of another: no answer may change{known}"
 
 
+def in_another_unit(answers, x, *given):
+    gone = (answers - answers[0]).abs().max() < 1e-6  # no direction is left
+    reason = "directions were left out by a fixed length; 1e-6 is of the largest spread"
+    known = f" ({reason})" if gone else ""
+    return f"x was multiplied by 1e-8: no answer may change{known}"
+
+
+def expect_same_answers(probe, moved, x, labels, why):
+    """The probe says of moved what it says of x. why: the answers, and what it was given -> a
+    sentence.
+    """
+    W, b = expect_pair(probe(x, labels, 3, 0.01), 5, 3)
+    with torch.no_grad():
+        given = moved, labels, 3, 0.01
+        W_moved, b_moved = in_case("under torch.no_grad()", probe, *given)
+    got, truth = moved @ W_moved + b_moved, x @ W + b
+    says = why(got, *given)
+    expect_close(got.log_softmax(-1), truth.log_softmax(-1), "row label", says, tolerance=1e-3)
+
+
+SHRUNK = {
+    "directions were left out by a fixed length; 1e-6 is of the largest spread": wider_than(
+        lambda variances: 1e-12
+    ),
+    "the penalty is |W|^2": minimum(form=identity),
+}
 STRETCHED = {
     "the penalty is |W|^2": minimum(form=identity),
     "directions were left out by their variance; 1e-6 is of the spread, its root": only_wide,

@@ -4,6 +4,7 @@ from functools import partial
 
 import torch
 
+from minitransformer import planted
 from tests.exercises.oracles import ch13 as o
 from tests.exercises.oracles.ch09 import instead
 from tests.exercises.oracles.ch13 import heads, without
@@ -21,6 +22,10 @@ def lowest(scores, now):
 
 def last_highest(scores, now):
     return max(range(len(scores)), key=lambda i: (round(scores[i], 5), i))
+
+
+def nearly_highest(scores, now):
+    return next(i for i in range(len(scores)) if scores[i] > max(scores) - 1e-3)
 
 
 def closest_to_1(scores, now):
@@ -115,6 +120,12 @@ PATH = {
     "the metric was ignored: always right_minus_mean": by_right,
 }
 OF_EQUALS = {"of equal heads the last was left out": partial(removed, choose=last_highest)}
+NEARLY = {
+    "of heads that are missed nearly alike the first was left out": partial(
+        removed, choose=nearly_highest
+    )
+}
+UNEVEN_TWINS = planted.induction_model(strengths=(1.0005, 1.0)).double().requires_grad_(False)
 
 # Attribution
 
