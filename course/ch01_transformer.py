@@ -13,7 +13,8 @@
 #
 # Ours has two layers of four attention heads, and nothing else: no MLP, no LayerNorm, no bias. It
 # reads random tokens that repeat, such as `17 5 42 8 | 17 5 42 8`, and from the second time on it
-# predicts every token. That little skill is called *induction*, and to the end of chapter 9 we
+# predicts every token. (A *token* is a number that stands for a piece of text; all there are, here
+# 65, are the *vocabulary*.) That little skill is called *induction*, and to the end of chapter 9 we
 # shall prove how it is done.
 #
 # *Predict before you run on:* how many numbers does this model consist of? A thousand? A million?
@@ -41,7 +42,7 @@ claim("numbers in the model", count, measured=43136)
 #    *residual stream*.
 # 2. **Attend, twice.** In each layer every head reads the stream, moves something from earlier
 #    positions to later ones, and *adds* it to the stream. `W_pos` is told only to what decides
-#    where to look (q and k); it never enters the stream.
+#    where to look (q and k); it never enters the stream (*shortformer* positions).
 # 3. **Unembed.** The stream times `W_U` gives one number per token of the vocabulary, the *logits*.
 #    Softmax turns them into probabilities for the next token.
 
@@ -142,7 +143,8 @@ claim("share of logits that are off by more than .001", moved, low=0.95, measure
 # To explain a model we must see, and change, what happens in the middle. A **hook** is a function
 # that is handed an activation while the model runs, and may hand back another one. There is no
 # magic to it: wherever an activation can be looked at, the forward pass calls the functions that
-# asked for it, and goes on with what comes back.
+# asked for it, and goes on with what comes back. Hooks that only look and keep fill a **cache**:
+# each activation by its name, as `run_with_cache` returned it above.
 #
 # Elsewhere hooks are attached to a model and must be taken off again. Forget it once, and your next
 # ten results are measured on a model that you broke. Here they are an argument of a call, and gone
@@ -177,43 +179,45 @@ claim("bits that the hook changed for good", (again != logits).sum(), low=0, hig
 # story of chapters 5 to 9.
 #
 # Beware of the easy conclusion, though. "Without X it breaks" shows that X is needed *for
-# something*. It does not show what for. Take two controls. Put pure noise in the place of what
-# layer 0 wrote, of the same length at every position. And *add* that noise to what it wrote.
-# *Predict:* which of the two does harm?
+# something*. It does not show what for. Take two controls. In the place of what layer 0 wrote, put
+# what it wrote for *another row*: the same kind of vectors, with the wrong content. And *add* these
+# to what it wrote. *Predict:* which of the two does harm?
 
 
 # %%
-def noise_as_long_as(written):
-    noise = torch.randn(written.shape, generator=torch.Generator().manual_seed(0))
-    return noise * written.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
+def of_another_row(stream):
+    """What layer 0 wrote, each row's given to the next one."""
+    return (stream - weights["W_E"][repeats.tokens]).roll(1, dims=0)
 
 
-def noise_for_layer_0(stream, name):
-    embedded = weights["W_E"][repeats.tokens]
-    return embedded + noise_as_long_as(stream - embedded)
+def in_place_of_layer_0(stream, name):
+    return weights["W_E"][repeats.tokens] + of_another_row(stream)
 
 
-def noise_beside_layer_0(stream, name):
-    return stream + noise_as_long_as(stream - weights["W_E"][repeats.tokens])
+def beside_layer_0(stream, name):
+    return stream + of_another_row(stream)
 
 
-noisy = forward_with_hooks(weights, repeats.tokens, [("stream.1", noise_for_layer_0)])
-beside = forward_with_hooks(weights, repeats.tokens, [("stream.1", noise_beside_layer_0)])
+instead = forward_with_hooks(weights, repeats.tokens, [("stream.1", in_place_of_layer_0)])
+beside = forward_with_hooks(weights, repeats.tokens, [("stream.1", beside_layer_0)])
 shares = {
     "as trained": right_in_repeat(logits),
     "without\nlayer 0": right_in_repeat(broken),
-    "noise for\nlayer 0": right_in_repeat(noisy),
-    "noise beside\nlayer 0": right_in_repeat(beside),
+    "another row's\nin its place": right_in_repeat(instead),
+    "another row's\nbeside it": right_in_repeat(beside),
     "next run,\nno hook": right_in_repeat(again),
 }
 show(pictures.draw_hooks({name: share.mean() for name, share in shares.items()}), "hooks")
-claim_rate("right next tokens with noise for layer 0", shares["noise for\nlayer 0"], high=0.25)
-claim_rate("right next tokens with noise beside it", shares["noise beside\nlayer 0"], low=0.3)
+text = "right next tokens with another row's layer 0 in its place"
+claim_rate(text, shares["another row's\nin its place"], high=0.25)
+text = "right next tokens with another row's layer 0 beside it"
+claim_rate(text, shares["another row's\nbeside it"], low=0.3)
 
 # %% [markdown]
-# Noise *in the place of* what layer 0 wrote: lost. The same noise *beside* it does harm too, but
-# much less. So it is not the disturbance that breaks the model: something that layer 0 wrote is
-# missing.
+# *In its place*: lost. The same vectors *beside* what layer 0 wrote do harm too, but much less. So
+# it is not the disturbance that breaks the model: something that layer 0 wrote about *this* row is
+# missing. (Random noise would be a poor control: how much harm it does depends on the basis of the
+# stream, which no behaviour can tell us, chapter 2.)
 #
 # ## What you have now
 #
@@ -223,6 +227,6 @@ claim_rate("right next tokens with noise beside it", shares["noise beside\nlayer
 #   hold, each head has one softmax of its own, and what it moves is linear in the stream.
 # - Hooks to look and to interfere, which leave nothing behind.
 # - A habit: for each claim, the control that would have exposed it. Here: a wrong forward pass, an
-#   untrained model, and noise.
+#   untrained model, and another row's activations.
 #
 # Next: if everything is added to one stream, who wrote what? `python -m course 2`.

@@ -21,6 +21,15 @@ def test_pattern_is_its_definition(attention_pattern):
     expect_close(attention_pattern(Q, K), truth, "batch head query key", why)
 
 
+@checks("attention_pattern", mistakes=oracle.LARGE_SCORES)
+def test_pattern_of_large_scores(attention_pattern):
+    """Of thousands, above and below 0: no later key gets anything, and no sum overflows."""
+    k = K + 2000.0
+    why = "all keys hold 2000 more: scores of thousands, whose differences are what they were"
+    got, truth = attention_pattern(Q, k), oracle.pattern_by_loops(Q, k)
+    expect_close(got, truth, "batch head query key", why)
+
+
 @checks("attention_pattern", mistakes=oracle.LOOKS_AHEAD)
 def test_the_future_cannot_matter(attention_pattern):
     """Causality, tested as what it means: change what comes later, and nothing before it may

@@ -26,8 +26,8 @@ def pattern_by_loops(q, k):
     for b in range(batch):
         for h in range(heads):
             for i in range(n):
-                scores = [float(q[b, i, h] @ k[b, j, h]) for j in range(i + 1)]
-                weights = [math.exp(score / math.sqrt(d_head)) for score in scores]
+                scores = [float(q[b, i, h] @ k[b, j, h] / d_head**0.5) for j in range(i + 1)]
+                weights = [math.exp(score - max(scores)) for score in scores]
                 for j, weight in enumerate(weights):
                     pattern[b, h, i, j] = weight / sum(weights)
     return pattern
@@ -73,6 +73,19 @@ def cosines(q, k):
     return pattern_with()(q / q.norm(dim=-1, keepdim=True), k / k.norm(dim=-1, keepdim=True))
 
 
+def shares_of_exp(scores):
+    """A softmax by its formula; exp of a large score is infinite."""
+    return scores.exp() / scores.exp().sum(dim=-1, keepdim=True)
+
+
+LARGE_SCORES = {
+    "later keys got a low score, and large scores are lower still; -inf is never reached": (
+        pattern_with(hide=-30.0)
+    ),
+    "exp of a large score is infinite; softmax subtracts the largest score first": (
+        pattern_with(end=shares_of_exp)
+    ),
+}
 LOOKS_AHEAD = {
     "there is no causal mask": pattern_with(forbidden=nowhere),
     "the mask is off by one: a token may not look at the next one": pattern_with(
