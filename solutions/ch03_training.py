@@ -135,29 +135,33 @@ def accuracy_interval(right: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def last_copy(repeats: Repeats) -> Tensor:
-    """Given. [batch, pos - 1] bool: the predictable positions at which each token of the block is
-    read for the last time.
+def one_copy(repeats: Repeats, generator: torch.Generator) -> Tensor:
+    """Given. [batch, pos - 1] bool: of all the times that a token of the block is read again and
+    its follower can be predicted, one, drawn with `generator`.
 
-    So each token counts once per sequence. What a model does with the same token at the copies
-    before says little that is new, and would make an interval too narrow.
+    So each token counts once per sequence: what a model does with it at the other copies says
+    little that is new, and would make an interval too narrow. And none of them, early or late, is
+    left out: a habit that begins late, or ends early, cannot hide.
     """
-    n = repeats.tokens.shape[1]
-    begins = n - 1 - repeats.period  # the last `period` positions that have a next token
-    in_time = torch.arange(n - 1) >= begins[:, None]
-    return in_time & repeats.predictable[:, :-1]
+    known, read = repeats.predictable[:, :-1], repeats.tokens[:, :-1]
+    drawn = torch.rand(known.shape, generator=generator).masked_fill(~known, -1.0)
+    same = read[:, :, None] == read[:, None, :]  # batch pos other
+    highest = drawn[:, None, :].masked_fill(~same, -1.0).amax(dim=-1)  # batch pos
+    return known & (drawn == highest)
 
 
 @torch.no_grad()
 def diagnose(model: Transformer, n_tokens: int = 1000) -> Diagnosis:
     """Does a model do induction? Judged by its predictions, period by period.
 
-    At each period that fits, predict `n_tokens` tokens of the `last_copy`, not fewer where periods
-    are long and each sequence has only one; `accuracy_interval` says what the accuracy may be.
+    At each period that fits, predict `n_tokens` tokens, in each sequence those of `one_copy`, not
+    fewer where periods are long and each sequence has only one; `accuracy_interval` says what the
+    accuracy may be.
     - "induction": at *every* period the lower end is at least .9;
     - "in part": not that, but at some period the lower end is above .5. Many faults look like this:
       a fixed distance (right at periods that divide it), a wrong key (wrong where a repeat has just
-      begun, so at the longest periods), tokens it cannot say (a bit wrong at every period);
+      begun, so at the longest periods), a late start (wrong until many tokens were read, so at
+      short periods), tokens it cannot say (a bit wrong at every period);
     - "no": neither.
 
     The interval that is returned is that of the period with the fewest right tokens, the shortest
@@ -174,7 +178,7 @@ def diagnose(model: Transformer, n_tokens: int = 1000) -> Diagnosis:
         while len(right) < n_tokens:
             repeats = repeated_tokens(64, n, model.cfg.d_vocab, (period, period), generator)
             correct = predict(model, repeats.tokens).correct
-            right = torch.cat([right, correct[last_copy(repeats)]])
+            right = torch.cat([right, correct[one_copy(repeats, generator)]])
         intervals.append(accuracy_interval(int(right[:n_tokens].sum()), n_tokens))
     worst = min(intervals)
     verdict = "in part" if max(intervals)[0] > 0.5 else "no"

@@ -97,7 +97,7 @@ def draw_order(order):
     ax.minorticks_off()
     ax.invert_yaxis()
     key = "(dot: half-way, bar: 10 % to 90 % of the way, one bar per seed)"
-    ax.set_title(f"Copying comes first; the rest forms within one fall\n{key}", fontsize=11)
+    ax.set_title(f"Copying comes first, K-composition before prefix matching\n{key}", fontsize=11)
     return figure
 
 

@@ -7,7 +7,7 @@ import torch
 from minitransformer import BOS, ModelConfig, Transformer, load, planted
 from minitransformer.data import repeated_tokens
 from minitransformer.evaluate import held_out, strict_induction_accuracy
-from solutions.ch03_training import accuracy_interval
+from solutions.ch03_training import accuracy_interval, one_copy
 from tests.exercises.cases import expect_error, first_true, in_case
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch03 as oracle
@@ -229,25 +229,8 @@ def expect_descent(step, n_steps, left_over, which):
         (gradient,) = torch.autograd.grad(loss, [model.W_E])
         step(model, optimizer, tokens)
         moved = (before - model.W_E.detach()) / RATE
-        expect_moved_by(moved, gradient, earlier, which)
+        by_hand.expect_moved_by(moved, gradient, earlier, which)
         earlier = gradient
-
-
-def expect_moved_by(moved, gradient, earlier, which):
-    """moved: the step divided by -lr. earlier: a gradient that must not count."""
-    why = "is optimizer.step() missing, or were gradients cleared between backward and step?"
-    expect(moved.any(), f"W_E did not move: {why}")
-    both = earlier.any() and torch.allclose(moved, gradient + earlier, atol=1e-4)
-    left = "gradients left over from earlier were added: clear them before backward"
-    expect(not both, f"{which}: {left}")
-    up = torch.allclose(moved, -gradient, atol=1e-4)
-    expect(not up, f"{which}: the step goes up the gradient; take the loss, not its negative")
-    ratio = float((moved * gradient).sum() / gradient.square().sum())
-    along = torch.allclose(moved, ratio * gradient, atol=1e-4) and abs(ratio - 1) > 1e-3
-    far = f"{which}: the step has the right direction, but {ratio:.3f} times the right length"
-    expect(not along, f"{far}: clipped, scaled, or taken more than once?")
-    why = f"{which} moved W_E by -lr times the gradient of the loss"
-    expect_close(moved, gradient, "vocab d_model", why, 1e-4)
 
 
 @checks("training_step_by_hand", changes=MOVES)
@@ -367,12 +350,17 @@ def test_it_shows_where_the_model_does_worst(diagnose):
     expect(got.period == 1, f"a model that never says the token just read: 1, not {got.period}")
 
 
-@checks("diagnose", mistakes=habits.EARLIER_COPIES)
-def test_each_token_counts_once_per_sequence(diagnose):
-    """Counted everywhere, most of the tokens of period 1 are right here; at the last copy, none."""
-    model = habits.Tiring(planted.induction_model(16, 16), last=12)
-    name = "an induction model that is silent at the last three positions"
-    expect_diagnosis(diagnose, name, model, "no", 1000)
+@checks("diagnose", mistakes=habits.OTHER_COPIES)
+def test_each_token_counts_once_per_sequence_early_or_late(diagnose):
+    """The last copies alone never ask the late model early, nor the first ones the tired one
+    late; counted everywhere, sequences in which a token comes often weigh more.
+    """
+    base = planted.induction_model(16, 16)
+    late = "an induction model that is silent before position 9"
+    expect_diagnosis(diagnose, late, habits.Awake(base, first=9), "in part", 1000)
+    for last, verdict in ((14, "in part"), (12, "no")):
+        tired = f"an induction model that is silent from position {last} on"
+        expect_diagnosis(diagnose, tired, habits.Awake(base, last=last), verdict, 1000)
 
 
 @checks("diagnose", mistakes=habits.ALWAYS_1000)
@@ -380,6 +368,17 @@ def test_as_many_tokens_as_were_asked_for(diagnose):
     for n_tokens in (100,):
         model = habits.missing_tokens(6)
         expect_diagnosis(diagnose, f"n_tokens = {n_tokens}", model, "in part", n_tokens)
+
+
+def test_one_copy_of_each_token_that_is_given():
+    """Read again are a b c a b c a: of each token one is drawn, any of its copies alike."""
+    repeats = repeated_tokens(4000, 12, 14, (3, 3), seeded(), prefix=0)
+    counted = one_copy(repeats, seeded(1)).float()
+    assert not (counted * ~repeats.predictable[:, :-1]).any()
+    for copies in ([4, 7, 10], [5, 8], [6, 9]):
+        assert (counted[:, copies].sum(dim=1) == 1).all()
+        share = counted[:, copies].mean(dim=0)
+        assert torch.allclose(share, torch.ones(len(copies)) / len(copies), atol=0.03)
 
 
 @checks("diagnose")

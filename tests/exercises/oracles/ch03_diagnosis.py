@@ -11,11 +11,11 @@ import torch
 from minitransformer import ModelConfig, Transformer, planted
 from minitransformer.data import repeated_tokens
 from minitransformer.evaluate import predict
-from solutions.ch03_training import accuracy_interval, last_copy
+from solutions.ch03_training import accuracy_interval, one_copy
 from tests.exercises.oracles.ch03 import period_and_prefix
 from tests.material import seeded
 
-OFFSET = 280  # of the seeds: with these draws every mistake below is seen to be one
+OFFSET = 340  # of the seeds: with these draws every mistake below is seen to be one
 
 
 def looks_back(distance, n=12):
@@ -68,16 +68,17 @@ class Lapsing(Transformer):
         return torch.nn.functional.one_hot(following, self.cfg.d_vocab).float()
 
 
-class Tiring(Transformer):
-    """A model that says what another one says, but nothing from position `last` on."""
+class Awake(Transformer):
+    """A model that says what another one says, but only at positions first, ..., last - 1."""
 
-    def __init__(self, other, last):
+    def __init__(self, other, first=0, last=None):
         super().__init__(other.cfg)
         self.load_state_dict(other.state_dict())
-        self.last = last
+        self.first, self.last = first, last or other.cfg.n_ctx
 
     def forward(self, tokens, *others):
         logits = super().forward(tokens, *others).clone()
+        logits[:, : self.first] = 0.0
         logits[:, self.last :] = 0.0
         return logits
 
@@ -130,13 +131,38 @@ class AboutTheSame:
         return self.verdict == other.verdict and near
 
 
+# which predictions count: (repeats, generator) -> [batch, pos - 1] bool
+
+
+def everywhere(repeats, generator):
+    return repeats.predictable[:, :-1]
+
+
+def last_copy(repeats, generator):
+    place = torch.arange(repeats.tokens.shape[1] - 1)
+    in_time = place >= repeats.tokens.shape[1] - 1 - repeats.period[:, None]
+    return in_time & repeats.predictable[:, :-1]
+
+
+def first_copy(repeats, generator):
+    place = torch.arange(repeats.tokens.shape[1] - 1)
+    early = place < 1 + repeats.prefix[:, None] + 2 * repeats.period[:, None]
+    return early & repeats.predictable[:, :-1]
+
+
+def last_position(repeats, generator):
+    counted = torch.zeros_like(repeats.predictable[:, :-1])
+    counted[:, -1] = True
+    return counted
+
+
 @functools.cache  # the models of known_habits are asked again and again
-def counted_right(model, period, n_tokens=1000, n_rows=None, everywhere=False):
+def counted_right(model, period, n_tokens=1000, n_rows=None, counting=one_copy):
     """(right, n): of about n_tokens predictable tokens at one period, or of all those of n_rows."""
     n = min(model.cfg.n_ctx, model.cfg.d_vocab)
     generator, batch = seeded(OFFSET + period), n_rows or n_tokens
     drawn = repeated_tokens(batch, n, model.cfg.d_vocab, (period, period), generator)
-    counted = last_copy(drawn) | (drawn.predictable[:, :-1] & everywhere)
+    counted = counting(drawn, generator)
     if n_rows is None:
         enough = int((counted.sum(dim=1).cumsum(dim=0) < n_tokens).sum()) + 1
         drawn, counted = drawn._replace(tokens=drawn.tokens[:enough]), counted[:enough]
@@ -242,10 +268,19 @@ DIAGNOSIS_MISTAKES = {
     "the upper end was held against .9; the lower one decides": diagnosis(induction=least("high")),
     "the upper end was held against .5; the lower one decides": diagnosis(in_part=most("high")),
 }
-EARLIER_COPIES = {
-    "every predictable token was counted; only those of the last copy are": (
-        diagnosis(everywhere=True)
-    )
+OTHER_COPIES = {
+    "every predictable token was counted; of each token only one copy, that of `one_copy`": (
+        diagnosis(counting=everywhere)
+    ),
+    "only the last copy of each token was counted; a model that begins late passes": (
+        diagnosis(counting=last_copy)
+    ),
+    "only the first predictable copy of each token was counted; later ones may fail": (
+        diagnosis(counting=first_copy)
+    ),
+    "only the last position was counted; each token of the block counts, by `one_copy`": (
+        diagnosis(counting=last_position)
+    ),
 }
 BEST_SHOWN = {"the interval is that of the best period; show the worst": diagnosis(shown=max)}
 ALWAYS_1000 = {"n_tokens was not used: it is always 1000": diagnosis(n_tokens=1000)}

@@ -7,6 +7,7 @@ import math
 import numpy
 import torch
 
+from tests.exercises.checking import expect, expect_close
 from tests.exercises.oracles.ch03 import read_before
 
 # training_step_by_hand
@@ -126,6 +127,23 @@ STEP_MISTAKES = {
         mean=lambda losses, weights: -weighted_mean(losses, weights)
     ),
 }
+
+
+def expect_moved_by(moved, gradient, earlier, which):
+    """moved: the step divided by -lr. earlier: a gradient that must not count."""
+    why = "is optimizer.step() missing, or were gradients cleared between backward and step?"
+    expect(moved.any(), f"W_E did not move: {why}")
+    both = earlier.any() and torch.allclose(moved, gradient + earlier, atol=1e-4)
+    left = "gradients left over from earlier were added: clear them before backward"
+    expect(not both, f"{which}: {left}")
+    up = torch.allclose(moved, -gradient, atol=1e-4)
+    expect(not up, f"{which}: the step goes up the gradient; take the loss, not its negative")
+    ratio = float((moved * gradient).sum() / gradient.square().sum())
+    along = torch.allclose(moved, ratio * gradient, atol=1e-4) and abs(ratio - 1) > 1e-3
+    far = f"{which}: the step has the right direction, but {ratio:.3f} times the right length"
+    expect(not along, f"{far}: clipped, scaled, or taken more than once?")
+    why = f"{which} moved W_E by -lr times the gradient of the loss"
+    expect_close(moved, gradient, "vocab d_model", why, 1e-4)
 
 
 # crossing_step
