@@ -43,7 +43,7 @@ def icl_score(losses: Tensor, early: int, late: int) -> float:
 @torch.no_grad()
 def induction_accuracy(model: Transformer, tokens: Tensor, predictable: Tensor) -> float:
     """Of all marked positions in the batch, the share at which the most likely next token is the
-    true one.
+    true one. Where several are equally likely, the first of them is the guess, as for argmax.
 
     tokens [batch, pos]; predictable [batch, pos] bool: can the token *after* this position be known
     from what was read? The last position never counts: there is no next token. All marked positions

@@ -5,7 +5,7 @@ import math
 import torch
 
 from minitransformer import BOS, ModelConfig, Transformer, load, repeated_tokens
-from minitransformer.planted import induction_model, pointer_model
+from minitransformer.planted import blank_model, induction_model, pointer_model
 from tests.exercises.cases import expect_error, in_case
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch04_mistakes as wrong
@@ -94,6 +94,15 @@ def test_nothing_predictable_is_an_error(induction_accuracy):
     marks[:, -1] = True
     case = "only last positions are marked, none can be checked"
     expect_error(induction_accuracy, (TINY, GUESSED, marks), ValueError, case)
+
+
+@checks("induction_accuracy", mistakes=wrong.TIES_COUNT)
+def test_a_model_that_says_nothing_is_not_right(induction_accuracy):
+    """All its logits are 0: it has one guess, as everybody, not 65."""
+    silent = blank_model(n_layers=1, n_heads=1, d_model=4, d_head=4, d_vocab=65, n_ctx=32)
+    repeats = repeated_tokens(64, 32, 65, (1, 16), seeded(6))
+    got = induction_accuracy(silent, repeats.tokens, repeats.predictable)
+    expect_close(got, 0.0, "", "all logits are equal, so the guess is BOS, which never comes again")
 
 
 @checks("induction_accuracy")

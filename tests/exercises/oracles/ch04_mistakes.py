@@ -125,6 +125,11 @@ ICL_MISTAKES = {
     label: lambda *x, change=change: float(change(*x)) for label, change in ICL_MISTAKES.items()
 }
 
+TIES_COUNT = {
+    "a right token that shares the highest logit with others was counted; there is one guess": (
+        pooled(score=lambda logits, right: (logits[right] >= logits.max()).float())
+    )
+}
 ACCURACY_MISTAKES = {
     "each guess was compared with the token just read; position i predicts token i + 1": pooled(
         shift=0
