@@ -370,8 +370,8 @@ claim("... layer 1 without positions", not_resting, low=5, measured=6.696)
 in_others("... layer 1 without positions", "20 of 20", low=6)
 
 # %% [markdown]
-# Twice no. Further on in the context the lead is smaller, here and in 20 of 20 other models; in 3 of
-# 20 it is the earlier one that leads.
+# Twice no. Further on in the context the lead is smaller, here and in 20 of 20 other models; in
+# 3 of 20 it is the earlier one that leads.
 #
 # And where nothing can be known, layer 1 without positions no longer guesses: it pays more than 6
 # nats, here and in 20 of 20 other models. Positions also help it to say nothing (chapter 9).
