@@ -7,7 +7,7 @@
 # whether the head matters (chapters 9 and 10), LayerNorm.
 #
 # **The question.** Chapter 5 watched heads at work. But watching shows what a head did on a few
-# hundred sequences, not what it would do on others. The weights know it all. Can we read them?
+# hundred sequences, not what it would do on others. Can we read its weights?
 
 # %%
 import torch
@@ -110,9 +110,9 @@ claim("sum of 65 eigenvalues, less that of 16", wide - thin, low=-0.01, high=0.0
 # %% [markdown]
 # ## Where does it look?
 #
-# **Exercise `score_from_weights`** (10 minutes). Mind two things. In this model q and k read
-# `stream + W_pos`. And `1/sqrt(d_head)`, which the 2021 paper leaves out, is part of every real
-# head: without it a softmax would be sharp merely because the head is wide.
+# **Exercise `score_from_weights`** (10 minutes). In this model q and k read `stream + W_pos`. And
+# `1/sqrt(d_head)`, which the 2021 paper leaves out, is part of every real head: without it a
+# softmax would be sharp merely because the head is wide.
 
 # %%
 stream, hooked = cache["blocks.1.hook_resid_pre"], cache["blocks.1.attn.hook_attn_scores"][:, head]
@@ -196,9 +196,10 @@ claim("tokens copied, best previous-token head", best, high=0.2, measured=0.046)
 show(pictures.draw_maps(maps, title, "added to the logit", **how), "ov")
 
 # %% [markdown]
-# A diagonal: this is copying, for almost every token. (BOS counts here. Chapter 9 leaves it out, as
-# it is never an answer, and has higher numbers.) The previous-token head, seen from the logits,
-# does nothing in particular. Whatever it moves is not meant for them; chapter 8 shows who reads it.
+# A diagonal: this is copying, for almost every token; their share is the *copying accuracy*. (BOS
+# counts here. Chapter 9 leaves it out, as it is never an answer, and has higher numbers.) The
+# previous-token head, seen from the logits, does nothing in particular. Chapter 8 shows who reads
+# it.
 #
 # Is the matrix true? Do it the long way: force the head to look at position 5, and compare with the
 # logits without it.
@@ -440,8 +441,9 @@ show(pictures.draw_sums(copied | {"together": together}, one_back), "sums")
 # ## What is still missing
 #
 # Why do induction heads look where they look? Their weights should tell. *Predict:* an induction
-# head has to do with earlier copies of its own token. Is the diagonal of its full QK circuit
-# positive? **Exercise `full_qk_circuit`** (5 minutes).
+# head has to do with earlier copies of its own token. Is the diagonal of its full QK circuit, `W_E
+# W_QK W_E^T`, asking token down and key across, positive? **Exercise `full_qk_circuit`** (5
+# minutes).
 
 # %%
 matrices = torch.stack([full_qk_circuit(model, *where).dense / 4 for where in copiers])
@@ -454,9 +456,9 @@ claim("mean score, key holds the same token", own.mean(), low=-1.5, high=-0.2, m
 in_others("mean score, key holds the same token", "20 of 20", high=0)
 
 # %% [markdown]
-# It is *negative*, here and in 20 of 20 other models. Judged by embeddings, these heads look away
-# from copies of their own token, although on data they find the token after one. Both are true:
-# their keys must be made of something other than the embedding at that place. The circuit was read
+# On average it is *negative*, here and in 20 of 20 other models. Judged by embeddings, these heads
+# look away from copies of their own token, although on data they find the token after one. Their
+# keys must be made of something other than the embedding at that place. The circuit was read
 # correctly; it was asked the wrong question.
 #
 # ## What you have now

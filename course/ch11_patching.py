@@ -87,8 +87,7 @@ for swap, pairs in data.items():
 #
 # Run the corrupt prompt, but put the clean run's stream in at one depth and one position. Does B
 # come back? That makes 42 runs. One at a time, a small model spends most of its time starting up.
-# So make them rows of *one* batch: each row patches another cell. (`python -m
-# tests.benchmarks.patching` measures what that saves.)
+# So make them rows of *one* batch: each row patches another cell.
 #
 # **Exercises `patch_cells`** (25 minutes), the engine of this chapter, and **`patch_residual`**
 # (10).
@@ -277,8 +276,10 @@ in_others("denoising one head of layer 0 at B", "18 of 20", high=0.1)
 #
 # ## Which metric?
 #
-# **Exercise `compare_metrics`** (15 minutes). Below, the planted head 1.1 takes 6 off the right
-# logit, and a saturated softmax hides it. *Predict:* what will the probability show?
+# **Exercise `compare_metrics`** (15 minutes), with *log-probability*, the logarithm of p(right
+# token), and *KL divergence*, how far in nats the guesses are from the clean run's. Below, the
+# planted head 1.1 takes 6 off the right logit, and a saturated softmax hides it. *Predict:* what
+# will the probability show?
 
 
 # %%
@@ -321,12 +322,11 @@ claim("layer 1 added up: logit difference", by_gap.sum(), low=0.999, high=1.001,
 # %% [markdown]
 # Probability and accuracy move in one jump near the middle; log-probability and KL flatten out when
 # the answer is safe. Only the logit difference is linear in the stream, so that here the heads of
-# the last layer add up to 1, up to rounding. It is the default, and it still lies in its own way
-# (the half above).
+# the last layer add up to 1. It is the default, with its own trap (the half above).
 #
 # ## Half-way
 #
-# The first sitting ends here. The second: edges, then gradients.
+# The first sitting ends here.
 #
 # ## A node or an edge?
 #
@@ -382,7 +382,7 @@ claim("all edges of a sender against the node: largest error of a logit", error,
 # To first order a patch moves the metric by `(a_other − a) · ∂metric/∂a`: one backward pass for all
 # places at once.
 #
-# *Predict:* where is that exact? Where will it fail worst?
+# *Predict:* where is that exact, where worst?
 #
 # **Exercise `attribution_patch`** (20 minutes).
 
