@@ -94,6 +94,24 @@ def right_minus_mean(logits: Tensor, repeats: Repeats) -> Tensor:
     raise NotImplementedError("right_minus_mean")
 
 
+def closeness(undisturbed: Tensor) -> Metric:
+    """The metric minus the mean distance from the model's right_minus_mean, position by position.
+
+    undisturbed [batch, pos, vocab]: the model's own logits on the same sequences. 0 for the model,
+    less for everything else, in nats. In right_minus_mean, errors of opposite sign at two positions
+    cancel; here both count. By it F(C) is 1 - (mean distance of C) / (mean distance of no heads).
+    """
+
+    def metric(logits: Tensor, repeats: Repeats) -> Tensor:
+        known = repeats.predictable[:, :-1]
+        change, following = (logits - undisturbed)[:, :-1][known], repeats.tokens[:, 1:][known]
+        # change of the right logit; of a change in all logits alike nothing is left
+        right = change.logsumexp(dim=-1) - cross_entropy(change, following, reduction="none")
+        return -(right - change.mean(dim=-1)).abs().mean()
+
+    return metric
+
+
 def faithfulness(
     model: Transformer,
     repeats: Repeats,
@@ -108,6 +126,7 @@ def faithfulness(
     m(C) is the metric of run_circuit with C kept; m(none) with no head kept; m(model) of the
     undisturbed model. So all heads give exactly 1 and no head 0. F may leave 0 to 1, and must not
     be clipped: above 1 a circuit lacks heads that work *against* the answer. m may be of any sign.
+    If m is a mean over positions, errors of opposite sign cancel in F; not so by `closeness`.
     Raises ValueError if m(model) <= m(none): then the model does nothing for a circuit to share.
     Wang et al. 2022, "Interpretability in the Wild"; in this normalised form: Marks et al. 2024,
     "Sparse Feature Circuits".

@@ -6,6 +6,7 @@ import copy
 
 import torch
 
+from solutions.ch13_faithfulness import closeness
 from tests.exercises.cases import in_case
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.oracles import ch13 as o
@@ -113,6 +114,20 @@ def test_faithfulness_of_planted_heads(faithfulness):
     some = [[PREVIOUS, FIRST], [PREVIOUS, SECOND]]
     got = faithfulness(o.AGAINST, PLANTED, some, o.right_by_loops, "zero")
     expect_close(got, exact(1.6, -0.6), "circuit", "16 and -6 of a total of 10")
+
+
+@checks("faithfulness")
+def test_errors_that_cancel_on_average(faithfulness):
+    """A head raises half of the answers and lowers the others: without it, a circuit is faithful
+    by a mean over positions, and by the distance at each position it is not.
+    """
+    model, repeats, circuit = o.CANCELLING, o.MANY, [PREVIOUS, FIRST]
+    got = faithfulness(model, repeats, [circuit], o.right_by_loops, "zero")
+    expect(abs(got[0] - 1) < 0.1, f"the mean over positions: expected about 1, got {got[0]:.3f}")
+    metric = closeness(model(repeats.tokens))
+    got = faithfulness(model, repeats, [circuit, o.heads(model)], metric, "zero")
+    truth = exact(o.closeness_by_loops(model, repeats, circuit), 1.0)
+    expect_close(got, truth, "circuit", "by `closeness`: the distance at each position counts")
 
 
 # Searching

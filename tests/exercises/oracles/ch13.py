@@ -46,6 +46,9 @@ WATCHED = Watched.like(SMALL)
 PLANTED = repeated_tokens(6, 16, 20, (3, 6), seeded(2))
 TWINS = planted.duplicated_heads_model(2).double().requires_grad_(False)
 AGAINST = planted.negative_head_model(s=16.0, negative=6.0).double().requires_grad_(False)
+CANCELLING = planted.induction_model(strengths=(1.0, 1.5)).double().requires_grad_(False)
+CANCELLING.W_O[1, 1, :20] *= torch.where(torch.arange(20) % 2 == 0, 1.0, -0.9)[:, None]
+MANY = repeated_tokens(40, 16, 20, (3, 6), seeded(5))
 CIRCUITS = [[(0, 0), (1, 0)], [(0, 1), (1, 0), (2, 1)], [(1, 1)], [], [(0, 1), (1, 1), (2, 0)]]
 
 
@@ -157,6 +160,19 @@ def right_by_loops(logits, repeats, next_token=1, everywhere=False, baseline="me
                 baselines |= {"best": others.max(), "others": others.mean(), "most": values.max()}
                 gaps.append(values[tokens[p + next_token]] - baselines[baseline])
     return torch.stack(gaps).mean()
+
+
+def closeness_by_loops(model, repeats, circuit):
+    """1 - the mean distance of a circuit / that of no heads, one position at a time."""
+    whole, far = model(repeats.tokens), []
+    for kept in (circuit, []):
+        some, total = logits_of(model, repeats.tokens, kept, "zero"), 0.0
+        for row, p in repeats.predictable[:, :-1].nonzero().tolist():
+            token = repeats.tokens[row, p + 1]
+            gaps = [x[row, p, token] - x[row, p].mean() for x in (some, whole)]
+            total += abs(gaps[0] - gaps[1])
+        far.append(total)
+    return (1 - far[0] / far[1]).item()
 
 
 def minus_planted_loss(logits, repeats):
