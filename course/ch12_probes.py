@@ -11,13 +11,12 @@
 # *probe* is a small classifier that tries to read one thing from them. If it succeeds, the thing is
 # there. Is it also *used*?
 #
-# *Predict:* from the stream after layer 0 we try to read the token itself, the previous one, the
-# next one. Which works?
+# *Predict:* after layer 0, which can be read: the token itself, the previous one, the next one?
 #
 # ## A probe is a regression
 #
 # Turn each label into a one-hot vector, fit straight lines by least squares, guess the highest
-# line. This has a closed form: nothing random.
+# line. It has a closed form.
 #
 # **Exercises `token_back`** (5 minutes), the labels, **`linear_probe`** (20 minutes), and
 # **`held_out_accuracy`** (15 minutes), which tests on *sequences* that the probe never saw. Why?
@@ -30,6 +29,7 @@ import torch
 
 from course.desk import claim, claim_rate, show, the_model, untrained_model
 from course.pictures import ch12 as pictures
+from minitransformer.data import random_tokens
 from minitransformer.evaluate import held_out
 from solutions.ch08_composition import stretch_stream, with_weights
 from solutions.ch12_probes import (
@@ -42,6 +42,7 @@ from solutions.ch12_probes import (
     logistic_probe,
     probe_by_depth,
     selectivity,
+    signed_note_model,
     steer,
     token_back,
     unread_feature_model,
@@ -71,15 +72,14 @@ claim("4096 rows, tested on the same rows", seen[-1], low=0.04, high=0.15, measu
 
 # %% [markdown]
 # With as many rows as dimensions nearly every labelling can be learnt by heart. On other rows,
-# nonsense scores 1/63, one guess among 63 tokens. And split by sequence: positions of one sequence
-# share tokens, so a probe may recognise the sequence.
+# nonsense scores 1/63, a guess. And split by sequence: a probe may recognise one.
 #
 # ## By depth
 #
 # *Route `arithmetic`: on to chapter 15.*
 #
-# **Exercise `probe_by_depth`** (15 minutes). The model with random weights of the same shape is the
-# control: what it holds, training did not bring.
+# **Exercise `probe_by_depth`** (15 minutes). The control is random weights: what they hold,
+# training did not bring.
 
 # %%
 nowhere = torch.full_like(tokens[:, :1], -1)
@@ -119,10 +119,9 @@ claim("shuffled labels, best of all", control.max(), high=0.05, measured=0.02442
 
 # %% [markdown]
 # The current token is there from the start, the previous one comes with layer 0, the answer with
-# layer 1: the three steps of induction. Random weights mix all tokens before, and the probe finds
-# little in the mixture.
+# layer 1: the three steps of induction. In what random weights mix, the probe finds little.
 #
-# But layer 1 has done its work, and the previous token is still there. Who reads it?
+# But after layer 1 the previous token is still there. Who reads it?
 #
 # ## How strong is the probe?
 #
@@ -131,7 +130,8 @@ claim("shuffled labels, best of all", control.max(), high=0.05, measured=0.02442
 # claim about lengths. Chapter 8's `stretch_stream` changes lengths and no logit. *Predict:* what
 # does the probe read in the same model, its stream stretched?
 #
-# **Exercise `logistic_probe`** (25 minutes): another loss, and a penalty that no stretch changes.
+# **Exercise `logistic_probe`** (25 minutes): *logistic regression*, a softmax over the lines fitted
+# by -log p, with a penalty that no stretch changes.
 
 # %%
 means = class_means(after_0, previous, d_vocab)  # label d_model: what the model writes
@@ -172,7 +172,7 @@ claim(
 
 # %% [markdown]
 # One penalty says "perfectly readable" and "not there" of two models that no output can tell apart.
-# The strong probe does not care. So a negative result names its strongest instrument: neither five
+# The strong probe does not care. A negative result names its strongest instrument: neither five
 # ridges nor logistic regression read the *next* token after layer 0.
 #
 # ## What is an accuracy worth?
@@ -180,10 +180,10 @@ claim(
 # *Predict:* a probe finds with 100 % whether the current token is an even number. Does the model
 # know about even numbers?
 #
-# Three controls answer three questions. *Shuffled labels*: could it be guessed? A *control task*
-# (Hewitt & Liang 2019, "Designing and Interpreting Probes with Control Tasks"): each token gets a
-# class by lot; could the probe have made the classes up? Their *selectivity* is the accuracy minus
-# that on the control task. *Random weights*: does it come without training?
+# Three controls. *Shuffled labels*: could it be guessed? A *control task* (Hewitt & Liang 2019,
+# "Designing and Interpreting Probes with Control Tasks"): each token gets a class by lot; could the
+# probe have made the classes up? Their *selectivity* is the accuracy minus that on the control
+# task. *Random weights*: does it come without training?
 #
 # **Exercises `above_shuffled`**, **`control_task`** and **`selectivity`** (10 minutes each).
 
@@ -216,19 +216,19 @@ claim("previous token: selectivity", was_previous[2], 0, 0.3, 0.05512)
 claim("place in the block: above shuffled labels", which_place[1], -0.05, 0.05, -0.006428)
 
 # %% [markdown]
-# No. The tokens have no order, their numbers are names. But 63 vectors in 64 dimensions can be cut
-# in any way: classes drawn by lot are read just as well, so the selectivity is 0. The *probe*
-# learnt what is even. Shuffled labels do not notice, because shuffling destroys the token too. Nor
-# do random weights: every token has its vector there.
+# No: a token's number is a name. But 63 vectors in 64 dimensions can be cut in any way: classes
+# drawn by lot are read just as well, so the selectivity is 0. The *probe* learnt what is even.
+# Shuffling does not notice, as it destroys the token too; nor do random weights: every token has
+# its vector there.
 #
 # For the previous token the selectivity is small as well: the probe could learn *any* table over
-# previous tokens. To do so it must find the previous token, which random weights hardly hold. So
-# "the previous token is there" stands; "the previous token is even" would be our invention. The
-# place in the block is as good as guessed.
+# previous tokens. But it must find the previous token, which random weights hardly hold. So "the
+# previous token is there" stands; "it is even" would be our invention. The place in the block is as
+# good as guessed.
 #
 # ## By position, and what a probe misses
 #
-# *Predict:* the model knows very well whether it is in the repeat: only there does it dare a
+# *Predict:* the model knows whether the current token stood there before: only then does it dare a
 # prediction. Can we read it?
 
 
@@ -240,22 +240,26 @@ def right_by_position(x, labels, n_classes):
     return ((x[fit:].double() @ W + b).argmax(dim=-1) == labels[fit:]).double().mean(dim=0)
 
 
-def length_written(each):
+def length_written(each, tokens=tokens):
     """How much layer 1 of a model writes: one number per place."""
     name = "blocks.1.hook_attn_out"
     return each.run_with_cache(tokens, name)[1][name].norm(dim=-1, keepdim=True)
 
 
 def by_length(each):
-    return held_out_accuracy(length_written(each), in_repeat, 2)
+    return held_out_accuracy(length_written(each), stood_before, 2)
 
 
-in_repeat = torch.where(tokens > 0, known.long(), -1)
+def seen_before(tokens):
+    return (tokens[:, :, None] == tokens[:, None]).tril(-1).any(dim=-1)
+
+
+stood_before = torch.where(tokens > 0, seen_before(tokens).long(), -1)
 written = length_written(model)
-commonest = in_repeat[:, 1:].double().mean(dim=0)
+commonest = stood_before[:, 1:].double().mean(dim=0)
 lines = {
-    "linear probe on the stream": right_by_position(after_1, in_repeat, 2),
-    "the length of what layer 1 wrote": right_by_position(written, in_repeat, 2),
+    "linear probe on the stream": right_by_position(after_1, stood_before, 2),
+    "the length of what layer 1 wrote": right_by_position(written, stood_before, 2),
     "no probe: the commonest answer": torch.maximum(commonest, 1 - commonest),
 }
 rows = [right_by_position(x, previous, d_vocab) for x in (embedding, after_0, after_1)]
@@ -263,26 +267,39 @@ by_depth = torch.nn.functional.pad(torch.stack(rows), (1, 0), value=torch.nan)
 show(pictures.draw_places(by_depth, lines), "places")
 hard = (rows[1] < 0.75).sum()
 claim("previous token after layer 0: positions below 75 %, of 31", hard, high=3, measured=0)
-best_line = held_out_accuracy(after_1, in_repeat, 2, fit=logistic_probe)
-at_start = held_out_accuracy(embedding, in_repeat, 2)
-claim("is this the repeat? strong linear probe, after layer 1", best_line, 0.75, 0.95, 0.8628)
+best_line = held_out_accuracy(after_1, stood_before, 2, fit=logistic_probe)
+at_start = held_out_accuracy(embedding, stood_before, 2)
+iid = random_tokens(512, n, d_vocab, torch.Generator().manual_seed(13))  # no repeat
+W, b = linear_probe(written[:, 1:].flatten(0, 1), stood_before[:, 1:].flatten(), 2)
+says = (length_written(model, iid)[:, 1:].double() @ W + b).argmax(dim=-1) == 1
+recurs = seen_before(iid)[:, 1:]
+claim("stood there before? strong linear probe, after layer 1", best_line, 0.75, 0.95, 0.8628)
 claim("on the embedding: the commonest answer", at_start, 0.65, 0.75, 0.6909)
 claim("by the length of what layer 1 wrote", by_length(model), 0.97, 1, 0.9997, untrained=by_length)
+of_chance, of_new = says[recurs].double().mean(), says[~recurs].double().mean()
+claim(
+    "by that length, no repeat at all: yes of chance recurrences",
+    of_chance,
+    low=0.95,
+    measured=0.9982,
+)
+claim("no repeat at all: yes of new tokens", of_new, high=0.02, measured=0.002377)
 
 # %% [markdown]
-# Even the strong probe does poorly, yet the thing is there: layer 1 writes much in the repeat and
-# little before, but each time in the *direction* of the predicted token. A length is no linear
-# feature. "The probe fails" means "not like this".
+# Even the strong probe does poorly, yet the thing is there: layer 1 writes much for a known token
+# and little for a new one, but in the *direction* of its prediction. A length is no linear feature.
+# "The probe fails" means "not like this". Nor does the length mean "the repeat": among random
+# tokens it says yes at chance recurrences.
 #
 # ## Readable, but unused
 #
-# For the other direction, a planted case. Take the hand-built induction model of chapter 5 and add
-# a head 0.1 that looks *two* back and notes that token in a corner that nothing reads.
+# Take chapter 5's hand-built induction model and add a head 0.1 that looks *two* back and notes
+# that token in a corner that nothing reads.
 #
 # To test use, take the feature out and see what breaks. If all classes have the same mean, least
-# squares finds only flat lines, and names the commonest class everywhere. So subtract from each
-# place the offset of its class (Belrose et al. 2023, "LEACE: Perfect linear concept erasure in
-# closed form", call this Oracle LEACE).
+# squares names the commonest class everywhere. So subtract from each place the offset of its class
+# (Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form", call this Oracle
+# LEACE).
 #
 # **Exercises `class_means`** (10 minutes) and **`erase`** (10 minutes).
 
@@ -308,20 +325,20 @@ claim("planted: the same after erasing", left, high=0.15, measured=0.05245)
 claim("planted: largest change of any logit", (logits - hand_logits).abs().max(), 0.0, 0.0, 0)
 
 # %% [markdown]
-# Accuracy 1, use 0, exactly. No probe could have told.
+# Accuracy 1, use 0, exactly.
 #
-# In the trained model the previous token can be read before and after layer 1, nearly perfectly.
-# *Predict:* what happens if we erase it here, or there?
+# *Predict:* in the trained model, what happens if we erase the previous token before layer 1, or
+# after it?
 #
-# To take something long out of the stream hurts whatever it is. So each control takes out a vector
-# of the *same length*: in a random direction, or the same offsets all turned by one rotation, or
-# the offset of another token.
+# Taking out something long hurts, whatever it is. So each control has the *same length*: a random
+# direction, the offsets turned by one rotation, or another token's offset. A length is a matter of
+# the basis, so repeat it in the stretched model.
 
 
 # %%
-def right_with(*fwd_hooks):
+def right_with(*fwd_hooks, each=model):
     """[batch] share of right predictions in each sequence's repeat."""
-    guesses = model.run_with_hooks(tokens, fwd_hooks)[:, :-1].argmax(dim=-1)
+    guesses = each.run_with_hooks(tokens, fwd_hooks)[:, :-1].argmax(dim=-1)
     hits = (guesses == tokens[:, 1:]) & known[:, :-1]
     return hits.sum(dim=1).double() / known[:, :-1].sum(dim=1)
 
@@ -339,59 +356,99 @@ def same_length(offsets, like):
 before, after = "blocks.1.hook_resid_pre", "blocks.1.hook_resid_post"
 turn = torch.linalg.qr(torch.randn(d_model, d_model, generator=generator)).Q
 neighbour = torch.arange(d_vocab).roll(-1)  # another token for each
+
+
+def erased(each, stream, labels, place):
+    """What is taken off -> [batch] right predictions; stream: of the model `each`, at `place`."""
+    real = offsets_at(stream, labels)
+    others = class_means(stream, labels, d_vocab)[neighbour[labels]]
+    noise = torch.randn(real.shape, generator=generator).to(real)
+    taken = {"its own offset": real, "another token's": same_length(others, real)}
+    taken["its own, rotated"] = real @ turn.to(real)
+    taken["random direction"] = same_length(noise, real)
+    right = {}
+    for what, vectors in taken.items():
+        hook = (place, lambda x, hook, vectors=vectors: x - vectors)
+        right[what] = right_with(hook, each=each)
+    return right
+
+
 erasures = {}
 for feature, labels in features.items():
     for place in (before, after):
-        real = offsets_at(cache[place], labels)
-        others = class_means(cache[place], labels, d_vocab)[neighbour[labels]]
-        taken = {"its own offset": real}
-        taken["another token's"] = same_length(others, real)
-        taken["its own, rotated"] = real @ turn
-        taken["random direction"] = same_length(torch.randn(real.shape, generator=generator), real)
-        for what, vectors in taken.items():
-            hook = (place, lambda x, hook, vectors=vectors: x - vectors)
-            erasures[feature, place, what] = right_with(hook)
+        for what, right in erased(model, cache[place], labels, place).items():
+            erasures[feature, place, what] = right
 show(pictures.draw_erasures(erasures, (before, after)), "erased")
-own, controls = "its own offset", ["another token's", "its own, rotated", "random direction"]
+own, of_another, by_chance = "its own offset", "another token's", "random direction"
 gone_before = erasures["previous token", before, own]
-gone_after = erasures["previous token", after, own]
-least = min(erasures["previous token", before, what].mean().item() for what in controls)
-emptied = cache[after] - offsets_at(cache[after], previous)
-unreadable = held_out_accuracy(emptied, previous, d_vocab)
-claim_rate("right predictions, untouched", right_with(), 0.99, measured=1)
+another = erasures["previous token", before, of_another]
+random = erasures["previous token", before, by_chance]
+long = erased(stretched, stretched.run_with_cache(tokens, before)[1][before], previous, before)
 claim_rate("right, previous token erased before layer 1", gone_before, 0, 0.1, measured=0.01407)
-claim("right, the worst control of the same length there", least, low=0.3, measured=0.5011)
-claim_rate("right, previous token erased after layer 1", gone_after, 0.99, 1, measured=1)
-claim("accuracy of the previous token's probe then", unreadable, high=0.05, measured=0.02975)
+claim_rate("right, another token's offset taken there", another, 0.6, 1, measured=0.7579)
+claim_rate("right, a random direction of that length", random, 0.3, 0.8, measured=0.5399)
+claim_rate("stretched: right, previous token erased", long[own], 0, 0.1, measured=0.01407)
+claim_rate("stretched: right, another token's offset", long[of_another], 0.6, 1, measured=0.7374)
+claim_rate("stretched: right, a random direction", long[by_chance], 0, 0.1, measured=0.01132)
 
 # %% [markdown]
-# Before layer 1 everything hangs on it. The controls hurt too, but leave about half of the answers
-# right, or more. After layer 1, where only `W_U` reads, the previous token is litter: the stream
-# keeps what nobody takes away. Erasing the *answer* shows that the method can hurt there.
+# Before layer 1 everything hangs on it. Random directions leave half of the answers right; in the
+# stretched model, next to none. Another token's offset leaves most in both: trust that control.
+#
+# After layer 1, where only `W_U` reads, the previous token is litter: the stream keeps what nobody
+# takes away. Erasing the *answer* shows that the method can hurt there.
 
 # %%
+gone_after = erasures["previous token", after, own]
+emptied = cache[after] - offsets_at(cache[after], previous)
+unreadable = held_out_accuracy(emptied, previous, d_vocab)
 current_before = erasures["current token", before, own]
-current_after = erasures["current token", after, own]
 no_answer = erasures["next token", after, own]
-least = min(erasures["next token", after, what].mean().item() for what in controls)
+another = erasures["next token", after, of_another]
+claim_rate("right predictions, untouched", right_with(), 0.99, measured=1)
+claim_rate("right, previous token erased after layer 1", gone_after, 0.99, 1, measured=1)
+claim("accuracy of the previous token's probe then", unreadable, high=0.05, measured=0.02975)
 claim_rate("right, current token erased before layer 1", current_before, 0, 0.1, measured=0.0143)
-claim_rate("right, current token erased after layer 1", current_after, 0.99, 1, measured=1)
 claim_rate("right, the answer erased after layer 1", no_answer, 0, 0.2, measured=0.0903)
-claim("right, the worst control of the same length after layer 1", least, low=0.8, measured=0.9667)
+claim_rate("right, another token's offset taken after layer 1", another, 0.8, 1, measured=0.9875)
 
 # %% [markdown]
+# But if erasing changes nothing, is the feature unused? Plant a note with a plus at even positions,
+# a minus at odd ones:
+
+# %%
+signed = signed_note_model()
+signed_repeats = held_out(signed, (6, 12), batch=256)
+its_previous = token_back(signed_repeats.tokens, 1)
+by_sign = torch.where(its_previous >= 0, 2 * its_previous + torch.arange(24) % 2, -1)
+
+
+def right_once_erased(labels, n_classes):
+    def take(stream, hook):
+        return erase(stream, labels, n_classes)
+
+    guesses = signed.run_with_hooks(signed_repeats.tokens, [("blocks.1.hook_resid_pre", take)])
+    right = guesses[:, :-1].argmax(dim=-1) == signed_repeats.tokens[:, 1:]
+    return right[signed_repeats.predictable[:, :-1]].double().mean()
+
+
+claim("signed note: right, previous token erased", right_once_erased(its_previous, 24), 1.0, 1.0, 1)
+claim("signed note: right, token and sign erased", right_once_erased(by_sign, 48), 0.0, 0.05, 0)
+
+# %% [markdown]
+# All answers hang on the note, but its class means are nearly 0. An erasure without effect says
+# only: class *means* are not used.
+#
 # ## Steering
 #
-# The strongest test of "this direction means X" is to write X ourselves. Take sequences without any
-# repeat. The last token is X. At one marked position in the middle we add to the stream: "my
-# previous token was X".
+# The strongest test of "this direction means X" is to write X ourselves. Take sequences without a
+# repeat; the last token is X. At a marked position in the middle we add: "my previous token was X".
 #
-# *Predict:* where will layer 1 look from the last position, and what will the model predict?
+# *Predict:* where will layer 1 look from the last position, and what comes out?
 #
-# Which direction? The probe has one for each token, the column of `W` that *reads* it. The model
-# *writes* something else: the mean of all places whose previous token was X, our `class_means`. Try
-# both. Controls, all of the same length: a random direction, and the honest direction for another
-# token.
+# Which direction? The column of the probe's `W` *reads* X. The model *writes* another: the mean of
+# all places whose previous token was X. Controls of the same length: a random direction, and the
+# mean for another token. *Dose* 1 is the mean's length.
 #
 # **Exercise `steer`** (10 minutes).
 
@@ -403,7 +460,7 @@ marked, last, other = n // 3, fresh[:, -1], fresh[:, n // 2]  # all tokens of a 
 size = means[last].norm(dim=-1, keepdim=True)
 ways = {
     "mean of 'previous = X': what is written": means[last],
-    "column X of the probe: what reads": W.T[last].float(),
+    "column X of the probe, ridge 1e-3: what reads": W.T[last].float(),
     "mean for another token": means[other],
     "random direction": torch.randn(means[last].shape, generator=generator),
 }
@@ -421,43 +478,63 @@ for name, vectors in ways.items():
     effects[name] = (attended, predicted)
 show(pictures.draw_doses(doses, effects), "steering")
 write, read, wrong, noise = ways
-claim_rate("attention to the marked position, dose 0", attention[noise, 0.0], 0, 0.05, 0.00869)
-claim_rate("with the written direction, dose 1", attention[write, 1.0], 0.5, 1, 0.8518)
-claim_rate("with the probe's direction, dose 1", attention[read, 1.0], 0.03, 0.4, 0.1548)
-claim_rate("with the direction of another token, dose 1", attention[wrong, 1.0], 0, 0.15, 0.05084)
-claim_rate("with a random direction, dose 1", attention[noise, 1.0], 0, 0.1, 0.03983)
+claim_rate("attention to the marked position, dose 0", attention[noise, 0.0], 0, 0.05, 0.01277)
+claim_rate("with the written direction, dose 1", attention[write, 1.0], 0.5, 1, 0.821)
+claim_rate("with the probe's direction, dose 1", attention[read, 1.0], 0.03, 0.4, 0.1485)
+claim_rate("with the direction of another token, dose 1", attention[wrong, 1.0], 0, 0.15, 0.07289)
+claim_rate("with a random direction, dose 1", attention[noise, 1.0], 0, 0.1, 0.037)
 
 # %% [markdown]
 # A sentence that we wrote into the stream is believed: the model predicts what stands at the marked
-# position. The probe's own direction is a weak lever, though it reads nearly without error. It
-# points where X differs *most safely* from everything else in the stream, away from all that
-# disturbs; what X itself writes lies elsewhere (Haufe et al. 2014, "On the interpretation of weight
-# vectors of linear models in multivariate neuroimaging"). Read with `W`, write with means.
+# position. This probe's direction is a weak lever. It points where X differs *most safely*, away
+# from all that disturbs (Haufe et al. 2014, "On the interpretation of weight vectors of linear
+# models in multivariate neuroimaging"). How weak depends on ridge and basis: take a larger ridge,
+# or *whiten* the stream, a stretch to equal variance everywhere.
+
 
 # %%
-cosine = torch.cosine_similarity(means[1:], W.T[1:].float(), dim=1).mean()
+def between(x, ridge):
+    """The cosine of the probe's direction and the mean's, on average over the tokens."""
+    x, labels = x[:, 1:].flatten(0, 1).double(), previous[:, 1:].flatten()
+    W, _ = linear_probe(x, labels, d_vocab, ridge)
+    return torch.cosine_similarity(class_means(x, labels, d_vocab)[1:], W.T[1:], dim=1).mean()
+
+
+variances, axes = torch.linalg.eigh(torch.cov(after_0[:, 1:].flatten(0, 1).double().T))
+whiten = axes @ torch.diag(variances.rsqrt()) @ axes.T
+white = with_weights(exact, stretch_stream(dict(exact.named_parameters()), whiten))
+moved = (white(tokens) - exact(tokens)).abs().max()
+in_white = between(white.run_with_cache(tokens, before)[1][before], 1e-3)
+claim("cosine between the two directions, ridge 1e-3", between(after_0, 1e-3), 0.05, 0.4, 0.1916)
+claim("the same, ridge 10", between(after_0, 10.0), low=0.95, measured=0.9974)
+claim("the same, ridge 1e-3, stream whitened", in_white, low=0.99, measured=1)
+claim("largest change of any logit by whitening", moved, high=1e-9)
+
+# %% [markdown]
+# With either, the two are one direction. `W` lists readers; a stretch changes them the other way
+# round. Add what is written: means.
+
+# %%
 written_by_0 = cache["blocks.0.hook_attn_out"][:, 1:]
 ahead = means / means.norm(dim=-1, keepdim=True).square()
 along = ((written_by_0 - written_by_0.mean(dim=(0, 1))) * ahead[previous[:, 1:]]).sum(dim=-1)
 ordinary = along.flatten().quantile(0.99)
 probability = {name: predicted[-1] for name, (_, predicted) in effects.items()}
-claim("cosine between the two directions, mean over tokens", cosine, 0.05, 0.4, 0.1916)
 claim("dose that layer 0 itself stays below at 99 of 100 places", ordinary, 1, 1.5, 1.089)
-claim("probability of the marked token, dose 2", probability[write], 0.95, 1, 0.999)
-claim("and with a random direction", probability[noise], high=0.15, measured=0.04941)
+claim("probability of the marked token, dose 2", probability[write], 0.95, 1, 0.9989)
+claim("and with a random direction", probability[noise], high=0.15, measured=0.0645)
 
 # %% [markdown]
-# A caveat: dose 2 is far more than layer 0 ordinarily writes, and even nonsense moves something
-# there. Show the whole curve.
+# A caveat: dose 2 is far more than layer 0 ordinarily writes. Show the whole curve.
 #
 # ## What you have now
 #
-# - Probes with their controls: unseen sequences, shuffled labels, a control task, random weights, a
-#   second probe that no stretch can fool.
+# - Probes with controls: unseen sequences, shuffled labels, control tasks, random weights, a
+#   stretch.
 # - A timeline: current token, previous token, answer.
 # - Readable is not used: two back in the planted model; in ours, the previous token after layer 1.
-# - Not readable by a line is not absent: the model knows the repeat by a length.
-# - Erasing and steering, against vectors of equal length: claims about causes.
+# - Not readable by a line is not absent: a length says "stood there before".
+# - Erasing and steering, against another token: claims about causes.
 #
 # What a wrong story would have looked like: "after layer 1 the previous token can be decoded, so
 # the output depends on it". The "so" is wrong.

@@ -213,8 +213,9 @@ def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
     places with label -1 stay as they are. Afterwards all classes have the same mean, so a probe
     fitted by least squares can only name the commonest class: this is Oracle LEACE for classes,
     Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form" (arXiv 2306.03819).
-    (LEACE itself needs no labels when it erases.) A probe that is not linear may still read them. x
-    stays as it was.
+    (LEACE itself needs no labels when it erases.) A probe that is not linear may still read them.
+    And only class means go: what a class notes with changing signs stays, and may be used, as in
+    signed_note_model. x stays as it was.
     """
     # YOUR CODE: class_means, looked up by label; roughly 3 lines
     offsets = class_means(x, labels, n_classes)[labels]  # label -1 looks up the last row: not used
@@ -255,4 +256,26 @@ def unread_feature_model() -> Transformer:
     unread = space.position  # positions reach q and k only: in the stream this part is empty
     two_back = space.position @ planted.move(n_ctx, -2)
     planted.write_head(model, 0, 1, two_back, space.position, space.token, unread.T)
+    return model
+
+
+@torch.no_grad()
+def signed_note_model() -> Transformer:
+    """Induction by a note whose sign depends on the position: `erase` does not find it.
+
+    At even positions head 0.0 notes the previous token with a plus, which 1.0 reads; at odd ones
+    0.1 notes it with a minus, which 1.1 reads. So the mean of all notes of one token is about 0.
+    """
+    n = 24
+    model = planted.induction_model(n, n, strengths=(1.0, 1.0))
+    space = planted.induction_spaces(n, n)
+    model.W_E.copy_(space.token.T)  # here BOS answers by its own direction, whatever the sign
+    rest = planted.REST * space.token[:, :1].expand(-1, n)
+    one_back, at_bos = planted.move(n, -1), torch.zeros(n, n)
+    at_bos[:, 0] = 1
+    even, value = (torch.arange(n) % 2 == 0)[:, None], planted.all_but_bos(space.token)
+    for head, (awake, sign) in enumerate(((even, 1.0), (~even, -1.0))):
+        query, note = space.position @ torch.where(awake, one_back, at_bos), sign * space.previous
+        planted.write_head(model, 0, head, query, space.position, value, note.T)
+        planted.write_head(model, 1, head, space.token, note + rest, value, space.output.T)
     return model

@@ -64,8 +64,8 @@ def draw_strength(ridges: list[float], sweep: dict[str, list[float]]) -> Figure:
 
 
 def draw_places(previous: torch.Tensor, repeat: dict[str, torch.Tensor]) -> Figure:
-    """Left: previous-token accuracy [depth, pos]. Right: one line per way to answer "is this the
-    repeat?" by position.
+    """Left: previous-token accuracy [depth, pos]. Right: one line per way to answer "did the token
+    stand there before?" by position.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.7), width_ratios=[1.15, 1])
     values = 100 * previous.flip(0)  # the embedding at the bottom, like the stream itself
@@ -81,7 +81,7 @@ def draw_places(previous: torch.Tensor, repeat: dict[str, torch.Tensor]) -> Figu
         positions = range(1, len(curve) + 1)
         right.plot(positions, 100 * curve, style, color=colour, label=name, linewidth=2)
     right.set(xlabel="position", ylabel="right answers (%)", ylim=(40, 104))
-    right.set_title("is this the repeat? (after layer 1)", fontsize=11)
+    right.set_title("did the token stand there before? (after layer 1)", fontsize=11)
     right.legend(loc="lower left", fontsize=9)
     title = "What a linear probe misses can be as plain as the length of a vector"
     figure.suptitle(title, x=0.02, ha="left")
@@ -127,7 +127,7 @@ def draw_doses(doses: list[float], curves: dict[str, tuple[list[float], list[flo
     for panel, (ax, unit) in enumerate(zip(axes, units)):
         for (name, curve), colour, marker in zip(curves.items(), colours, markers):
             ax.plot(doses, curve[panel], marker=marker, markersize=5, color=colour, label=name)
-        ax.set_xlabel("length of what is added (1 = as the model writes it)")
+        ax.set_xlabel("dose: length of what is added (1 = as the model writes it)")
         ax.set(ylabel=unit, ylim=(-0.03, 1.03))
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=9)
