@@ -225,10 +225,13 @@ def test_the_same_model_gets_the_same_answer(find_heads):
 
 @checks("find_heads", mistakes=wrong_detectors.ORDER)
 def test_the_best_comes_first(find_heads):
-    heads = [(1, 6.0), (1, 4.0), (1, 99.0), (1, 1.0), (1, 3.0)]  # scores .96 .83 1 .21 .64
+    # scores .96 .83 1 .21 .64 .92
+    heads = [(1, 6.0), (1, 4.0), (1, 99.0), (1, 1.0), (1, 3.0), (1, 5.0)]
     found = find_heads(offset_model(*heads))["previous_token"]
-    sentence = f"heads of sharpness 6, 4, 99, 1 and 3: expected 0.2, 0.0, 0.1, 0.4, got {found}"
-    expect(found == [(0, 2), (0, 0), (0, 1), (0, 4)], sentence)
+    sentence = (
+        f"heads of sharpness 6, 4, 99, 1, 3, 5: expected 0.2, 0.0, 0.5, 0.1, 0.4, got {found}"
+    )
+    expect(found == [(0, 2), (0, 0), (0, 5), (0, 1), (0, 4)], sentence)
 
 
 ONE_ROLE = "each head was listed under its best role only; it may have several"

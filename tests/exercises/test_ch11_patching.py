@@ -120,6 +120,9 @@ def test_normalised_from_0_to_1(normalised_metric):
         "a metric may be smaller in the clean run": (CORRUPT, CLEAN),
     }
     got = [expect_result(normalised_metric, (PATCHED, *ends), why) for why, ends in cases.items()]
+    small = [1e-6 * metric for metric in (PATCHED, CLEAN, CORRUPT)]
+    why = "a small gap is a gap: the shares are those of metrics a million times as large"
+    expect_close(expect_result(normalised_metric, small, why), got[0], "cell head", why)
     for (clean, corrupt), found in zip(cases.values(), got):
         low, high = sum(corrupt.tolist()) / 5, sum(clean.tolist()) / 5
         truth = (PATCHED.sum(dim=-1) / 5 - low) / (high - low)

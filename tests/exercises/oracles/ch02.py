@@ -11,9 +11,20 @@ TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1, 8], [0, 5, 5, 2, 9, 4, 6]])
 PLAIN = small_model()
 HEADS = ["0.0", "0.1", "0.2", "1.0", "1.1", "1.2", "2.0", "2.1", "2.2"]
 IN_STREAM = {"positional_embedding_type": "standard"}
+
+
+def hardly_placed():
+    """Positions in the stream, but short ones."""
+    model = small_model(**IN_STREAM)
+    with torch.no_grad():
+        model.W_pos *= 1e-4
+    return model
+
+
 MODELS = {
     "three layers": (small_model(n_layers=3), ["embed", *HEADS]),
     "positions in the stream": (small_model(**IN_STREAM), ["embed", "pos", *HEADS[:6]]),
+    "short positions in the stream": (hardly_placed(), ["embed", "pos", *HEADS[:6]]),
     "one layer": (small_model(n_layers=1), ["embed", *HEADS[:3]]),
     "with an MLP, and positions in the stream": (
         small_model(d_mlp=7, **IN_STREAM),
