@@ -211,11 +211,11 @@ def erase(x: Tensor, labels: Tensor, n_classes: int) -> Tensor:
 
     x [..., d_model], labels [...] -> x minus class_means of the place's class, in the type of x;
     places with label -1 stay as they are. Afterwards all classes have the same mean, so a probe
-    fitted by least squares can only name the commonest class: this is Oracle LEACE for classes,
-    Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form" (arXiv 2306.03819).
-    (LEACE itself needs no labels when it erases.) A probe that is not linear may still read them.
-    And only class means go: what a class notes with changing signs stays, and may be used, as in
-    signed_note_model. x stays as it was.
+    fitted to these places by least squares can only name the commonest class: this is Oracle LEACE
+    for classes, Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form" (arXiv
+    2306.03819). (LEACE itself needs no labels when it erases.) A probe that is not linear may still
+    read them. And only class means go: what a class notes with changing signs stays, and may be
+    used, as in signed_note_model. x stays as it was.
     """
     # YOUR CODE: class_means, looked up by label; roughly 3 lines
     offsets = class_means(x, labels, n_classes)[labels]  # label -1 looks up the last row: not used
