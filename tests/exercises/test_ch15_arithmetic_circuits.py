@@ -38,6 +38,12 @@ def test_counterfactuals_differ_in_what_is_named_and_nothing_else(counterfactual
     shares = [drawn.count(other) / 600 * len(found) for other in found]
     evenly = min(shares) > 0.6 and max(shares) < 1.4
     expect(evenly, "each possible counterfactual has to be drawn equally often")
+    everything = ("a", "operator", "b")
+    found = by_row.candidates(one, everything)
+    given = FEW, torch.full((4000,), one), everything, seeded(4)
+    early = torch.isin(counterfactual_rows(*given)[1], torch.tensor(found[: len(found) // 2]))
+    off = early.double().mean().item() - len(found) // 2 / len(found)
+    expect(abs(off) < 0.035, "the first half of the possible ones has to be drawn half of the time")
     again = counterfactual_rows(FEW, torch.full((600,), one), ("b",), seeded(2))[1].tolist()
     expect(drawn == again, "the same generator has to give the same counterfactuals again")
     other = counterfactual_rows(FEW, torch.full((600,), one), ("b",), seeded(3))[1].tolist()

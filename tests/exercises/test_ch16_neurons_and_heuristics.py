@@ -10,6 +10,8 @@ from tests.exercises.oracles import ch16_mistakes as slips
 from tests.exercises.oracles.ch16 import (
     ANSWERS,
     CACHE,
+    DEEP,
+    DEEP_MEANS,
     MEANS,
     MODEL,
     TOKENS,
@@ -107,6 +109,10 @@ def test_neurons_at_their_means(without_neurons):
     case = "`out` is [layer, neuron], the same for all prompts"
     got = in_case(case, without_neurons, MODEL, TOKENS, same, MEANS)
     expect_close(got, truth, "batch vocab", "the same neurons in every prompt")
+    some = torch.rand(3, 6, generator=seeded(4)) < 0.5
+    truth = without()(DEEP, TOKENS, some, DEEP_MEANS)
+    got = in_case("a model of three layers", without_neurons, DEEP, TOKENS, some, DEEP_MEANS)
+    expect_close(got, truth, "batch vocab", "three layers, neurons of each at their means")
     nobody = torch.zeros(2, 6, dtype=torch.bool)
     got = without_neurons(MODEL, TOKENS, nobody, MEANS)
     expect_close(got, MODEL(TOKENS)[:, -1], "batch vocab", "nothing taken away, nothing changed")

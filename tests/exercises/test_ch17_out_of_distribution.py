@@ -65,22 +65,34 @@ def test_share_of_all_pairs(auroc):
 
 @checks("m2_variants", mistakes=slips.VARIANTS)
 def test_variants_by_going_through_all(m2_variants):
-    for row in range(0, len(o.A), 4):
-        got = m2_variants(o.OPERATOR, o.OPERANDS, o.VALUES, row)
-        is_mask = got.dtype == torch.bool and got.shape == (len(o.A),)
+    compare_variants(m2_variants, o.OPERANDS, o.VALUES, every=4)
+
+
+@checks("m2_variants", mistakes=slips.OPERANDS)
+def test_variants_of_one_operand_and_of_three(m2_variants):
+    for operands, values in ((o.THIRD, o.VALUES[:, :2]), (o.OPERANDS[:, 1:], o.VALUES[:, :1])):
+        case = f"operands [problem, {operands.shape[1]}], values [problem, {values.shape[1]}]"
+        in_case(case, compare_variants, m2_variants, operands, values, every=11)
+
+
+def compare_variants(m2_variants, operands, values, every):
+    for row in range(0, len(operands), every):
+        got = m2_variants(o.OPERATOR, operands, values, row)
+        is_mask = got.dtype == torch.bool and got.shape == (len(operands),)
         expect(is_mask, "expected [problem], of True and False")
-        truth = variants()(o.OPERATOR, o.OPERANDS, o.VALUES, row)
+        truth = variants()(o.OPERATOR, operands, values, row)
         if (got != truth).any():
-            other = int((got != truth).int().argmax())
-            verb = "is" if truth[other] else "is not"
-            what = f"{described(other)} {verb} a variant of {described(row)}"
-            expect(False, what)
+            other, verb = int((got != truth).int().argmax()), "is not"
+            if truth[other]:
+                verb = "is"
+            both = [described(one, operands, values) for one in (other, row)]
+            expect(False, f"{both[0]} {verb} a variant of {both[1]}")
 
 
-def described(row):
-    a, b = o.OPERANDS[row].tolist()
-    values = ", ".join(f"{value:.3g}" for value in o.VALUES[row].tolist())
-    return f"{a}, {b} (operator {o.OPERATOR[row]}, values {values})"
+def described(row, operands, values):
+    given = ", ".join(str(number) for number in operands[row].tolist())
+    found = ", ".join(f"{value:.3g}" for value in values[row].tolist())
+    return f"{given} (operator {o.OPERATOR[row]}, values {found})"
 
 
 # Missing or weak?

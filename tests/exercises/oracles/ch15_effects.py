@@ -87,15 +87,24 @@ def why_not(row, other, changed):
     return f"{pair}: both have the same answer; a counterfactual has another"
 
 
-def counterfactuals(problems, rows, changed, generator, pick=None, drop=True, seed=None, **rules):
+def any_of(found, generator):
+    return int(torch.randint(len(found), (), generator=generator))
+
+
+def later_ones(found, generator):
+    """Which of these is drawn if the last is three times as likely as the first."""
+    weights = torch.linspace(1, 3, len(found))
+    return int(torch.multinomial(weights, 1, generator=generator))
+
+
+def counterfactuals(problems, rows, changed, generator, pick=any_of, drop=True, seed=None, **rules):
     """counterfactual_rows in loops; pick: which of the candidates (default: a random one)."""
     kept, others = [], []
     generator = generator if seed is None else seeded(seed)
     for row in rows.tolist():
         found = candidates(row, changed, **rules)
         if found:
-            at = int(torch.randint(len(found), (), generator=generator)) if pick is None else pick
-            others.append(found[at])
+            others.append(found[pick(found, generator)])
         if found or not drop:
             kept.append(row)
     return torch.tensor(kept), torch.tensor(others)

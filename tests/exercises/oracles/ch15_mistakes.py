@@ -18,7 +18,10 @@ COUNTERFACTUALS = {
     "the other columns may differ; they have to stay": wrong_rule(only=False),
     "the answer may be the same": wrong_rule(answer=False),
     "problems were drawn that training never saw": wrong_rule(trained=False),
-    "always the first possible one was taken; draw it": wrong_rule(pick=0),
+    "always the first possible one was taken; draw it": wrong_rule(pick=lambda found, generator: 0),
+    "the later problems were drawn more often; each one has to be as likely": wrong_rule(
+        pick=by_row.later_ones
+    ),
     "the problems without a counterfactual were not left out": wrong_rule(drop=False),
     "a generator was made inside; use the one that you are given": wrong_rule(seed=0),
     "only the counterfactuals were returned": lambda *a: by_row.counterfactuals(*a)[1],

@@ -13,10 +13,13 @@ for name, weight in MODEL.named_parameters():
     # biases and LayerNorm weights start at 0 and 1: too kind to mistakes
     if name.startswith(("b_", "ln")):
         weight += 0.4 * torch.randn(weight.shape, generator=draw, dtype=torch.float64)
+DEEP = small_model(3, n_layers=3, n_heads=2, d_model=8, d_head=4, n_ctx=4, layer_norm=True, d_mlp=6)
+DEEP.requires_grad_(False)
 TOKENS = torch.randint(11, (5, 4), generator=draw)
 ANSWERS = torch.randint(11, (5,), generator=draw)
 CACHE = dict(MODEL.run_with_cache(TOKENS)[1])
 MEANS = torch.rand(2, 6, generator=draw, dtype=torch.float64)
+DEEP_MEANS = torch.rand(3, 6, generator=draw, dtype=torch.float64)
 frozen_scale = ("ln_final.hook_scale", lambda scale, hook: CACHE["ln_final.hook_scale"])
 
 
@@ -103,14 +106,17 @@ def direct(scale="own", position=-1, scale_at=None, mixed_up=False, over="vocabu
 
 
 def without(
-    fill="means", position=-1, keep=False, layers=(0, 1), whose=lambda out: out, read=-1, of="post"
+    fill="means", position=-1, keep=False, layers=None, whose=lambda out: out, read=-1, of="post"
 ):
-    """without_neurons with one thing changed. whose: which choice of neurons each prompt gets."""
+    """without_neurons with one thing changed. whose: which choice of neurons each prompt gets;
+    layers: those that are changed, if not all.
+    """
 
     def logits(model, tokens, out, means):
         out = whose(out.expand(len(tokens), *means.shape)) ^ keep
         hooks = []
-        for layer in layers:
+        for at in range(len(means)) if layers is None else layers:
+            layer = at % len(means)
 
             def to_mean(h, hook, layer=layer):
                 fills = {"means": means[layer], "zero": h.new_zeros(()), "batch": h[:, -1].mean(0)}

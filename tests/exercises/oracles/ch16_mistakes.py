@@ -74,7 +74,8 @@ WITHOUT = {
     ),
     "the neurons outside `out` were taken away: True means gone": without(keep=True),
     "only the first layer was changed": without(layers=(0,)),
-    "only the last layer was changed": without(layers=(1,)),
+    "only the last layer was changed": without(layers=(-1,)),
+    "only two layers were changed; a model may have more": without(layers=(0, 1)),
     "every prompt got the first prompt's neurons; `out` may name others for each": without(
         whose=lambda out: out[:1].expand_as(out)
     ),

@@ -69,6 +69,7 @@ OPERANDS = torch.tensor(list(itertools.product(SIZES, repeat=2))).repeat(2, 1)
 A, B = OPERANDS.unbind(dim=1)
 OPERATOR = torch.arange(len(A)) // (len(A) // 2)
 VALUES = torch.stack([(A - B).double(), A / (B + 2.0), (A - B) / 2.0], dim=1)
+THIRD = torch.cat([OPERANDS, A.roll(5)[:, None]], dim=1)  # problems with three operands
 
 
 def sign_of(value):
@@ -88,10 +89,11 @@ def variants(
     compared=slice(3),
     one_digit=9,
     other_values=False,
+    looked_at=slice(None),
 ):
     """m2_variants, problem by problem. sign: True, False, "above 0", "from 0"; whole: True, False,
     "always", "where it was"; compared: which of the three values; one_digit: the largest number
-    that has one; other_values: one value at least differs.
+    that has one; other_values: one value at least differs; looked_at: which of the operands.
     """
 
     def digits_fit(old, new):
@@ -117,7 +119,7 @@ def variants(
         for other in range(len(operator)):
             fits = operator[other] == operator[row] or not operator_counts
             fits &= itself or other != row
-            numbers = zip(operands[row].tolist(), operands[other].tolist())
+            numbers = zip(operands[row, looked_at].tolist(), operands[other, looked_at].tolist())
             fits &= operands_fit([digits_fit(old, new) for old, new in numbers])
             numbers = zip(values[row, compared].tolist(), values[other, compared].tolist())
             fits &= values_fit([alike(old, new) for old, new in numbers])
@@ -183,9 +185,10 @@ def covered(
     return mask
 
 
-# Results 0 to 4; the reference has no 4; result 3 is wanted often and rare in the reference
+# Results -3 to 4; the reference has no 4; result 3 is wanted often and rare in the reference; in a
+# table of the results 0 to 4, -3 would stand where 2 stands
 
-RESULTS = torch.tensor([0, 0, 1, 1, 1, 2, 3, 3, 3, 3, 4, 4, 0, 2])
+RESULTS = torch.tensor([-3, -3, 1, 1, 1, 2, 3, 3, 3, 3, 4, 4, -3, 2])
 REFERENCE = torch.tensor([1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0], dtype=torch.bool)
 WANTED = torch.tensor([0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], dtype=torch.bool)
 MEASURED = torch.rand(14, generator=seeded(3)).double() + RESULTS
@@ -207,10 +210,12 @@ def matched(
     number=lambda row, wanted: row,
     order=lambda rows, result: rows,
     difference=False,
+    place=lambda result: result,
 ):
-    """at_equal_results, problem by problem."""
+    """at_equal_results, problem by problem. place: where each result is looked up."""
 
     def both(values, result, reference, wanted):
+        result = place(result)
         pool, rows, partners, seen = among(reference, wanted), [], [], set()
         for row in order(wanted.nonzero()[:, 0].tolist(), result.tolist()):
             mine = pool if plain else pool & (result == result[row])

@@ -129,6 +129,11 @@ VARIANTS = {
     "problems with the same values were left out; they are variants": variants(other_values=True),
 }
 
+OPERANDS = {
+    "only the first two operands were looked at; there may be more": variants(looked_at=slice(2)),
+    "only the last operand was looked at; each one counts": variants(looked_at=slice(-1, None)),
+}
+
 
 # Missing or weak?
 
@@ -178,6 +183,8 @@ MATCHED = {
     "the rows were sorted by result; they keep their order": matched(
         order=lambda rows, result: sorted(rows, key=lambda row: (result[row], row))
     ),
+    "a table was indexed by the result: a negative one is read from the end, where another result "
+    "stands": matched(place=lambda result: result % (result.max() + 1)),
     "the difference was returned; the partner is what values[rows] is compared with": matched(
         difference=True
     ),
