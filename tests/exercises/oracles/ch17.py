@@ -4,6 +4,7 @@ that of chapter 15.
 
 import itertools
 import math
+import statistics
 
 import torch
 
@@ -185,17 +186,12 @@ def covered(
     return mask
 
 
-# Results -3 to 4; the reference has no 4; result 3 is wanted often and rare in the reference; in a
-# table of the results 0 to 4, -3 would stand where 2 stands
+# The reference has no 4, and few 3; in a table of the results 0 to 4, -3 would stand where 2 does
 
 RESULTS = torch.tensor([-3, -3, 1, 1, 1, 2, 3, 3, 3, 3, 4, 4, -3, 2])
 REFERENCE = torch.tensor([1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0], dtype=torch.bool)
 WANTED = torch.tensor([0, 0, 0, 0, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0], dtype=torch.bool)
 MEASURED = torch.rand(14, generator=seeded(3)).double() + RESULTS
-
-
-def mean_of(numbers):
-    return sum(numbers) / len(numbers)
 
 
 def matched(
@@ -206,7 +202,7 @@ def matched(
     among=lambda reference, wanted: reference,
     swapped=False,
     own=False,
-    average=mean_of,
+    average=statistics.fmean,
     number=lambda row, wanted: row,
     order=lambda rows, result: rows,
     difference=False,
