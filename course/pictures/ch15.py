@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from minitransformer.plots import BLUE, GREEN, ORANGE, RED, Figure, heatmap, plt
+from minitransformer.plots import BLUE, GREEN, ORANGE, RED, Figure, array, heatmap, plt
 
 READ = ["a", "op", "b", "="]  # the four positions
 DEPTHS = ["embedding", "after attention 0", "after MLP 0", "after attention 1", "after MLP 1"]
@@ -112,6 +112,20 @@ def draw_readable(maps: dict[str, torch.Tensor], title: str) -> Figure:
         ax.set_xlabel("position")
     axes[0].set_yticks(range(len(DEPTHS)), DEPTHS[::-1])
     figure.colorbar(image, ax=axes, label="right guesses (%)")
+    figure.suptitle(title, x=0.02, ha="left")
+    return figure
+
+
+def draw_numbers_read(read: dict[str, torch.Tensor], title: str) -> Figure:
+    """One panel for each: what least squares reads, against what is right; values [2, problem]."""
+    figure, axes = plt.subplots(1, len(read), figsize=(11.5, 4.0))
+    for ax, (name, (guess, right)) in zip(axes, read.items()):
+        ends = [right.min().item(), right.max().item()]
+        ax.plot(ends, ends, color="grey", linestyle=":", label="read without error")
+        ax.scatter(array(right), array(guess), s=9, alpha=0.6, color=BLUE, label="unseen problems")
+        ax.set(xlabel="right result", title=name)
+    axes[0].set_ylabel("result read at =, after attention 0")
+    axes[0].legend(fontsize=9, loc="upper left")
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
