@@ -186,7 +186,8 @@ class Writer:
         first, last = cell.line + 1, cell.line + len(cell.text.splitlines())
         place = f"source/{self.path.stem}.html#line-{first}"
         link = f'<a href="{place}">course/{self.path.name}</a>'
-        about = f"<summary>code, lines {first} to {last}</summary>\n<p>{link}</p>"
+        lines = f"lines {first} to {last}" if last > first else f"line {first}"
+        about = f"<summary>code, {lines}</summary>\n<p>{link}</p>"
         return f'<details class="code">{about}\n{colored(cell.text, first)}</details>\n'
 
 

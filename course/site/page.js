@@ -8,9 +8,16 @@ function search() {
   const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
   const hits = INDEX.filter(([text, what]) =>
     words.every((word) => `${text} ${what}`.toLowerCase().includes(word)));
+  hits.sort(([a], [b]) => place(a) - place(b)); // what is called so, before what speaks of it
   found.replaceChildren(...(words.length ? hits.slice(0, 12) : []).map(row));
   if (words.length && !hits.length) found.append("Nothing in titles, terms or exercises.");
   found.hidden = !words.length;
+}
+
+function place(text) {
+  const plain = (name) => name.toLowerCase().replace(/[^a-z0-9]+/g, " ").trim();
+  const name = plain(text), asked = plain(box.value);
+  return name.startsWith(asked) ? 0 : name.includes(asked) ? 1 : 2;
 }
 
 function row([text, what, address]) {
