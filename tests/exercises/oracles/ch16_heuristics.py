@@ -1,7 +1,5 @@
 """Oracles of chapter 16's names: maps and scores by loops, planted neurons and senseless ones."""
 
-import bisect
-
 import torch
 
 from solutions.ch16_neurons_and_heuristics import several_results
@@ -143,21 +141,19 @@ def classifier(
 
 def overlaps(values, masks):
     """Of the k problems with the highest values above 0, how many are among a mask's own k: a list.
-    By counting down the groups of equal values, all masks at once; within a group in equal steps.
+    By counting down the sorted problems, all masks at once; over equal values in equal steps.
     """
-    problems, sizes = masks[:, values > 0], masks.sum(dim=1)
-    found, ends = [0 * sizes], [0]  # how many of each mask there are up to the end of each group
-    for group in level_groups(values[values > 0], True):
-        found.append(found[-1] + problems[:, group].sum(dim=1))
-        ends.append(ends[-1] + len(group))
-    totals = []
-    for row, size in enumerate(sizes.tolist()):
-        after = min(bisect.bisect_left(ends, size), len(ends) - 1)
-        before = max(after - 1, 0)
-        low, high = found[before][row].item(), found[after][row].item()
-        step = (min(size, ends[after]) - ends[before]) / max(ends[after] - ends[before], 1)
-        totals.append(low + (high - low) * step)
-    return totals
+    best = values.sort(descending=True)
+    active = int((values > 0).sum())
+    counted = torch.cat([0 * masks[:, :1], masks[:, best.indices].cumsum(dim=1)], dim=1)
+    _, level = best.values[:active].unique_consecutive(return_counts=True)
+    ends = torch.cat([torch.zeros(1, dtype=torch.long), level.cumsum(dim=0)])  # of equal values
+    k = masks.sum(dim=1).clamp(max=active)
+    after = torch.searchsorted(ends, k)
+    before = (after - 1).clamp(min=0)
+    step = (k - ends[before]) / (ends[after] - ends[before]).clamp(min=1)
+    low, high = counted.gather(1, torch.stack([ends[before], ends[after]], dim=1)).unbind(dim=1)
+    return (low + step * (high - low)).tolist()
 
 
 def planted_neurons(a, b, result, generator):
