@@ -91,6 +91,30 @@ def draw_hypotheses(sums: dict[tuple[str, str], Tensor], title: str) -> Figure:
     return figure
 
 
+def draw_short(short: dict[tuple[str, str], Tensor], title: str) -> Figure:
+    """How many logits fewer than there some neurons add, problem by problem: a panel per kind of
+    neurons, failures against successes. short[kind, group] [problem].
+    """
+    kinds = list(dict.fromkeys(kind for kind, _ in short))
+    figure, axes = plt.subplots(1, len(kinds), figsize=(11.5, 3.8), sharex=True, sharey=True)
+    every = torch.cat(list(short.values()))
+    edges = torch.linspace(every.min().item(), every.max().item(), 40)
+    for ax, kind in zip(axes, kinds):
+        for group, colour in (("wrong", RED), ("right", BLUE)):
+            values = short[kind, group].float()
+            percent = 100 * torch.histogram(values, edges).hist / len(values)
+            ax.stairs(array(percent), array(edges), color=colour, fill=True, alpha=0.5)
+            label = f"answered {group}, mean {values.mean().item():.1f}"
+            ax.axvline(values.mean().item(), color=colour, linewidth=2, label=label)
+        ax.axvline(0, color="grey", linestyle=":")
+        ax.set(xlabel="nats fewer than in trained problems with the same result")
+        ax.set_title(f"named neurons, {kind}", fontsize=11)
+        ax.legend(fontsize=9)
+    axes[0].set_ylabel("region problems (%)")
+    figure.suptitle(title, x=0.02, ha="left")
+    return figure
+
+
 def draw_louder(factors: list[float], repaired: dict[str, list[float]], title: str) -> Figure:
     """Share of failures that give the wanted answer when some neurons' activations are
     multiplied.
