@@ -359,9 +359,9 @@ difference = share_explained(shown["a - b"])
 claim("a - b as a number, after attention 0: R2", difference, high=0.9, measured=0.698)
 
 # %% [markdown]
-# a + b, nearly: attention brings both operands as sizes, and the line adds. a - b it misses: in the
-# stream 12 is the same vector as a and as b, so which is which gets lost. And the classes? The
-# untrained model has both operands, too, and still these probes fail.
+# a + b, nearly: attention brings both operands as sizes, and the line adds. a - b it misses: 12 is
+# the same vector as a and as b, and the heads bring both alike, so their sizes arrive added up. And
+# the classes? The untrained model has both operands, too, and still these probes fail.
 
 # %%
 untrained = untrained_model(0, "arithmetic")
