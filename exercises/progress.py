@@ -4,6 +4,7 @@ What ends that process (os._exit, a crash, a loop that no alarm reaches) is a fa
 exercise that did it; the others are checked in a new one.
 """
 
+import contextlib
 import difflib
 import json
 import os
@@ -120,7 +121,7 @@ def wait_for(folder: Path, words, most: float) -> int | None:
     """The exit status of runner.py; None if it had to be ended, after so many seconds."""
     quiet = {"stdin": subprocess.DEVNULL, "stdout": words, "stderr": words}
     command = [sys.executable, "-P", "-m", "exercises.runner", str(folder)]
-    process = subprocess.Popen(command, env=environment(), **quiet)
+    process = subprocess.Popen(command, env=environment(), start_new_session=True, **quiet)
     try:
         return process.wait(most)
     except subprocess.TimeoutExpired:
@@ -128,6 +129,17 @@ def wait_for(folder: Path, words, most: float) -> int | None:
     finally:  # also on Ctrl-C
         process.kill()
         process.wait()
+        end_copies(process.pid)
+
+
+def end_copies(session: int) -> None:
+    """End what an attempt has forked off and left behind: all that is in the session of the checks.
+
+    Windows has neither forks nor sessions.
+    """
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(OSError):  # nobody is left
+            os.killpg(session, signal.SIGKILL)
 
 
 def environment() -> dict[str, str]:

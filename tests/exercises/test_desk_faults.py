@@ -4,6 +4,7 @@ hostile environment.
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -95,6 +96,19 @@ def test_a_file_that_ends_its_import_is_tried_once(learner, capsys, line):
 def test_a_right_answer_that_does_strange_things_passes(learner, body):
     learner.answers(f"{body}\n{RIGHT}")
     assert outcome().sign == "✓"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing can be forked here")
+def test_a_copy_that_an_attempt_forks_off_ends_with_the_check(learner, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fork = f"held = open({str(pipe)!r}, 'wb')\nif not os.fork():\n    signal.pause()"
+    learner.answers(f"import os, signal\n{fork}\n{RIGHT}")
+    assert outcome().sign == "✓"
+    ended, _, _ = select.select([reader], [], [], 10)  # once nobody is left who could write
+    os.close(reader)
+    assert ended, "a copy of the process of the checks is still there"
 
 
 def test_a_flood_of_print_is_cut(learner):
