@@ -162,6 +162,10 @@ show(draw_side_by_side(second, ways, tokens, verdicts), "two_routes")
 #
 # Here a route stood ready all the time. Another kind wakes only when the first falls *silent*:
 # write 0 in its place and it wakes, write the mean and it sleeps on. That is what `unless` is for.
+# Scan once more while the first head writes 0: an edge from that head itself keeps the second way
+# shut, and belongs in `unless`, not among the edges. The first route needs its q and k edges too,
+# though no single cut shows them: cut there, the first head finds nothing, rests, and the second
+# wakes.
 #
 # ## How far does this carry?
 #
@@ -191,21 +195,23 @@ claim(text, (kept <= 0.1).sum(), low=0, high=20, measured=4)
 #     model = blind_model("A")
 #
 # The call draws all eight the first time. They answer what a rule says, or nothing. When several
-# earlier places fit, look closely at what they do. Some heads look right and are not. If a model
-# has no answers, `[]` is the claim; the check notices if you say so too early.
+# earlier places fit, count them: with one against one, and with two against one, does the model
+# answer, and with which? Some heads look right and are not. If a model has no answers, `[]` is the
+# claim; the check notices if you say so too early.
 #
 # The check tries your claim on new sequences, on all single changes, on pairs of heads, and on all
 # edges that you did not name, cut together. It says which predictions were wrong and on which
-# input, never why: it does not know. Of each sort of change 95 % must be right. An answer function
-# that runs the model is refused.
+# input, never why: it does not know. Of each sort of change 95 % must be right, and so must the
+# rule, on sequences in which several places fit. An answer function that runs the model is refused.
 #
 # Six of eight is a pass. A scan of all edges, like `needed`, will take you far, and that is a
-# lesson: for circuits this clean, behaviour and cuts suffice. It does not tell you the *rule*, nor
-# what sleeps.
+# lesson: for circuits this clean, behaviour and cuts suffice. (A dozen sequences are enough for a
+# scan.) It does not tell you the *rule*, nor what sleeps. Neighbours such as C and D may have
+# changed places in your set.
 #
-# **Exercises `claim_a`** and **`claim_b`** (12 minutes each), **`claim_c`** (12 minutes),
-# **`claim_d`** (8 minutes), **`claim_e`** and **`claim_f`** (15 minutes each), **`claim_g`** and
-# **`claim_h`** (20 minutes each). To see your claim beside the model:
+# **Exercises `claim_a`** and **`claim_b`** (12 minutes each), **`claim_c`** and **`claim_d`** (10
+# minutes each), **`claim_e`** and **`claim_f`** (15 minutes each), **`claim_g`** and **`claim_h`**
+# (20 minutes each). To see your claim beside the model:
 #
 #     from course.pictures.ch18 import draw_side_by_side
 #     from exercises.ch18_blind_models import claim_a
