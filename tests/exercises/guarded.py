@@ -34,6 +34,8 @@ class Call(NamedTuple):
     def made_by(self, function: Callable, seed: int | None = None):
         """What counts of the result when this function gets the same call. seed: for generators."""
         args, kwargs = copy((self.args, self.kwargs), self.changes)
+        args = [as_known_to(function, x) for x in args]
+        kwargs = {name: as_known_to(function, x) for name, x in kwargs.items()}
         for generator in generators(Call(args, kwargs)):
             if seed is not None:
                 generator.manual_seed(seed)
@@ -45,6 +47,19 @@ class Call(NamedTuple):
             surroundings.set_back()
             if not same(frozen(models), states):
                 put_back(tuple(models), states)
+
+
+def as_known_to(function: Callable, x):
+    """The same object, also an instance of the class of its name in the file of the function: a
+    learner's file has a LowRank of its own, and may ask `isinstance(x, LowRank)`.
+    """
+    names = getattr(getattr(function, "function", function), "__globals__", {})
+    theirs = names.get(type(x).__name__)
+    if not isinstance(theirs, type) or isinstance(x, theirs):
+        return x
+    twin = object.__new__(type(theirs.__name__, (type(x), theirs), {}))
+    twin.__dict__.update(x.__dict__)
+    return twin
 
 
 def generators(call: Call) -> list[torch.Generator]:

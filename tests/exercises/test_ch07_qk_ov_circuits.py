@@ -10,6 +10,7 @@ import torch
 from solutions.ch07_qk_ov_circuits import LowRank
 from tests.exercises.cases import in_case
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
+from tests.exercises.guarded import as_known_to
 from tests.exercises.oracles import ch07 as oracle
 from tests.exercises.oracles import ch07_factor_mistakes as factor_mistakes
 from tests.exercises.oracles import ch07_mistakes as mistakes
@@ -208,7 +209,7 @@ def test_copying_accuracy_of_known_circuits(copying_accuracy):
         ("the planted induction head", oracle.planted_circuit(layer=1), 1.0),
     ]:
         if isinstance(circuit, LowRank):
-            circuit = oracle.as_kind_of(copying_accuracy, circuit)
+            circuit = as_known_to(copying_accuracy, circuit)
         why = f"{name}: the share of rows with the diagonal on top"
         expect_close(copying_accuracy(circuit), truth, "", why)
 
@@ -231,14 +232,14 @@ def test_copying_score_of_known_circuits(copying_score):
         ("A (-A^T)", LowRank(A, -A.T), -1.0),
     ]:
         if isinstance(circuit, LowRank):
-            circuit = oracle.as_kind_of(copying_score, circuit)
+            circuit = as_known_to(copying_score, circuit)
         why = f"{name}: sum of eigenvalues / sum of their sizes"
         expect_close(copying_score(circuit), truth, "", why)
 
 
 @checks("copying_score")
 def test_random_heads_neither_copy_nor_suppress(copying_score):
-    circuits = [oracle.as_kind_of(copying_score, each) for each in oracle.random_circuits()]
+    circuits = [as_known_to(copying_score, each) for each in oracle.random_circuits()]
     scores = torch.tensor([copying_score(circuit) for circuit in circuits])
     mean, spread = scores.mean(), scores.std()
     expect(abs(mean) < 0.05, f"80 random heads must score 0 on average; yours: {mean:.3f}")
@@ -250,12 +251,12 @@ def test_random_heads_neither_copy_nor_suppress(copying_score):
 def test_each_row_loses_its_mean(centre):
     for m, r, n in ((6, 2, 6), (7, 3, 5), (4, 1, 9)):
         A, B = draw(m, r), draw(r, n, seed=2) + 1
-        got = matrix(centre, oracle.as_kind_of(centre, LowRank(A, B)))
+        got = matrix(centre, as_known_to(centre, LowRank(A, B)))
         truth = oracle.centred_rows(A @ B)
         expect_close(got, truth, "source logit", f"[{m}, {n}]: each row less its mean")
     batch = LowRank(draw(2, 6, 3), draw(2, 3, 5, seed=2))
     truth = torch.stack([oracle.centred_rows(each) for each in batch.dense])
-    got = matrix(centre, oracle.as_kind_of(centre, batch))
+    got = matrix(centre, as_known_to(centre, batch))
     expect_close(got, truth, "batch source logit", "a batch of circuits")
 
 
@@ -265,16 +266,16 @@ def test_each_row_loses_its_mean(centre):
 def test_no_gauge_moves_a_centred_circuit(centre):
     for layer, head in HEADS:
         circuit = oracle.full_ov(MODEL, layer, head)
-        before = matrix(centre, oracle.as_kind_of(centre, circuit))
+        before = matrix(centre, as_known_to(centre, circuit))
         other = oracle.full_ov(oracle.OTHER, layer, head)
-        after = matrix(centre, oracle.as_kind_of(centre, other))
+        after = matrix(centre, as_known_to(centre, other))
         why = f"head {layer}.{head}: other weights, one vector added to every column of W_U"
         expect_close(after, before, "source logit", why)
 
 
 @checks("centre", mistakes=score_mistakes.WIDE)
 def test_centring_stays_thin(centre):
-    circuit = oracle.as_kind_of(centre, LowRank(draw(37, 3), draw(3, 31, seed=2)))
+    circuit = as_known_to(centre, LowRank(draw(37, 3), draw(3, 31, seed=2)))
     got = dense(without_wide(centre, circuit, sizes=(37, 31)))
     centre.look(dense)
     expect_close(got, oracle.centred_rows(circuit.dense), "source logit", "rows less means")

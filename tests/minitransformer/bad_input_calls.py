@@ -270,6 +270,9 @@ SOLUTIONS = [
         ("auroc(torch.tensor([]), torch.tensor([1.0, 2.0]))", "they have 0 and 2"),
         ("at_equal_results(ones[:2], two, two == 0, two == 1)", "no wanted problem has a result"),
         ("missing_and_weak(0, 1.0, 2, 3.0)", "not (0, 1.0, 2, 3.0)"),
+        ("edges_in(neurons)", "models of attention alone"),
+        ("refuse_unknown(model, Change(zero=('7.0',)))", "no '7.0'; it has ... ..."),
+        ("run_changed(model, tokens, Change(cut=('embed>0.0',)))", "no 'embed>0.0'; it has"),
     ),
     *calls(
         ("rotate_head(*[torch.zeros(3, 3)] * 5)", "singular"),

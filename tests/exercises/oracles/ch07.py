@@ -75,13 +75,6 @@ def without_wide(function, *arguments, sizes: tuple[int, int]):
     return result
 
 
-def as_kind_of(function, circuit: LowRank) -> LowRank:
-    """The same circuit, also an instance of the class LowRank of the file that `function` is in."""
-    theirs = getattr(function.function, "__globals__", {}).get("LowRank", LowRank)
-    kind = LowRank if theirs is LowRank else type("LowRank", (LowRank, theirs), {})
-    return kind(circuit.A, circuit.B)
-
-
 def full_ov(model, layer, head) -> LowRank:
     """The full OV circuit, from its definition."""
     A, B = model.W_E @ model.W_V[layer, head], model.W_O[layer, head] @ model.W_U
