@@ -55,8 +55,8 @@ def as_known_to(function: Callable, x):
     """
     names = getattr(getattr(function, "function", function), "__globals__", {})
     theirs = names.get(type(x).__name__)
-    if not isinstance(theirs, type) or isinstance(x, theirs):
-        return x
+    if not isinstance(theirs, type) or isinstance(x, theirs) or isinstance(x, tuple):
+        return x  # a named tuple is read by its fields, of whatever class it is
     twin = object.__new__(type(theirs.__name__, (type(x), theirs), {}))
     twin.__dict__.update(x.__dict__)
     return twin
