@@ -21,17 +21,17 @@
 from collections import Counter
 from textwrap import fill
 
-from course.carry_over import library, measure
+from course.carry_over import measure, their_library
 from course.desk import claim, print_table, show
 from course.pictures import other_models as pictures
 from exercises import stubs
 
 source, rows = measure.stored()
-if library.is_there():
-    source, rows = f"{library.version()}, measured now", measure.measure()
+if their_library.is_there():
+    source, rows = f"{their_library.version()}, measured now", measure.measure()
 else:
-    print(f"{library.LIBRARY} is not installed. What you see was measured with {source}.")
-    print(f"To measure it yourself: {library.INSTALL} (several hundred megabytes)")
+    print(f"{their_library.LIBRARY} is not installed. What you see was measured with {source}.")
+    print(f"To measure it yourself: {their_library.INSTALL} (several hundred megabytes)")
 
 chapter_of = {name: each for each in stubs.chapters() for name in stubs.exercise_names(each)}
 
@@ -63,7 +63,7 @@ claim("the largest difference of a result", max(apart), high=measure.SAME)
 
 # %%
 indented = {"initial_indent": "  ", "subsequent_indent": "    "}
-for name, (_, text) in library.LINES.items():
+for name, (_, text) in their_library.LINES.items():
     needed = [tool for tool, row in rows.items() if row.lines and name in row.lines]
     print(f"{name}: write\n    {text}")
     print(fill(f"in {', '.join(needed)}\n", 100, **indented))

@@ -19,8 +19,8 @@ from torch import Tensor
 from minitransformer import Transformer, load
 
 from .calls import ON_ARITHMETIC, ON_INDUCTION, Call
-from .library import LINES, their_model, version
 from .material import Sequences, Sums
+from .their_library import LINES, their_model, version
 
 PATH = Path(__file__).with_name("measured.json")
 SAME = 1e-4  # results that are no further apart count as the same

@@ -63,7 +63,8 @@ class Shown:
         self.events.append(("html", table([title, *columns], body)))
 
     def picture(self, figure: Figure, name: str) -> None:
-        width, height = (round(96 * inches) for inches in figure.get_size_inches())
+        inches = figure.get_size_inches()
+        width, height = round(96 * inches[0]), round(96 * inches[1])
         said = html.escape(what_is_seen(figure))
         with contextlib.redirect_stdout(io.StringIO()):
             save_figure(figure, self.folder / f"{name}.svg")

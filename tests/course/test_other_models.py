@@ -10,15 +10,15 @@ import torch
 
 from course import __main__ as course
 from course import cells, notebooks
-from course.carry_over import calls, library, measure
+from course.carry_over import calls, measure, their_library
 from course.carry_over.material import Sequences
 from exercises import stubs
 from minitransformer import load
 from tests.material import seeded
 
 needs_library = pytest.mark.skipif(
-    not library.is_there(),
-    reason=f"the other library is not here, so nothing was measured again: {library.INSTALL}",
+    not their_library.is_there(),
+    reason=f"the other library is not here, so nothing was measured again: {their_library.INSTALL}",
 )
 PAGE = stubs.ROOT / "course" / "other_models.py"
 CALLS = calls.ON_INDUCTION | calls.ON_ARITHMETIC
@@ -39,7 +39,7 @@ def test_at_least_25_tools_carry_over_and_each_row_is_evidence():
         assert (row.as_it_is == measure.SAYS_SAME) == (row.lines == []), name
         assert row.lines is None or row.difference <= measure.SAME, name
         assert row.control > measure.SAME, f"{name}: other weights give the same result"
-        assert set(row.lines or []) <= set(library.LINES), name
+        assert set(row.lines or []) <= set(their_library.LINES), name
     assert {name for name, row in rows.items() if row.lines is None} == set(measure.REASONS)
 
 
@@ -71,10 +71,10 @@ def test_a_difference_is_the_largest_one_anywhere():
 
 def test_the_page_runs_without_the_library(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(library, "is_there", lambda: False)
+    monkeypatch.setattr(their_library, "is_there", lambda: False)
     assert course.main(["other_models"]) == 0
     said = capsys.readouterr().out
-    assert library.INSTALL in said and "other_models: " in said
+    assert their_library.INSTALL in said and "other_models: " in said
     assert list((tmp_path / "figures").glob("other_models_*.png"))
 
 
@@ -100,7 +100,7 @@ def test_the_other_model_has_the_same_logits_and_activations(name):
     tokens = torch.randint(ours.cfg.d_vocab, (3, ours.cfg.n_ctx), generator=seeded())
     with torch.no_grad():
         logits, cache = ours.run_with_cache(tokens)
-        their_logits, theirs = library.their_model(ours).run_with_cache(tokens)
+        their_logits, theirs = their_library.their_model(ours).run_with_cache(tokens)
     assert measure.difference(logits, their_logits) < measure.SAME
     for place, activation in cache.items():
         assert measure.difference(activation, theirs[place]) < measure.SAME, place
@@ -119,7 +119,7 @@ def test_the_stored_table_is_what_is_measured():
 def test_a_training_step_differs_because_of_the_biases():
     """The reason that the page gives: with the biases held, it is the same."""
     ours, call = load("induction"), CALLS["training_step_by_hand"]
-    material, theirs = Sequences(ours), library.their_model(ours)
+    material, theirs = Sequences(ours), their_library.their_model(ours)
     truth = call(ours, material)
     assert measure.difference(truth[0], call(theirs, material)[0]) < measure.SAME
     assert measure.difference(truth, call(theirs, material)) > measure.SAME

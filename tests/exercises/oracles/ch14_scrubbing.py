@@ -96,7 +96,7 @@ def unnamed_kept(draw):
 
 def unnamed_dropped(parts, matters, tokens, generator):
     """Parts that nobody names are drawn, and left out."""
-    named = {name: parts[name] * (name in matters) for name in parts}
+    named = all_but_zeroed(parts, matters)
     return resampled(named, matters, tokens, generator)
 
 

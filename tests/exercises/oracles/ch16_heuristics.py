@@ -201,6 +201,7 @@ def senseless_neurons(a, b, generator):
     product = by_table[a] * by_table[b]
     two_levels = (1 + (noise() < 0.5)) / 2
     shuffled = torch.randperm(len(a), generator=generator)
+    elsewhere = ((a >= 10) & (a < 25))[shuffled].float()  # 1 where another problem is in the range
     return {
         "pure noise": (noise(), noise()),
         "a silent neuron": (torch.zeros(len(a)), torch.zeros(len(a))),
@@ -208,5 +209,5 @@ def senseless_neurons(a, b, generator):
         "a neuron with two levels, drawn by lot": (two_levels, two_levels),
         "a neuron that only ever speaks against the answer": (noise(), -noise()),
         "a number drawn for each operand": (product, product * noise()),
-        "a shuffled range": (((a >= 10) & (a < 25))[shuffled] * (1 + noise()), noise()),
+        "a shuffled range": (elsewhere * (1 + noise()), noise()),
     }
