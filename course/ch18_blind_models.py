@@ -205,9 +205,9 @@ claim(text, (kept <= 0.1).sum(), low=0, high=20, measured=4)
 # rule, on sequences in which several places fit. An answer function that runs the model is refused.
 #
 # Six of eight is a pass. A scan of all edges, like `needed`, will take you far, and that is a
-# lesson: for circuits this clean, behaviour and cuts suffice. (A dozen sequences are enough for a
-# scan.) It does not tell you the *rule*, nor what sleeps. Neighbours such as C and D may have
-# changed places in your set.
+# lesson: for circuits this clean, behaviour and cuts suffice. (Few sequences keep the scan quick.)
+# It does not tell you the *rule*, nor what sleeps. Neighbours such as C and D may have changed
+# places in your set.
 #
 # **Exercises `claim_a`** and **`claim_b`** (12 minutes each), **`claim_c`** and **`claim_d`** (10
 # minutes each), **`claim_e`** and **`claim_f`** (15 minutes each), **`claim_g`** and **`claim_h`**

@@ -70,9 +70,10 @@ def sections(chapter: str) -> dict[str, float]:
             minutes[title] = 0.0
         elif prose:
             minutes[title] += len(line[1:].split()) / WORDS
-        else:
-            minutes[title] += PICTURE * line.lstrip().startswith("show(")
-            minutes[title] += CLAIM * line.lstrip().startswith(("claim(", "claim_rate("))
+        elif line.lstrip().startswith("show("):
+            minutes[title] += PICTURE
+        elif line.lstrip().startswith(("claim(", "claim_rate(")):
+            minutes[title] += CLAIM
     return minutes
 
 
