@@ -11,16 +11,18 @@
 # it, the others do not matter*. Such a set of heads is called a **circuit**. To test it, ablate
 # everybody else. With m a measure of the answer,
 #
-#     F(C) = (m(C) - m(none)) / (m(model) - m(none))        all heads give 1, no head 0
+#     F(C) = (m(C) - m(none)) / (m(model) - m(none))
 #
-# The textbook's story: one previous-token head and one induction head. The full one: all
-# previous-token heads and all of layer 1. *Predict:* what share of the work does the textbook's
-# pair do?
+# All heads give 1, no head 0. The textbook's story: one previous-token head and one induction head.
+# The full one: all previous-token heads and all of layer 1. *Predict:* what share of the work does
+# the textbook's pair do?
 #
 # **Exercises `run_circuit`** (10 minutes), **`right_minus_mean`** (10 minutes), **`faithfulness`**
 # (15 minutes).
 
 # %%
+import math
+
 import torch
 
 from course.desk import claim, show, the_model
@@ -152,10 +154,13 @@ of_full, of_pair = by_size[len(full)], by_size[len(pair)]
 claim("best single head", by_size[1].max(), low=-0.02, high=0.1, measured=0.0006)
 claim("median of all sets as large as the full story", of_full.median(), high=0.9, measured=0.4653)
 claim("95th percentile of all pairs", of_pair.quantile(0.95), high=0.7, measured=0.1359)
+nobody = -minus_loss(run_circuit(model, repeats.tokens, [], "resample"), repeats)
+guessing = math.log(model.cfg.d_vocab - 1)
+print(f"  all heads resampled: loss {nobody:.1f} nats; guessing: {guessing:.1f} nats")
 
 # %% [markdown]
-# The textbook pair is about the best of all pairs, yet the *median* set of six heads does three
-# times as much. Now the search, in all eight ways to ask.
+# The textbook pair is about the best pair, yet the *median* set of six heads does three times as
+# much. Now the search, in all eight ways.
 
 # %%
 found, curves = {}, {name: {} for name in metrics}
@@ -178,12 +183,13 @@ claim("least heads at 95 % over the eight ways", min(lengths), low=2, high=6, me
 claim("most heads at 95 % over the eight ways", max(lengths), low=4, high=8, measured=6)
 
 # %% [markdown]
-# The best single head does nothing. Induction needs two heads in a row, an AND. So a search that
-# starts from none has only noise to choose from in its first step. Removing heads has the opposite
-# blind spot, an OR: it drops one of two backups and never looks back.
+# By logit the best single head does nothing: induction needs two in a row, an AND. So a search that
+# starts from none first chooses among noise. (Resampled, by loss, one seems to help: none at all is
+# far worse than guessing.) Removing heads has the opposite blind spot, an OR: it drops one of two
+# backups and never looks back.
 #
-# By logit, no five heads reach 95 % under mean ablation, and greedy found the best six without
-# trying all sets. Over the eight ways to ask, "the" smallest circuit has three to six heads: a size
+# By logit, no five heads reach 95 % under mean ablation, and greedy found six without trying all
+# sets. Over the eight ways to ask, "the" smallest circuit has three to six heads: a size
 # without its ablation and metric is no result.
 #
 # Our search is backward elimination. ACDC (Conmy et al. 2023, "Towards Automated Circuit Discovery
@@ -213,8 +219,8 @@ claim("twins: attribution of an induction head, nats", of_twin, low=9.49, high=9
 claim("twins: attribution of the previous-token head", of_previous, high=0.001, measured=0.0)
 
 # %% [markdown]
-# Both agree. In the hand-built model attribution fails outright: the previous-token head, without
-# which nothing works, gets 0, because the attention behind it is saturated (Kramár et al. 2024,
+# Both agree. In the hand-built model attribution fails: the previous-token head, which everything
+# needs, gets 0, because the attention behind it is saturated (Kramár et al. 2024,
 # "AtP*", arXiv 2403.00745). Let attribution *propose* a circuit, and run it to judge (Hanna et al.
 # 2024, "Have Faith in Faithfulness", arXiv 2403.17806).
 #
@@ -260,7 +266,7 @@ claim("worst gap of the circuit found by logit", of_logit, high=0.2, measured=0.
 
 # %% [markdown]
 # The four heads are 97 % faithful, and wrong as an explanation. Without the induction heads that
-# they name they do nothing; the model goes on at 87 %, because the others take over. So a part can
+# they name they do nothing; the model goes on at 87 %: the others take over. So a part can
 # be causal though no single knock-out shows it. Knock out *sets*.
 #
 # The circuit found by logit breaks as the model breaks. Had it room to fail? Take all other sets of
@@ -401,7 +407,7 @@ except ValueError as error:
 # %% [markdown]
 # The circuit holds at all periods tried, 98 % at worst; its worst gap is 8 points at long ones. The
 # impostor shows what faithfulness does *not* prove. At period 10 the search hands us seven heads,
-# and yet the model does no induction: at period 16 it is no better than its empty circuit, and
+# yet the model does no induction: at period 16 it is no better than its empty circuit, and
 # `faithfulness` refuses. Faithful means "these parts do what the model does here". Report the gap
 # that you divided by.
 #
@@ -419,8 +425,8 @@ except ValueError as error:
 # 7. **It predicts.** So far this says *which* parts, not *what they do*. You are done when your
 #    description predicts an experiment that you have not run.
 #
-# Under mean ablation and resampling our six heads pass all this; under zeroing they are not
-# complete. The 95 % was our choice.
+# Under mean ablation and resampling our six heads pass 2 to 5; under zeroing they are not complete.
+# The 95 % was our choice.
 #
 # ## What you have now
 #

@@ -7,8 +7,8 @@
 #
 # *Route: `causes`.*
 #
-# **The question.** We have a story of how the model does induction. Single parts of it have stood
-# up to ablation and patching. Is the story *complete*, and how would we know? When is one done?
+# **The question.** We have a story of how the model does induction. Single heads, and sets of
+# heads, have stood up to ablation and patching. Is the story *complete*? How would we know?
 #
 # Two ways to try. Build a model from the story and see whether it works. Take from the trained
 # model all that the story does not mention, and see whether it still works.
@@ -87,7 +87,7 @@ copying = copying_score(full_ov_circuit(hand, 1, 0))
 claim("copying score of head 1.0", copying, low=0.999, measured=1.0)
 
 # %% [markdown]
-# The left panel is what a reader of weights sees: noise. In the right basis it is a single block:
+# The first panel is what a reader of weights sees: noise. In the right basis it is a single block:
 # queries read "token", keys read "previous". Nobody hands you that basis for a trained model.
 #
 # So the story *can* be true: such a model exists. That does not make it true of the trained one.
@@ -416,8 +416,8 @@ claim("nothing resampled anywhere: loss above the model's", above, low=-1e-5, hi
 # 1. what the claim calls irrelevant can be resampled *all together*, and the behaviour stays (here
 #    99.8 %),
 # 2. the claim is small: of 22 inputs (of queries, keys, values and the way past layer 1) it names
-#    6, and one fact of each, which leaves 65 donors or more (naming the same inputs with EVERYTHING
-#    keeps as much, and leaves one donor),
+#    6, and one fact of each, which leaves 65 donors or more (naming the same inputs with
+#    `EVERYTHING` keeps more, but leaves one donor),
 # 3. rival stories were given the same chance and fell, and the test has said yes to a rival where
 #    it was true,
 # 4. what is left over is stated as a number, in the unit that matters (here .01 nats per token),

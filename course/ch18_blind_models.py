@@ -186,7 +186,7 @@ text = "trained: single changes that take more than nine tenths"
 claim(text, (kept <= 0.1).sum(), low=0, high=20, measured=4)
 
 # %% [markdown]
-# Six; at least one in 20 of 20 other models. A trained model does most things in several places, by
+# Six; at least one in 20 of 20 other models. A trained model does some things in several places, by
 # halves. There a claim needs shares, as in chapters 9 to 14; no list of edges is simply true.
 #
 # ## Eight models

@@ -99,14 +99,15 @@ def draw_completeness(panels: dict[str, Tensor]) -> Figure:
         ax.plot([-5, 105], [-5, 105], color="grey", linewidth=0.8, linestyle=":")
         ax.scatter(model, circuit, s=34, color=BLUE, alpha=0.6)
         worst = abs(circuit - model).argmax()
+        gap = abs(circuit - model)[worst]
         ax.annotate(
             "",
             (model[worst], circuit[worst]),
             (model[worst], model[worst]),
-            arrowprops={"arrowstyle": "<->", "color": RED},
+            arrowprops={"arrowstyle": "<->" if gap > 10 else "-", "color": RED},
         )
-        label = f"worst gap: {abs(circuit - model)[worst]:.0f}"
         middle = (model[worst] + circuit[worst]) / 2
+        label = f"worst gap: {gap:.0f}"
         ax.text(model[worst] - 3, middle, label, color=RED, ha="right", fontsize=10)
         ax.set(
             xlabel="left of the model without K (%)", aspect="equal", xlim=(-8, 108), ylim=(-8, 108)

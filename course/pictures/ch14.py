@@ -12,21 +12,23 @@ def draw_by_hand(QK: Tensor, basis: dict[str, Tensor], patterns: Tensor) -> Figu
     QK [d_model, d_model] in units of a full match; basis: name -> [d_model, width]; patterns
     [layer, query, key].
     """
-    figure, axes = plt.subplots(1, 4, figsize=(15.5, 4.2))
-    image = heatmap(axes[0], QK, signed=True, title="W_QK of head 1.0\nas the weights have it")
+    figure, grid = plt.subplots(2, 2, figsize=(10, 8))
+    axes = grid.flat
+    image = heatmap(axes[0], QK, signed=True)
+    axes[0].set_title("W_QK of head 1.0, as the weights have it", fontsize=11)
     axes[0].set(xlabel="stream coordinate of the key", ylabel="stream coordinate of the query")
-    figure.colorbar(image, ax=axes[0], shrink=0.6)
+    figure.colorbar(image, ax=axes[0], label="score / full match", shrink=0.8)
     by_name = heatmap_by_name(axes[1], QK, basis)
-    axes[1].set_title("the same matrix,\nread by subspaces")
-    figure.colorbar(by_name, ax=axes[1], label="score / full match", shrink=0.6)
+    axes[1].set_title("the same matrix, read by subspaces", fontsize=11)
+    figure.colorbar(by_name, ax=axes[1], label="score / full match", shrink=0.8)
     names = ("0.0: one back", "1.0: what followed, or BOS")
     for ax, pattern, name in zip(axes[2:], patterns, names):
         image = heatmap(ax, pattern, signed=False, limit=1.0)
         ax.set(xlabel="key: looked at", ylabel="query: looking")
-        ax.set_title(f"attention of head\n{name}")
+        ax.set_title(f"attention of head {name}", fontsize=11)
         ax.set_xticks(range(0, len(pattern), 5))
         ax.set_yticks(range(0, len(pattern), 5))
-        figure.colorbar(image, ax=ax, label="attention (share)", shrink=0.6)
+        figure.colorbar(image, ax=ax, label="attention (share)", shrink=0.8)
     title = "Noise to the eye, one clean block to whoever knows the basis"
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -62,7 +64,7 @@ def draw_ladder(
     above = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
     above["xycoords"] = ("data", "axes fraction")
     ax.annotate(f"guessing\n{guess:.2f}", (guess, 1), (0, 4), **above)
-    ax.annotate(f"the model itself\n{model:.2g}", (model, 1), (0, 4), color=ORANGE, **above)
+    ax.annotate(f"the model itself\n{model:.2g}", (model, 1), (0, 4), **above)
     ax.axhline(len(wrong) - 0.5, color="grey", linewidth=0.8)
     ax.set(xscale="log", xlim=(model / 1.8, 1500))
     ax.set_xlabel("loss in the repeat after scrubbing (nats, log scale)")

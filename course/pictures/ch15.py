@@ -35,7 +35,8 @@ def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figur
             image = heatmap(ax, values, signed=False, limit=limit)
             ax.set_aspect("auto")
             ax.set_xticks(range(len(READ)), READ)
-            number_cells(ax, values, "{:.1f}", white_above=limit / 2)
+            number_cells(ax, values, "{:.1f}", white_above=limit / 2, least=0.05)
+        top.text(1, 2, "no way from here\nto the answer", ha="center", va="center", fontsize=9)
         top.set_title(f"another {changed}", fontsize=11)
         bottom.set_xlabel("position")
     axes[0, 0].set_yticks(range(len(parts)), parts)
@@ -49,11 +50,11 @@ def draw_travel(places: list, effects: dict, streams: dict, title: str) -> Figur
     return figure
 
 
-def number_cells(ax, table: torch.Tensor, form: str, white_above: float) -> None:
-    """Write every entry worth printing into its square of a heat map."""
+def number_cells(ax, table: torch.Tensor, form: str, white_above: float, least: float) -> None:
+    """Write every entry from `least` on, which would not print as 0, into its square."""
     for y, row in enumerate(table.tolist()):
         for x, value in enumerate(row):
-            if value >= 0.05:
+            if value >= least:
                 colour = "white" if value > white_above else "black"
                 text = form.format(value)
                 ax.text(x, y, text, ha="center", va="center", color=colour, fontsize=9)
@@ -72,6 +73,7 @@ def draw_one_patch(E: torch.Tensor, forms: dict, title: str) -> Figure:
         powers = nats / math.log(10)
         ax.axvline(powers, color=colour, linestyle=style, linewidth=2.5, label=name)
     ax.set(xlabel="1 + E of one prompt (powers of ten)", ylabel="prompts", title=title)
+    ax.yaxis.get_major_locator().set_params(integer=True)
     ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
@@ -105,7 +107,7 @@ def draw_readable(maps: dict[str, torch.Tensor], title: str) -> Figure:
         percent = 100 * table.flip(0)
         image = heatmap(ax, percent, signed=False, limit=100.0)
         ax.set_aspect("auto")
-        number_cells(ax, percent, "{:.0f}", white_above=50)
+        number_cells(ax, percent, "{:.0f}", white_above=50, least=0.5)
         ax.set_title(name, fontsize=11)
         ax.set_xticks(range(len(READ)), READ)
         ax.set_yticks([])

@@ -73,8 +73,9 @@ def pick_for_atlas(
         kind, _, rest = name.partition(": ")
         seen[kind] += 1
         if seen[kind] <= most.get(kind, 0):
-            place = f"{neuron // d_mlp}.{neuron % d_mlp}"
-            picked.append((kind, neuron, f"{place}  {kind}\n{rest}\nscore {score:.2f}"))
+            place = f"layer {neuron // d_mlp}, neuron {neuron % d_mlp}"
+            name = f"{kind}: {rest}" if rest else "no name"
+            picked.append((kind, neuron, f"{place}\n{name}\nscore {score:.2f}"))
     even = sorted(picked[: len(picked) // 2 * 2])
     return [(neuron, label) for _, neuron, label in even]
 
@@ -116,7 +117,8 @@ def draw_names(shares: dict[str, dict[str, float]], title: str) -> Figure:
     left = array(torch.zeros(len(shares)))
     for kind, colour in COLOUR.items():
         widths = array(torch.tensor([100 * share.get(kind, 0.0) for share in shares.values()]))
-        ax.barh(range(len(shares)), widths, left=left, color=colour, label=kind)
+        label = {"pattern": "pattern (a digit)", "identical": "identical (a = b)"}.get(kind, kind)
+        ax.barh(range(len(shares)), widths, left=left, color=colour, label=label)
         left = left + widths
     ax.axvline(91, color=RED, linestyle=":", linewidth=1.5)
     ax.text(90.3, len(shares) - 0.35, "91 % named in Llama 3 8B", color=RED, fontsize=9, ha="right")

@@ -155,6 +155,7 @@ def draw_single_patches(places: list[tuple], shares: Tensor, title: str) -> Figu
                 colour = "white" if value > 50 else "black"
                 ax.text(x, y, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
     ax.axvline(3.5, color="black", linestyle=":")
+    ax.text(6, 2, "no way from here\nto the answer", ha="center", va="center", fontsize=9)
     ax.set_xticks(range(len(TWO_STEP)), TWO_STEP)
     ax.set_yticks(range(len(parts)), parts)
     ax.set(xlabel="position (the runs differ from the dotted line on)", title=title)

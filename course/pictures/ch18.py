@@ -107,7 +107,7 @@ def draw_fates(ax, model, claim: Claim, tokens: Tensor, shown: list, before: Ten
     for label, each in zip(ax.get_yticklabels(), shown):
         label.set_color(RED if each.word == "wrong" else "black")
     ax.set(xlim=(0, 1), ylim=(len(changes) - 0.5, -0.5), xlabel="share of the answers that survive")
-    ax.set_title("Under changes (red: predicted wrongly)")
+    ax.set_title(f"Under {len(shown)} of the changes (red: predicted wrongly)")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9)
 
 
@@ -118,8 +118,8 @@ def draw_spread(kept: dict[str, Tensor]) -> Figure:
         ranked = array(torch.as_tensor(shares).sort().values)
         label = f"{name} model, {len(ranked)} changes"
         ax.plot(range(1, len(ranked) + 1), ranked, marker, color=colour, markersize=5, label=label)
-    ax.set(xlim=(0, 40), ylim=(-0.03, 1.05), xlabel="single change, worst first (the first 40)")
+    ax.set(xlim=(0, 40.5), ylim=(-0.03, 1.05), xlabel="single change, worst first (the first 40)")
     ax.set(ylabel="share of answers that survives")
-    ax.set_title("Planted: all or nothing. Trained: many things by halves")
+    ax.set_title("Planted: all or nothing. Trained: some things by halves")
     ax.legend(loc="lower right")
     return figure
