@@ -239,8 +239,9 @@ claim("trained, elsewhere", elsewhere, low=0.35, measured=0.97)
 #
 # ## More features than dimensions
 # At one position the stream may have to say which of 64 tokens is here, which came before, and
-# which comes next: 192 directions in 64 dimensions. They cannot all be orthogonal.
-# **Exercise `interference`** (10 minutes): how much they get in each other's way.
+# which comes next: 192 directions in 64 dimensions. They cannot all be orthogonal. **Exercise
+# `interference`** (10 minutes): how much they get in each other's way. In the table, heads are
+# ranked: 1 looks one back most, 4 least.
 
 # %%
 now, following = model.W_E[1:], model.W_U.T[1:]  # 64 rows each, BOS left out
@@ -269,14 +270,14 @@ random = max(found[f"tokens moved by a random head ({seed})"][1] for seed in ran
 claim("previous token, through the best of three random heads", random, high=0.08)
 
 # %% [markdown]
-# No better than random directions. And yet plain dot products read both tokens off one vector, with
-# two sets of directions. (Head 1 looks one back most, head 4 least.) But do not say that the second
-# set belongs to the previous-token head. Read through any other head, even through the one that
-# hardly looks there, the previous token is found far more often than through a random or untrained
-# one: the heads of a layer move tokens in partly the same directions.
+# No better than random. And yet plain dot products read both tokens off one vector, with two sets
+# of directions. But do not say that the second set belongs to the previous-token head. Read through
+# any other head, even the one that hardly looks there, the previous token is found far more often
+# than through a random or untrained one: the heads of a layer move tokens in partly the same
+# directions.
 #
-# Why is it possible? Because few of the 192 are present at once. Each adds a little noise to the
-# reading of the others. So the limit is on how many are *active*, much less on how many *exist*.
+# Why is it possible? Because few of the 192 are present at once. Each adds a little noise to
+# reading the others. So the limit is on how many are *active*, much less on how many *exist*.
 # Random directions show it:
 
 # %%

@@ -11,8 +11,8 @@
 # ## The data
 #
 # Each row is BOS, a random prefix, a random block, and the block again to the end. The length of
-# the block, its *period*, differs from row to row, and so does the prefix. *Predict:* why not give
-# all rows the same period? Keep your answer.
+# the block, its *period*, differs from row to row, and so does the prefix. Why not give all rows
+# the same period? Keep your answer.
 #
 # **Exercise `make_repeated_tokens`** (20 minutes) draws such rows. **`predictable_mask`** (10
 # minutes) says, from the tokens alone, where the next one can be known.
@@ -56,14 +56,15 @@ claim("share of positions whose next token can be known", known, low=0.3, high=0
 #
 # *Route `core`: on to "The phase change".*
 #
-# The loss is -log p(right token), with the natural logarithm; its unit is the *nat*. **Exercise
-# `chance_loss`** (10 minutes) gives what to hold it against:
+# The loss is -log p(right token), with the natural logarithm; its unit is the *nat*. What to hold
+# it against:
 #
 # - Guessing among 64 tokens costs ln 64 = 4.16 nats.
 # - Prefix and block never use a token twice. So whoever remembers the k - 1 tokens so far pays only
 #   ln(64 - k + 1).
 #
-# *Predict:* which of the two does the trained model pay where nothing can be known?
+# **Exercise `chance_loss`** (10 minutes) gives both. *Predict:* which of the two does the trained
+# model pay where nothing can be known?
 
 # %%
 once = held_out(model, (29, 29), batch=512, prefix=0)  # BOS and 29 tokens for the first time
@@ -229,8 +230,8 @@ claim("its steepest stretch, times as steep (least of the seeds)", steeper.min()
 
 # %% [markdown]
 # So "sudden" means: a third of the training or more, before which next to nothing happens on long
-# periods. Over *all* periods no plateau is flat: the loss creeps down, then falls
-# faster. Nearly half of the tokens are right already.
+# periods. Over *all* periods no plateau is flat: the loss creeps down, then falls faster. At step
+# 81 nearly half of the tokens are right already.
 #
 # ## What is the plateau?
 #
@@ -339,19 +340,18 @@ claim("half-way these two differ by at most (steps)", apart, high=15)
 # **K-composition** begins before **prefix matching** and goes on growing: the shipped model,
 # trained longer, has twice as much. So when it is half-way depends on where one stops.
 #
-# The textbook story is "first the previous-token head, then the induction head"; Reddy 2023,
-# "The mechanistic basis of data dependence and abrupt learning in an in-context classification
-# task" (arXiv 2312.03002) finds such a sequence. Here the **previous-token** score does *begin*
-# before, but on the plateau: one back is a fixed distance too. Then both grow together. And a score
-# is not a cause. For causes one must interfere with training: Singh et al. 2024, "What needs to go
-# right for an induction head?" (arXiv 2404.07129).
+# The textbook story is "first the previous-token head, then the induction head"; Reddy 2023, "The
+# mechanistic basis of data dependence and abrupt learning in an in-context classification task"
+# (arXiv 2312.03002) finds such a sequence. Here the **previous-token** score does *begin* before,
+# but on the plateau: one back is a fixed distance too. Then both grow together. A score is no
+# cause. For causes one must interfere with training: Singh et al. 2024, "What needs to go right for
+# an induction head?" (arXiv 2404.07129).
 #
 # ## The period trap
 #
 # Back to your first answer. Here is a model that saw period 10 only: the **impostor**, this
-# chapter's control. The usual test for induction heads: repeat as many random tokens, and look
-# for a stripe of attention one period back, less one. *Predict:* what does it do at period 11?
-# At 5?
+# chapter's control. The usual test for induction heads: repeat 10 random tokens, and look for a
+# stripe of attention one period back, less one. *Predict:* what does it do at period 11? At 5?
 
 # %%
 impostor = the_model("impostor")
@@ -370,7 +370,7 @@ def right_at(model, period):
 
 
 maps = {"The model: right at every period": period_map(model)}
-maps["The impostor: right at 10 and its divisors"] = period_map(impostor)
+maps["After ten tokens, the impostor:\nright at 10 and its divisors"] = period_map(impostor)
 show(pictures.draw_periods(maps), "periods")
 claim("stripe of the real model", stripe(model), low=0.5, measured=0.769, untrained=stripe)
 claim("stripe of the impostor", stripe(impostor), low=0.5, measured=0.833, untrained=stripe)
@@ -440,8 +440,8 @@ for name, (each, truth) in zoo.items():
 claim("verdicts as they should be, of ten", sum(right), low=10)
 
 # %% [markdown]
-# "In part" has many reasons; the periods tell them apart. And a verdict is about behaviour: both
-# models set by hand pass it, and work in different ways (chapter 8).
+# "In part" has many reasons; the worst period need not tell which. And a verdict is about
+# behaviour: both models set by hand pass it, and work in different ways (chapter 8).
 #
 # ## What you have now
 #

@@ -107,9 +107,9 @@ claim(
 
 # %% [markdown]
 # The left panel is the wrong story, told with honest numbers. Whoever tests at period 10 alone
-# finds the impostor right every time (the table after the last test shows it), and at the end as
-# sure as ours. Only its slow start could make you suspicious. At period 13 it is *worse than
-# guessing*: it is sure of the wrong token.
+# finds the impostor right every time (the table after the last test shows it), and at the end
+# nearly as sure as ours. Only its slow start could make you suspicious. At period 13 it is *worse
+# than guessing*: it is sure of the wrong token.
 #
 # No layers means bigrams: the guess depends on the token just read and on nothing else. Among
 # random tokens the best such guess is "anything", ln 64. Ours is slightly worse, because it learnt
@@ -334,7 +334,7 @@ show(figure, "later")
 # So it is not chance: the later follower leads in 20 of 20 other models. And it is largely
 # positional. Here nothing of the lead is left; in 14 of 20 other models more than half of it goes.
 # The predictions in the repeat do not suffer. *Predict:* are positions in layer 1 good for this tie
-# alone? And does the later one lead anywhere in the context? So far the story stood at its start.
+# alone? And is the lead as large further on in the context? So far the story stood at its start.
 
 
 # %%
@@ -370,8 +370,8 @@ claim("... layer 1 without positions", not_resting, low=5, measured=6.696)
 in_others("... layer 1 without positions", "20 of 20", low=6)
 
 # %% [markdown]
-# Twice no. Further on in the context the lead is smaller, here and in 20 of 20 other models; in
-# 3 of 20 it is the earlier one that leads.
+# Twice no. Further on the lead is smaller, here and in 20 of 20 other models; in 3 of 20 it is the
+# earlier one that leads.
 #
 # And where nothing can be known, layer 1 without positions no longer guesses: it pays more than 6
 # nats, here and in 20 of 20 other models. Positions also help it to say nothing (chapter 9).

@@ -97,8 +97,8 @@ claim("smallest share of a layer-1 head", least, low=0.05, high=0.25, measured=0
 # models with random weights, and the same model asked about shuffled tokens. The sum is *exact in
 # both*. An exact sum proves arithmetic, not a story. The story is in which terms are large.
 #
-# And where we know the truth, in the hand-built model with `s = 10`: the induction head gets 10,
-# all else 0.
+# And where we know the truth? In the hand-built model the induction head writes a logit of 10 by
+# construction. It gets 10, all else 0.
 
 
 # %%
@@ -186,6 +186,8 @@ bars["right minus wrong: one story"] = (difference, after)
 show(draw_shift(labels, bars), "shift")
 
 # %% [markdown]
+# Neither gauge moves a difference.
+#
 # ## Why not simply use probabilities?
 #
 # *Route `core`: on to "Where attribution misleads".*
@@ -369,8 +371,8 @@ show(draw_misled(every_head, direct, effect, (together, joint)), "misled")
 #
 # [Try it in the lab](site/lab.html#experiment=previous-off).
 #
-# It misleads the other way as well. An induction head is worth about 3 of 13 nats. What does the
-# loss rise without it?
+# It misleads the other way as well. An induction head is worth about 3 of 13 nats. By how much does
+# the loss rise without it?
 
 
 # %%

@@ -31,11 +31,11 @@ def draw_layer(ax, layer, y):
     draw_box(ax, 7.8, y + 1.8, 2.2, "z = pattern v\nout = z W_O", GREEN)
     ax.text(7.8, y + 2.85, f"layer {layer}: 4 heads of 16", fontsize=10, va="center")
     draw_arrow(ax, (2.1, y + 0.2), (3.6, y + 1.0), "grey")  # the stream is read
-    draw_arrow(ax, (2.1, y + 0.2), (8.9, y + 0.6), "grey")
+    draw_arrow(ax, (2.1, y + 0.2), (8.9, y + 0.57), "grey")
     draw_arrow(ax, (5.45, y + 1.4), (5.45, y + 1.8), ORANGE)  # q and k make the pattern
     draw_arrow(ax, (8.9, y + 1.4), (8.9, y + 1.8), GREEN)  # values ...
     draw_arrow(ax, (7.3, y + 2.2), (7.8, y + 2.2), ORANGE)  # ... are mixed by the pattern
-    draw_arrow(ax, (7.8, y + 2.5), (2.1, y + 3.3), GREEN)
+    draw_arrow(ax, (7.8, y + 2.65), (2.1, y + 3.3), GREEN)
     ax.text(2.9, y + 3.3, "added", fontsize=9, color=GREEN)
 
 

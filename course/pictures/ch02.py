@@ -82,7 +82,10 @@ def draw_bandwidth(sizes, shares):
     figure, ax = plt.subplots(figsize=(7.5, 4))
     for active, found in shares.items():
         percents = [100 * share for share in found]
-        ax.plot(sizes, percents, marker="o", label=f"{active} at once")
+        (line,) = ax.plot(sizes, percents, marker="o", label=f"{active} at once")
+        guessed = [100 * active / size for size in sizes]
+        ax.plot(sizes, guessed, color=line.get_color(), linestyle="--", linewidth=1, alpha=0.6)
+    ax.plot([], [], color="grey", linestyle="--", linewidth=1, label="by guessing")
     ax.axvline(64, color="grey", linestyle=":", label="64 dimensions")
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, sizes)

@@ -70,7 +70,7 @@ def draw_progress(curves, fall):
         ax.axvspan(fall[:, 0].min(), fall[:, 2].max(), color="grey", alpha=0.12, linewidth=0)
         ax.legend(loc="lower left" if ax is axes[0] else "upper left", fontsize=9)
     axes[0].text(float(fall[:, 0].min()) * 1.01, -4.4, "the fall", color="grey")
-    axes[0].set_title("On long periods: a plateau, then a fall (three seeds)")
+    axes[0].set_title("On long periods: a plateau, then a fall (three seeds, one of them bold)")
     axes[0].set(ylabel="nats (K-composition: of score)", ylim=(-4.8, 5.2))
     axes[1].set(xscale="log", xlabel="training step (log scale)")
     axes[1].set(ylabel="score, 1 = perfect", ylim=(-0.05, 1.05))

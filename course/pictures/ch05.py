@@ -47,8 +47,8 @@ def draw_roles(
     models: dict[str, Transformer], found: dict[str, dict[str, list[tuple[int, int]]]]
 ) -> Figure:
     """One panel per model: a box for each head, in the colour of its role."""
-    figure, axes = plt.subplots(1, len(models), figsize=(12, 2.4))
-    for ax, (name, model) in zip(axes, models.items()):
+    figure, axes = plt.subplots(2, (len(models) + 1) // 2, figsize=(8, 4.2))
+    for ax, (name, model) in zip(axes.flat, models.items()):
         for layer in range(model.cfg.n_layers):
             for head in range(model.cfg.n_heads):
                 roles = [role for role in COLOURS if (layer, head) in found[name][role]]
@@ -62,7 +62,7 @@ def draw_roles(
         ax.axis("off")
     keys = [plt.Rectangle((0, 0), 1, 1, color=colour, alpha=0.6) for colour in COLOURS.values()]
     figure.legend(keys, NAMES, loc="outside lower center", ncols=4)
-    title = "One detector, six models: induction is found where it is, and nowhere else"
+    title = "One detector, six models: induction is found where it is,\nand nowhere else"
     figure.suptitle(f"{title} (layer 1 above layer 0)", x=0.02, ha="left")
     return figure
 

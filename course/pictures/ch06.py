@@ -131,10 +131,12 @@ def draw_misled(
     for (layer, head), x, y in zip(heads, direct, effect):
         side = -1 if head % 2 else 1  # neighbours are labelled on either side
         aside = (0.0, 0.55 * side) if layer else (0.25 * side, 0.0)
-        ax.text(x + aside[0], y + aside[1], f"{layer}.{head}", ha="center", va="center")
+        at = {"ha": "center", "va": "center", "zorder": 2.5}  # above the line, below the dots
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        ax.text(x + aside[0], y + aside[1], f"{layer}.{head}", bbox=box, **at)
     ax.set_xlabel("direct attribution (nats)")
     ax.set_ylabel("change of right minus wrong\nwhen zeroed (nats)")
     ax.set_xlim(-1, None)
-    ax.set_title("Called useless by attribution,\nand without them everything breaks")
+    ax.set_title("Previous-token heads: no attribution,\nand without them everything breaks")
     ax.legend(loc="lower right")
     return figure

@@ -26,5 +26,5 @@ def draw_differences(found: dict[str, tuple[float, float]], same: float, title: 
     ax.set(
         ylabel="largest difference of a result\n(lowest row: 0; highest: another form)", title=title
     )
-    ax.legend(loc="upper right", ncols=2)
+    ax.legend(loc="center right", bbox_to_anchor=(1, 0.55), frameon=True)
     return figure
