@@ -394,14 +394,14 @@ claim("centred: highest in layer 0", highest, low=0, measured=0.70)
 claim("most tokens copied in layer 0", most, high=0.5, measured=0.092)
 
 # %% [markdown]
-# Far outside the band. But: **the impostor copies just as well, in layer 0 already**, from a fixed
-# distance back. Copying is one half of an induction head, the *what*; the *where* has to be shown
-# on its own.
+# Induction heads lie far outside that band, previous-token heads inside. But: **the impostor copies
+# just as well, in layer 0 already**, from a fixed distance back. Copying is one half of an
+# induction head, the *what*; the *where* has to be shown on its own.
 #
-# **A score is not an accuracy.** In layer 0 of the course's model a head scores .70, far above the
-# band, yet no head there copies even a tenth of the tokens. A score of 1 says that every
-# eigenvector is raised. Other mixtures need not be, and a single token is another mixture: `[[1,
-# -10], [0, 1]]` scores 1 and turns `(2, 1)` into `(2, -19)`. Show both numbers.
+# **A score is not an accuracy.** In our layer 0 a head scores .70, far above the band, yet none
+# there copies a tenth of the tokens. A score of 1 says that every eigenvector is raised. Other
+# mixtures need not be, and a single token is another mixture: `[[1, -10], [0, 1]]` scores 1 and
+# turns `(2, 1)` into `(2, -19)`. Show both numbers.
 #
 # ## Several heads as one
 #

@@ -119,10 +119,11 @@ claim("spread of random pairs (standard deviation)", chance.std(), low=0.005, hi
 show(draw_chance({f"d_head {d_head}": chance, "d_head 4": thin}, d_model), "chance")
 
 # %% [markdown]
-# The mean is `1/sqrt(d_model)` whatever d_head is; only the spread changes. And the best possible?
-# A head with 16 directions spreads its norm over them, so even perfect alignment stays far below 1.
-# **Exercises `composition_ceiling`** and **`normalised_composition`** (10 and 5 minutes): 0 is
-# chance, 1 is the best that these two spectra allow.
+# The mean is `1/sqrt(d_model)` whatever d_head is; only the spread changes.
+#
+# And the best possible? A head with 16 directions spreads its norm over them, so even perfect
+# alignment stays far below 1. **Exercises `composition_ceiling`** and **`normalised_composition`**
+# (10 and 5 minutes): 0 is chance, 1 is the best that these two spectra allow.
 
 
 # %%
@@ -305,8 +306,8 @@ show(draw_stretched(*both, band, (previous, induction)), "gauge")
 
 # %% [markdown]
 # The verdict stands, on better ground: **our model composes by K**. (In 20 of 20 other models
-# the best previous-token head leads by half or more.) What falls is fine print: in the second
-# picture Q and V lie below the band, as if layer 1 kept out of layer 0's way. `S` reverses this.
+# the best previous-token head leads by half or more.) What falls is fine print: in the first
+# panel Q and V lie below the band, as if layer 1 kept out of layer 0's way. `S` reverses this.
 #
 # A second control: a head that writes the same vector into *every* key. No answer depends on it.
 # *Predict:* which of the two scores takes it for a part of the circuit?

@@ -9,15 +9,15 @@
 # *Route: `causes`.*
 #
 # **The question.** Chapter 6 divided the answer among those who write it. The previous-token head
-# gets nothing. Here is a story that sounds scientific: "Its attribution is about 0 of 13 nats, so
-# it does not matter."
+# gets nothing. (Of several, we take the one whose removal costs most.) Here is a story that sounds
+# scientific: "Its attribution is about 0 of 13 nats, so it does not matter."
 #
 # *Predict:* heads of layer 0 with an attribution near 0: which of them can be removed?
 
 # %%
 import torch
 
-from course.desk import claim, in_others, show, the_model, untrained_model
+from course.desk import claim, in_others, print_table, show, the_model, untrained_model
 from course.pictures.ch10 import draw_direct_indirect, draw_known, draw_ledgers, draw_sides
 from minitransformer import planted
 from minitransformer.evaluate import held_out
@@ -147,7 +147,7 @@ claim("other heads of layer 0: largest total effect", largest, high=3, measured=
 # tell the two apart**, and so the story above has no evidence for it.
 #
 # The controls look different. The impostor's heads write for themselves, in *both* layers, which
-# fits its one-step trick. Random weights do nothing in any way (in brackets, above).
+# fits its one-step trick. Random weights do nothing in any way (the untrained values above).
 
 # %%
 steering = most_steering(the_model("additive"))
@@ -209,7 +209,7 @@ claim("the head that is most in the way: gained without it", harm, low=0, high=3
 # ways work only together? In the model `both`, head 0.0 tells 1.0 where to look and writes what is
 # found there. In `either`, each of the two is enough.
 #
-# *Predict* the rows of both before you look: direct, via patterns, via values, interaction.
+# *Predict* the rows of these two before you look: direct, via patterns, via values, interaction.
 
 
 # %%
@@ -329,7 +329,8 @@ claim("impostor: heads that act directly, in layer 0", in_layer_0, low=2, measur
 
 # %% [markdown]
 # The heads that look one back steer, the heads that look like induction heads write, and no others.
-# In 17 of 20 other models, too, the two kinds of names agree for every head.
+# In 17 of 20 other models, too, the two kinds of names agree for every head. Of the impostor's
+# heads, counted from .3 nats on, none steers, and those of layer 0 write.
 #
 # ## What the ledger does not say
 #
@@ -346,7 +347,6 @@ claim("impostor: heads that act directly, in layer 0", in_layer_0, low=2, measur
 # (Here hardly.)
 
 # %%
-print("  ledger of the loss (nats)    " + "".join(f"{way:>14}" for way in [*WAYS, "total"]))
 two_ways, three_ways = two_way_model("both"), two_way_model("both")
 three_ways.W_U[5 + ASK, YES] = 10.0  # the note at the last position is the token ASK
 
@@ -359,15 +359,16 @@ def loss_in_repeat(logits):
     return torch.tensor(loss_where_known(logits, repeats))
 
 
-missing = {}
-for name, case in {
-    "our previous-token head": (model, tokens, steerer, loss_in_repeat),
-    "both ways needed": (two_ways, prompt, (0, 0), loss_of_yes),
-    "and a direct way besides": (three_ways, prompt, (0, 0), loss_of_yes),
-}.items():
-    ledger = effect_ledger(*case)
-    print(f"  {name:29}" + "".join(f"{ledger[way].item():14.3f}" for way in [*WAYS, "total"]))
+of_loss = {
+    "our previous-token head": effect_ledger(model, tokens, steerer, loss_in_repeat),
+    "both ways needed": effect_ledger(two_ways, prompt, (0, 0), loss_of_yes),
+    "and a direct way besides": effect_ledger(three_ways, prompt, (0, 0), loss_of_yes),
+}
+rows, missing = [], {}
+for name, ledger in of_loss.items():
+    rows.append([ledger[way].item() for way in [*WAYS, "total"]])
     missing[name] = (ledger["total"] - sum(ledger[way] for way in WAYS)).abs()
+print_table("loss (nats)", list(of_loss), [*WAYS, "total"], rows, "{:z.3f}")
 error = missing["our previous-token head"]
 claim("ledger of the loss: not accounted for", error, low=5e-4, high=0.06, measured=0.0236)
 error = missing["both ways needed"]

@@ -18,9 +18,6 @@
 # embeddings (Meng et al. 2022, "Locating and Editing Factual Associations in GPT") takes the model
 # where it has never been.
 #
-# *Predict:* the swap of A and C changes tokens 3 and 9. Which position of the stream carries the
-# news in the middle?
-#
 # **Exercises `corrupt_pairs`** (15 minutes) and **`normalised_metric`** (10).
 #
 # The share restored is 0 for the corrupt answer, 1 for the clean one.
@@ -88,6 +85,9 @@ for swap, pairs in data.items():
 # Run the corrupt prompt, but put the clean run's stream in at one depth and one position. Does B
 # come back? That makes 42 runs. One at a time, a small model spends most of its time starting up.
 # So make them rows of *one* batch: each row patches another cell.
+#
+# *Predict:* the swap of A and C changes tokens 3 and 9. Which position of the stream carries the
+# news in the middle?
 #
 # **Exercises `patch_cells`** (25 minutes), the engine of this chapter, and **`patch_residual`**
 # (10).
@@ -219,7 +219,7 @@ claim("clean queries alone: logit difference restored", half, low=0.45, high=0.5
 claim("the logit difference itself, in nats", after.mean(), low=-1, high=0.5, measured=-0.1707)
 
 # %% [markdown]
-# The last three lines hold a warning. By logit difference, clean queries alone "restore" a half.
+# The last three claims hold a warning. By logit difference, clean queries alone "restore" a half.
 # They only silence the *wrong* answer: the gap rises to about 0, and the right answer still wins on
 # hardly any prompt. Look at accuracy too.
 #
@@ -278,8 +278,7 @@ in_others("denoising one head of layer 0 at B", "18 of 20", high=0.1)
 #
 # **Exercise `compare_metrics`** (15 minutes), with *log-probability*, the logarithm of p(right
 # token), and *KL divergence*, how far in nats the guesses are from the clean run's. Below, the
-# planted head 1.1 takes 6 off the right logit, and a saturated softmax hides it. *Predict:* what
-# will the probability show?
+# planted head 1.1 takes 6 off the right logit. *Predict:* what will the probability show?
 
 
 # %%
@@ -316,13 +315,14 @@ claim("planted head, noising: log-probability", noised, low=-0.01, high=0.01)
 # %%
 by_gap, by_probability = trained["logit difference"][1], trained["probability"][1]
 claim("one head of layer 1: probability, at most", by_probability.max(), high=0.1, measured=0.02436)
-claim("one head of layer 1: logit difference, at most", by_gap.max(), low=0.22, measured=0.308)
+claim("one head of layer 1: logit difference, at most", by_gap.max(), low=0.22, measured=0.3049)
 claim("layer 1 added up: logit difference", by_gap.sum(), low=0.999, high=1.001, measured=1)
 
 # %% [markdown]
-# Probability and accuracy move in one jump near the middle; log-probability and KL flatten out when
-# the answer is safe. Only the logit difference is linear in the stream, so that here the heads of
-# the last layer add up to 1. It is the default, with its own trap (the half above).
+# Probability and accuracy move in one jump near the middle: the planted head escapes them.
+# Log-probability and KL flatten out when the answer is safe. Only the logit difference is linear in
+# the stream, so that here the heads of the last layer add up to 1. It is the default, with its own
+# trap (the half above).
 #
 # ## Half-way
 #
@@ -414,8 +414,8 @@ share = promise / really
 claim("share of it that the gradient promises", share, low=0.15, high=0.7, measured=0.3227)
 
 # %% [markdown]
-# Exact behind the last softmax, where all is linear. Before it, about a third of the truth. And
-# where a softmax is saturated? The hand-built circuit attends with weight 1 or 0.
+# Exact behind the last softmax, where all is linear. Before it, a third of the best sender's
+# effect. And where a softmax is saturated? The hand-built circuit attends with weight 1 or 0.
 
 # %%
 circuit, gap = planted.induction_model(), answer_gap(prompts.right, prompts.wrong)

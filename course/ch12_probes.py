@@ -11,8 +11,6 @@
 # *probe* is a small classifier that tries to read one thing from them. If it succeeds, the thing is
 # there. Is it also *used*?
 #
-# *Predict:* after layer 0, which can be read: the token, the previous one, the next one?
-#
 # ## A probe is a regression
 #
 # Turn each label into a one-hot vector, fit straight lines by least squares, guess the highest
@@ -20,14 +18,14 @@
 #
 # **Exercises `token_back`** (5 minutes), the labels, **`linear_probe`** (20 minutes), and
 # **`held_out_accuracy`** (15 minutes), which tests on *sequences* that the probe never saw. Why?
-# Fit a probe to labels that mean nothing:
+# *Predict:* how often is a probe right about labels without meaning?
 
 # %%
 import copy
 
 import torch
 
-from course.desk import claim, claim_rate, show, the_model, untrained_model
+from course.desk import claim, claim_rate, print_table, show, the_model, untrained_model
 from course.pictures import ch12 as pictures
 from minitransformer.data import random_tokens
 from minitransformer.evaluate import held_out
@@ -77,6 +75,8 @@ claim("4096 rows, tested on the same rows", seen[-1], low=0.04, high=0.15, measu
 # ## By depth
 #
 # *Route `arithmetic`: on to chapter 15.*
+#
+# *Predict:* after layer 0, which can be read: the token, the previous one, the next one?
 #
 # **Exercise `probe_by_depth`** (15 minutes). The control is random weights: what they hold,
 # training did not bring.
@@ -197,7 +197,6 @@ cases = {
     "previous token (after layer 0)": (DEPTHS[1], previous, previous.clamp(min=0), d_vocab),
     "place in block (after layer 1)": (DEPTHS[2], phase, tokens, n // 2),
 }
-print(f"  {'':32}accuracy  above shuffled  selectivity  random weights")
 table = {}
 for name, (place, labels, words, classes) in cases.items():
     stream = cache[place]
@@ -205,8 +204,9 @@ for name, (place, labels, words, classes) in cases.items():
     row.append(above_shuffled(stream, labels, classes, generator))
     row.append(selectivity(stream, labels, words, d_vocab, classes, generator))
     row.append(held_out_accuracy(blank_cache[place], labels, classes))
-    print(f"  {name:32}" + "{:8.2f}{:16.2f}{:13.2f}{:16.2f}".format(*row))
     table[name] = row
+columns = ["accuracy", "above shuffled", "selectivity", "random weights"]
+print_table("what is read", list(table), columns, list(table.values()), "{:z.2f}")
 is_even, in_class, was_previous, which_place = table.values()
 claim("is the token even? above shuffled labels", is_even[1], 0.4, 0.6, 0.5074)
 claim("is the token even? selectivity", is_even[2], -0.03, 0.03, 0)
@@ -286,10 +286,10 @@ claim(
 claim("no repeat at all: yes of new tokens", of_new, high=0.02, measured=0.002377)
 
 # %% [markdown]
-# Even the strong probe does poorly, yet it is there: layer 1 writes much for a known token and
-# little for a new one, but in the *direction* of its prediction. A length is no linear feature.
-# "The probe fails" means "not like this". Nor does the length mean "the repeat": among random
-# tokens it says yes at chance recurrences.
+# Even the strong probe misses one place in seven, yet it is there: layer 1 writes much for a known
+# token and little for a new one, but in the *direction* of its prediction. A length is no linear
+# feature. "The probe fails" means "not like this". Nor does the length mean "the repeat": among
+# random tokens it says yes at chance recurrences.
 #
 # ## Readable, but unused
 #
@@ -301,7 +301,7 @@ claim("no repeat at all: yes of new tokens", of_new, high=0.02, measured=0.00237
 # (Belrose et al. 2023, "LEACE: Perfect linear concept erasure in closed form", call this Oracle
 # LEACE).
 #
-# **Exercises `class_means`** (10 minutes) and **`erase`** (10 minutes).
+# **Exercises `class_means`** and **`erase`** (10 minutes each).
 
 
 # %%
@@ -541,7 +541,7 @@ claim("and with a random direction", probability[noise], high=0.15, measured=0.0
 # - Not readable by a line is not absent: a length says "stood there before".
 # - Erasing and steering, against another token: claims about causes.
 #
-# What a wrong story would have looked like: "after layer 1 the previous token can be decoded, so
-# the output depends on it". The "so" is wrong.
+# A wrong story: "after layer 1 the previous token can be decoded, so the output depends on it". The
+# "so" is wrong.
 #
 # Next: when is an explanation complete? `python -m course 13`.

@@ -80,8 +80,9 @@ def draw_sums(copied: dict[str, float], looks_back: dict[str, float]) -> Figure:
     left.bar_label(bars, fmt="%.0f")
     left.set(xlabel="induction head", ylabel="tokens copied (%)", ylim=(0, 108))
     left.set_title("OV circuits may be added")
-    right.bar(list(looks_back), [100 * share for share in looks_back.values()])
-    right.set_ylabel("layer 0's attention\nto the previous token (%)")
+    bars = right.bar(list(looks_back), [100 * share for share in looks_back.values()])
+    right.bar_label(bars, fmt="%.0f")
+    right.set(ylabel="layer 0's attention\nto the previous token (%)", ylim=(0, 108))
     right.set_title("QK circuits may not")
     return figure
 

@@ -52,7 +52,7 @@ def draw_numbers(rows: list[str], columns: list[str], values: list[list[float]])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    figure.suptitle("Red: moved by a change that no probability can see", x=0.02, ha="left")
+    figure.suptitle("Bold: moved by a change that no probability can see", x=0.02, ha="left")
     return figure
 
 
@@ -79,7 +79,7 @@ def draw_compositions(
         count = f"{kind}: {int(above.sum())} of {above.numel()}"
         ax.set_title(f"{count}\nabove the band", loc="center")
     words = (
-        "Layer 1 reads layer 0 in its keys. Green: previous-token heads, orange: induction heads."
+        "Layer 1 reads layer 0 in its keys. Green: previous-token heads, orange: induction heads"
     )
     figure.suptitle(words, x=0.01, ha="left")
     return figure
@@ -127,7 +127,7 @@ def draw_stretched(
         draw_scores(ax, tables, roles[0])
         ax.set(ylim=(0, 1.15 * largest), title=f"In token space,\n{name}")
         ax.set_ylabel("score units (Q, K), logits (V)")
-    words = "No answer of the model moved, the published score did. Green: previous-token heads."
+    words = "No answer of the model moved, the published score did. Green: previous-token heads"
     figure.suptitle(words, x=0.01, ha="left")
     return figure
 

@@ -60,10 +60,8 @@ def draw_groups(
     for name, (colour, losses, margins) in curves.items():
         middle.plot(losses, marker="o", color=colour, label=name)
         right.plot(margins, marker="o", color=colour, label=name)
-    middle.set(ylabel="loss in the repeat (nats)", title="The loss bends ...")
-    right.set(
-        ylabel="right logit minus a wrong one", title="... each takes its share of the logits"
-    )
+    middle.set(ylabel="loss in the repeat (nats)", title="The loss bends")
+    right.set(ylabel="right logit minus a wrong one", title="Each takes its share of the logits")
     lowest = min(margins[-1] for _, _, margins in curves.values())
     right.set_ylim(min(-0.5, lowest - 0.5), None)
     middle.legend(fontsize=9)

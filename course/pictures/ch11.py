@@ -135,7 +135,7 @@ def draw_negative(ax, shares: dict[str, tuple[float, float]]) -> None:
     ax.set_xticks(x, shares)
     ax.set(ylabel="share of the gap", ylim=(-1.5, 0.15))
     ax.set_title("Planted head against the answer: only the logit difference sees it both ways")
-    ax.legend(loc="lower left", ncols=2)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.7, 0))
 
 
 def draw_path_map(paths: Tensor, columns: list[str], nodes: Tensor) -> Figure:

@@ -131,6 +131,6 @@ def draw_doses(doses: list[float], curves: dict[str, tuple[list[float], list[flo
         ax.set(ylabel=unit, ylim=(-0.03, 1.03))
     handles = axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=9)
-    title = "Write 'my previous token was X' anywhere, and layer 1 comes to read"
+    title = "Write 'my previous token was X' in the middle, and layer 1 comes to read"
     figure.suptitle(title, x=0.02, ha="left")
     return figure
