@@ -201,7 +201,7 @@ claim("AUROC of the surprise, broken against right", warned, low=0.9, measured=0
 # %%
 failures = wrong_answers(model, single, single.rows(REGION))
 errors = torch.tensor([wrong.said - wrong.right for wrong in failures if wrong.said is not None])
-print("  " + ";  ".join(wrong.problem for wrong in failures[::60]))
+print("  " + ";  ".join(wrong.problem for wrong in failures[::80]))
 claim("wrong answers in the region, of 750", len(failures), low=200, high=750, measured=472)
 claim_rate("share of the errors that are even", errors % 2 == 0, low=0.7, measured=0.994)
 in_others("share of the errors that are even", "10 of 10", low=0.9)

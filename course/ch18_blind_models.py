@@ -100,7 +100,7 @@ def needed(model, zero=()):
 
 
 found = needed(first)
-print("edges that the first model needs:", ", ".join(found))
+print("edges that the first model needs:\n ", ", ".join(found))
 story = [Route(what_followed, found)]
 both = [Route(what_followed, (*found, "embed>1.1.q", "0.0>1.1.k", "embed>1.1.v", "1.1>logits"))]
 verdicts, of_both = examine(first, story, tokens), examine(first, both, tokens)
@@ -136,7 +136,7 @@ for each in verdicts:
 wrong = [each.word for each in verdicts].count("wrong")
 claim("second model: wrong predictions of the same story", wrong, low=4, measured=6)
 found = needed(second)
-print("edges that the second model needs:", ", ".join(found))
+print("edges that the second model needs:\n ", ", ".join(found))
 in_layer_1 = sum(">1." in edge or "logits" in edge for edge in found)
 claim("of these, edges into layer 1 or the logits", in_layer_1, low=0, high=0)
 
@@ -211,7 +211,9 @@ claim(text, (kept <= 0.1).sum(), low=0, high=20, measured=4)
 #
 # **Exercises `claim_a`** and **`claim_b`** (12 minutes each), **`claim_c`** and **`claim_d`** (10
 # minutes each), **`claim_e`** and **`claim_f`** (15 minutes each), **`claim_g`** and **`claim_h`**
-# (20 minutes each). To see your claim beside the model:
+# (20 minutes each).
+#
+# To see your claim beside the model:
 #
 #     from course.pictures.ch18 import draw_side_by_side
 #     from exercises.ch18_blind_models import claim_a
