@@ -179,9 +179,11 @@ claim("bits that the hook changed for good", (again != logits).sum(), low=0, hig
 # story of chapters 5 to 9.
 #
 # Beware of the easy conclusion, though. "Without X it breaks" shows that X is needed *for
-# something*. It does not show what for. Take two controls. In the place of what layer 0 wrote, put
-# what it wrote for *another row*: the same kind of vectors, with the wrong content. And *add* these
-# to what it wrote. *Predict:* which of the two does more harm?
+# something*. It does not show what for.
+#
+# Take two controls. In the place of what layer 0 wrote, put what it wrote for *another row*: the
+# same kind of vectors, with the wrong content. And *add* these to what it wrote. *Predict:* which
+# of the two does more harm?
 
 
 # %%

@@ -333,8 +333,10 @@ show(figure, "later")
 # %% [markdown]
 # So it is not chance: the later follower leads in 20 of 20 other models. And it is largely
 # positional. Here nothing of the lead is left; in 14 of 20 other models more than half of it goes.
-# The predictions in the repeat do not suffer. *Predict:* are positions in layer 1 good for this tie
-# alone? And is the lead as large further on in the context? So far the story stood at its start.
+# The predictions in the repeat do not suffer.
+#
+# *Predict:* are positions in layer 1 good for this tie alone? And is the lead as large further on
+# in the context? So far the story stood at its start.
 
 
 # %%
