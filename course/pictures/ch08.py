@@ -205,7 +205,7 @@ def draw_circuits(
         last.scatter([looks_back[g]] * len(row), 100 * row, color=colour, s=45)
         if len(accuracy) > HEADS_IN_A_ROW and row.mean() < 0.1:
             continue  # of many heads, only those that stand out have a name
-        beside = (7, -4) if looks_back[g] < 0.5 else (-26, -4 - 4 * (g == roles[0][0]))
+        beside = (7, -4) if looks_back[g] < 0.5 else (-26, -1 if g == roles[0][0] else -8)
         at = (looks_back[g], 100 * row.mean())
         last.annotate(f"0.{g}", at, beside, textcoords="offset points")
     for (name, (x, values)), marker in zip(controls.items(), "x+"):
