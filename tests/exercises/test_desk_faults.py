@@ -260,6 +260,7 @@ def test_the_environment_changes_no_verdict(learner):
 
 def test_checks_that_cannot_be_run_are_no_verdict(learner, capsys, monkeypatch):
     learner.answers(RIGHT)
+    monkeypatch.setattr(progress, "wait_for", learner.wait_for)
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert desk.main(["check"]) == 2
     said = capsys.readouterr()
