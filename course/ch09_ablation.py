@@ -112,7 +112,7 @@ show(draw_kinds(costs, KINDS, clean, model.cfg.d_vocab), "kinds")
 # heads carry on with conviction, about another sequence. "What is this part worth?" has no answer
 # before you say: compared with what? So name the kind.
 #
-# Why do zero and mean agree here? *Predict:* because the heads write nothing on average?
+# A mean keeps what a head writes on average; zero does not. *Predict:* is that much?
 
 # %%
 _, cache = model.run_with_cache(tokens)
@@ -130,10 +130,10 @@ text = "length of the mean output, as a share: largest outside"
 claim(text, max(outside), low=0.7, measured=0.976)
 
 # %% [markdown]
-# No. The heads of the circuit write little on average, about a quarter of their usual length. But
-# the idle heads of layer 0 write nearly the same vector each time. Zeroing takes that constant
-# away, a mean keeps it, and the loss does not notice either way. Where a constant *is* used, zero
-# and mean part.
+# The heads of the circuit write little on average, about a quarter of their usual length. But the
+# idle heads of layer 0 write nearly the same vector each time. Zeroing takes that constant away, a
+# mean keeps it, and the loss does not notice: zero and mean agree. Where a constant *is* used, they
+# part.
 #
 # ## One at a time
 #
