@@ -454,9 +454,9 @@ claim_rate("MLP 1, the answer, nats", gained, low=6, measured=10.67)
 # would have shown bars of several nats for them, beside a flat grey one.
 #
 # The first MLP lowers a by .2 nats more than another problem's a, and lowers it more in 7 of 10
-# other models. The last one may give some back: it does in 10 of 10, but here the interval, -.08 to
-# .33, holds 0.
+# other models.
 #
+# The last one may give some back: it does in 10 of 10, but here the interval, -.08 to .33, holds 0.
 # A trace of deletion, not a mechanism: at "=" the operands' logits were never high, so there is
 # little to delete.
 #
