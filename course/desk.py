@@ -211,7 +211,7 @@ def promised(made: Claim, measured: float | None) -> dict[str, str]:
     if (made.low, made.high) != (-math.inf, math.inf):
         notes["band"] = band(made.low, made.high)
     if measured is not None:
-        notes["measured"] = f"the course's model: {measured:g}"
+        notes["measured"] = f"the course's model: {number(measured)}"
     found = spread(Session.chapter, made.text) or Spread(made.value, [], [])
     if found.others:
         notes["others"] = f"{len(found.others)} others {span(found.others)}"
@@ -238,6 +238,8 @@ def band(low: float, high: float) -> str:
 
 
 def number(value: float) -> str:
-    """Four digits that matter, whole numbers whole."""
+    """Four digits that matter, whole numbers whole; a power of ten only where there must be one."""
     whole = abs(value) < 1e9 and value == round(value)
-    return f"{value:.0f}" if whole else f"{value:.4g}"
+    kept = value if whole else float(f"{value:.4g}")
+    plain = whole or 1000 <= abs(kept) < 1e9
+    return f"{kept:.0f}" if plain else f"{kept:.4g}"

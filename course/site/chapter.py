@@ -15,7 +15,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from course import cells, mine, reading
+from course import cells, evidence, mine, reading
 from exercises import routes, stubs
 from minitransformer.plots import Figure, save_figure
 
@@ -34,11 +34,13 @@ class Page(NamedTuple):
 class Shown:
     """What one cell of code shows, as HTML: an Output (course/output.py), and a file to print to.
 
-    Pictures are written to `folder`, as SVG.
+    Pictures are written to `folder`, as SVG. compare: other models or functions than the shipped
+    ones are at work, and what those give stands beside each value.
     """
 
-    def __init__(self, folder: Path):
-        self.folder, self.events = folder, []  # events: (kind, content)
+    def __init__(self, chapter: str, folder: Path, compare: bool):
+        self.chapter, self.folder, self.compare = chapter, folder, compare
+        self.events = []  # (kind, content)
 
     def write(self, text: str) -> None:
         self.events.append(("text", text))
@@ -47,10 +49,17 @@ class Shown:
         """Nothing waits."""
 
     def claim(self, text: str, value: str, notes: dict[str, str], fault: str) -> None:
-        shipped = notes.get("measured", "").removeprefix("the course's model: ")
-        beside = [notes.get(kind, "") for kind in ("band", "others", "untrained")]
-        mark = "fails: " if fault else ""
-        self.events.append(("claim", [mark + text, value, shipped, *beside]))
+        shipped = notes.get("measured", "") if self.compare else ""
+        others = in_two_lines(notes.get("others") or self.without_spread(text))
+        controls = in_two_lines(notes.get("untrained", ""))
+        row = [f"fails: {text}" if fault else text, value]
+        row += [shipped.removeprefix("the course's model: "), notes.get("band", "")]
+        self.events.append(("claim", [*row, others, controls]))
+
+    def without_spread(self, text: str) -> str:
+        """What stands in the place of a spread over other models where a claim has none."""
+        known = evidence.spread(self.chapter, text)
+        return "the same on others" if known else "others not measured"
 
     def note(self, text: str) -> None:
         self.events.append(("claim", [f"… {text}"]))
@@ -91,7 +100,12 @@ def claims(rows: list[list[str]]) -> str:
     whole = [row for row in rows if len(row) == len(COLUMNS)]
     kept = [i for i in range(len(COLUMNS)) if any(row[i] for row in whole)]
     shorter = [[row[i] for i in kept] if row in whole else row for row in rows]
-    return table([COLUMNS[i] for i in kept], shorter, "claims")
+    return table([COLUMNS[i] for i in kept], shorter, "claims stacked")
+
+
+def in_two_lines(note: str) -> str:
+    """ "20 others 0.1 to 0.2": how many on one line, their span on the next."""
+    return re.sub(r"(others|untrained) (?=\S+\d)", r"\1\n", note)
 
 
 def what_is_seen(figure: Figure) -> str:
@@ -122,7 +136,7 @@ def make(path: Path, use_mine: bool = False, models: dict[str, str] | None = Non
     import torch
 
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        shown = Shown(Path(folder))
+        shown = Shown(path.stem, Path(folder), use_mine or bool(models))
         stack.enter_context(contextlib.redirect_stdout(shown))
         stack.enter_context(torch.set_grad_enabled(True))  # put back what a chapter switches off
         reading.make_ready(path, use_mine, models, shown)
@@ -167,7 +181,7 @@ class Writer:
             anchor = slug(tokens[1].content)
             tokens[0].attrSet("id", anchor)
             self.headings.append((anchor, re.sub(r"[`*]", "", tokens[1].content)))
-        words = MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+        words = whole_arrows(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
         self.parts.append(words.replace('href="site/', 'href="'))  # a page is inside of site/
         self.parts += [card(self.path.stem, name) for name in names]
         self.parts += [lab(link) for link in re.findall(r"\]\(site/(lab\.html[^)]*)\)", source)]
@@ -217,6 +231,11 @@ def code_names(text: str) -> list[str]:
     return re.findall(r"`(\w+)`", text)
 
 
+def whole_arrows(text: str) -> str:
+    """HTML in which no line ends within "->"."""
+    return text.replace("-&gt;", '<span class="whole">-&gt;</span>')
+
+
 def slug(words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
@@ -237,7 +256,7 @@ def card(chapter: str, name: str) -> str:
     stub = stubs.source_of(text, stubs.functions(text)[name])
     hints = ""
     for number, hint in enumerate(entry["hints"], 1):
-        words = MARKDOWN.renderInline(hint)
+        words = whole_arrows(MARKDOWN.renderInline(hint))
         hints += f"<details><summary>hint {number}</summary><p>{words}</p></details>\n"
     routed = ", ".join(routes.of(chapter, name))
     effort = f"{entry['minutes']} minutes, difficulty {entry['difficulty']} of 3; on: {routed}"

@@ -5,6 +5,7 @@ then nothing is written.
 """
 
 import html
+import itertools
 import json
 import multiprocessing
 import os
@@ -155,20 +156,25 @@ def front() -> str:
     text = (HERE / "front.md").read_text(encoding="utf-8")
     ways = [way(route) for route in routes.names()]
     rows = "".join([row(stem) for stem in stubs.chapters()])
-    last = listed([link(f"{stem}.html", stubs.title(stem)) for stem in reading.PAGES])
-    head = "<tr><th></th><th>chapter</th><th>minutes</th><th>exercises</th><th>difficulty</th></tr>"
-    table = f'<div class="wide"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+    last = " ".join([link(f"{stem}.html", stubs.title(stem)) for stem in reading.PAGES])
+    about = "which of your functions run on a model of another library, and which mislead there"
+    table = f'<table class="stacked">\n<tbody>{rows}</tbody></table><p>Then {last}: {about}.</p>'
+    minutes = "<p>Minutes are for reading and exercises together.</p>"
     body = chapter.MARKDOWN.render(text) + "<h2>Routes</h2>" + "".join(ways)
-    return filled("How a transformer works, proved by you", f"{body}<h2>Chapters</h2>{table}{last}")
+    body += f"<h2>Chapters</h2>{minutes}{table}"
+    return filled("How a transformer works, proved by you", body)
 
 
 def way(route: str) -> str:
-    """A route: what it is about, how long it takes, its exercises (folded) in order."""
-    pairs = routes.exercises(route)
-    steps = listed([link(f"{stem}.html#{name}", name) for stem, name in pairs])
+    """A route: what it is about, how long it takes, its exercises (folded) by chapter."""
+    pairs, steps = routes.exercises(route), ""
+    for stem, group in itertools.groupby(pairs, key=lambda pair: pair[0]):
+        names = ", ".join([link(f"{stem}.html#{name}", name) for _, name in group])
+        title = link(f"{stem}.html", stubs.title(stem))
+        steps += f'<li value="{int(stem[2:4])}">{title}: {names}</li>\n'
     hours = f"{routes.minutes(route) / 60:.0f} hours, {len(pairs)} exercises"
     about = f"<b>{route}</b> ({hours}): {html.escape(routes.about(route))}"
-    return f"<details><summary>{about}</summary>{steps}</details>\n"
+    return f"<details><summary>{about}</summary><ol>{steps}</ol></details>\n"
 
 
 def row(stem: str) -> str:
@@ -177,10 +183,12 @@ def row(stem: str) -> str:
     hard = [each["difficulty"] for each in entry["exercises"].values()]
     spread = f"{min(hard)} to {max(hard)}" if min(hard) < max(hard) else f"{min(hard)}"
     names = " ".join([link(f"{stem}.html#{name}", name) for name in entry["exercises"]])
-    title = f"<b>{link(f'{stem}.html', stubs.title(stem))}</b><br>{html.escape(in_the_end(stem))}"
-    about = f"<details><summary>{len(hard)}</summary>{names}</details>"
-    cells = [str(int(stem[2:4])), title, f"{entry['minutes']}", about, spread]
-    return "<tr>" + "".join([f"<td>{cell}</td>" for cell in cells]) + "</tr>\n"
+    title = f"<b>{int(stem[2:4])}. {link(f'{stem}.html', stubs.title(stem))}</b>"
+    count = f"{len(hard)} exercises" if len(hard) > 1 else "1 exercise"
+    about = f"<details><summary>{count}</summary>{names}</details>"
+    effort = f"{entry['minutes']} minutes<br>difficulty {spread}"
+    across = f'<td class="whole">{effort}</td><td>{about}</td>'
+    return f'<tr><th scope="row">{title}<br>{html.escape(in_the_end(stem))}</th>{across}</tr>\n'
 
 
 def in_the_end(stem: str) -> str:

@@ -132,6 +132,32 @@ def test_no_page_is_wider_than_the_window(site, open_page, links, width):
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
 
 
+LINES = """cells => cells.map((cell) => {
+  const text = document.createRange();
+  text.selectNodeContents(cell);
+  return [cell.innerText, new Set([...text.getClientRects()].map((box) => box.top)).size];
+})"""
+
+
+@pytest.mark.parametrize("width", [1100, 400])
+def test_no_number_of_a_claim_and_no_arrow_is_broken(site, open_page, links, width):
+    page = open_page(site / "index.html", width)
+    for path in [path for path in links if path.parent == site]:
+        page.goto(path.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        whole = '.claims td[data-of="value"], .claims td[data-of="the text says"], .whole'
+        broken = [text for text, lines in page.locator(whole).evaluate_all(LINES) if lines > 1]
+        assert not broken, (path.name, broken)
+
+
+def test_formulas_are_as_large_as_code(site, open_page):
+    """Indented blocks of a text are code within pre: small once, not twice."""
+    page = open_page(site / "ch08_composition.html")
+    size = "nodes => nodes.map((node) => getComputedStyle(node).fontSize)"
+    formulas = set(page.locator("main > pre > code, .answer > pre > code").evaluate_all(size))
+    assert formulas == set(page.locator(".code .python pre").evaluate_all(size))
+
+
 def test_dark_follows_the_system(site, open_page):
     """Light text on a dark ground, and the other way round."""
     ground = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"

@@ -1,10 +1,13 @@
 """A page of a chapter says what the chapter shows, folds what it should, and stops when it must."""
 
+import html
+
 import pytest
 
 pytest.importorskip("markdown_it", reason="no pages here: pip install -e '.[site]'")
 pytest.importorskip("pygments", reason="no pages here: pip install -e '.[site]'")
 
+from course import evidence
 from course.site import chapter
 
 TEXT = """# %% [markdown]
@@ -41,10 +44,10 @@ def page(tmp_path):
     return made(tmp_path, TEXT)
 
 
-def made(folder, text: str) -> chapter.Page:
+def made(folder, text: str, models: dict[str, str] | None = None) -> chapter.Page:
     path = folder / "ch05_finding_heads.py"
     path.write_text(text, encoding="utf-8")
-    return chapter.make(path)
+    return chapter.make(path, models=models)
 
 
 def test_an_answer_is_folded_up_to_the_next_heading(page):
@@ -75,10 +78,29 @@ def test_what_is_shown_stands_in_order_and_is_escaped(page):
     assert "picture:" not in page.body and "&lt;tag&gt;" in page.body
 
 
-def test_a_claim_is_a_row_of_value_shipped_and_band(page):
-    assert '<td data-of="value">2</td><td data-of="shipped">2</td>' in page.body
-    assert ">1 to 3</td>" in page.body
+def test_a_claim_is_a_row_of_value_and_band(page):
+    assert '<td data-of="value">2</td><td data-of="the text says">1 to 3</td>' in page.body
+    assert "shipped" not in page.body  # it is what the value comes from
     assert "random weights" not in page.body  # no claim here has that control
+
+
+def test_on_another_model_the_shipped_value_stands_beside_it_in_the_same_form(tmp_path):
+    text = TEXT.replace("2, low=1, high=3, measured=2", "149783.2, measured=149783.4")
+    page = made(tmp_path, text, models={"induction": "induction"})
+    assert '<td data-of="value">149800</td><td data-of="shipped">149800</td>' in page.body
+
+
+def test_a_claim_without_a_spread_says_why(tmp_path):
+    """Two texts of chapter 5, of which evidence.json knows one, and another model's spread."""
+    known = evidence.content()["ch05_finding_heads"]
+    same = next(text for text in known if not known[text].get("others"))
+    moved = next(text for text in known if known[text].get("others"))
+    more = f"claim({same!r}, 1)\nclaim({moved!r}, 2)\nclaim_rate("
+    body = made(tmp_path, TEXT.replace("claim_rate(", more, 1)).body
+    rows = {row.split("</th>")[0]: row for row in body.split('<th scope="row">')[1:]}
+    assert "others not measured" in rows["one &amp; one"]
+    assert "the same on others" in rows[html.escape(same)]
+    assert "20 others\n" in rows[html.escape(moved)]
 
 
 def test_an_exercise_is_a_card_with_folded_hints(page):
