@@ -145,14 +145,14 @@ def test_no_number_of_a_claim_and_no_arrow_is_broken(site, open_page, links, wid
     for path in [path for path in links if path.parent == site]:
         page.goto(path.as_uri())
         page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-        whole = '.claims td[data-of="value"], .claims td[data-of="the text says"], .whole'
+        whole = '.claims td[data-of="value"], .claims td[data-of="the text says"], span.whole'
         broken = [text for text, lines in page.locator(whole).evaluate_all(LINES) if lines > 1]
         assert not broken, (path.name, broken)
 
 
 def test_formulas_are_as_large_as_code(site, open_page):
     """Indented blocks of a text are code within pre: small once, not twice."""
-    page = open_page(site / "ch08_composition.html")
+    page = open_page(site / "ch06_logit_attribution.html")
     size = "nodes => nodes.map((node) => getComputedStyle(node).fontSize)"
     formulas = set(page.locator("main > pre > code, .answer > pre > code").evaluate_all(size))
     assert formulas == set(page.locator(".code .python pre").evaluate_all(size))

@@ -7,12 +7,14 @@ import torch
 from course.site.lab import experiments, measures
 from course.site.lab.lab import TITLES
 from minitransformer import Transformer, load
+from minitransformer.evaluate import follows_earlier_copy
 from solutions.ch06_logit_attribution import component_lens
 from tests.material import seeded
 
 MODELS = {name: load(name) for name in TITLES}
 MODEL = MODELS["induction"]
 FOUND = measures.found_heads(MODEL)
+ON_SCALE = 8  # nats, the end of the rail (panels.js)
 
 # What is measured
 
@@ -107,7 +109,8 @@ def test_one_head_less_nobody_steps_in():
         off = dict.fromkeys(FOUND["induction"][:gone], "off")
         losses.append(measures.outcome(MODEL, tokens, off).loss)
     assert losses == sorted(losses)
-    assert losses[1] < 0.3 and losses[-1] > 3.5
+    assert losses[0] < 0.01 and losses[-1] > 3.5
+    assert losses[1] < 0.02 * ON_SCALE  # of the rail's length: "on this scale"
     for head in FOUND["induction"]:
         assert largest_move_of_others(tokens, head) == 0
 
@@ -123,12 +126,16 @@ def largest_move_of_others(tokens: torch.Tensor, off: str) -> float:
     return moved.abs().max().item()
 
 
-def badges(model: Transformer, period: int) -> int:
-    """How many heads would wear the badge "induction", on average over draws."""
-    tokens = measures.draw(model, period, seed=1)
-    cfg = model.cfg
-    heads = [f"{layer}.{head}" for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
-    return sum(measures.looks(model, tokens, head).matching > 0.5 for head in heads)
+def badges(model: Transformer, period: int) -> torch.Tensor:
+    """How many heads wear the badge "induction", in each of many draws: [batch]."""
+    tokens, cfg = measures.draw(model, period, seed=1), model.cfg
+    follows = follows_earlier_copy(tokens)
+    again = follows.any(dim=-1).sum(dim=-1)  # batch
+    count = torch.zeros(len(tokens))
+    for head in [f"{layer}.{head}" for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]:
+        there = (measures.pattern_of(model, tokens, head) * follows).sum(dim=(1, 2))
+        count += there / again > 0.5
+    return count
 
 
 def test_the_impostor_is_right_at_its_period_only():
@@ -136,14 +143,16 @@ def test_the_impostor_is_right_at_its_period_only():
     at_10, at_9 = measures.draw(impostor, 10, seed=1), measures.draw(impostor, 9, seed=1)
     assert measures.outcome(impostor, at_10).right > 0.98
     assert measures.outcome(impostor, at_9).right < 0.05
-    assert badges(impostor, 10) == 8 and badges(impostor, 9) == 0
+    trained, other = badges(impostor, 10), badges(impostor, 9)
+    assert (trained == 8).float().mean() > 0.9 and trained.min() >= 7  # "in nearly every draw all"
+    assert other.max() == 0
     assert measures.outcome(MODEL, at_9).right > 0.98  # and ours does not care
     for head in ("0.0", "1.0"):  # at period 9, too, most attention is 9 back
         back = measures.pattern_of(impostor, at_9, head).diagonal(-9, dim1=1, dim2=2)
         assert back[:, 3:].mean() > 0.4, head
 
 
-def test_one_layer_gets_short_periods_only_by_looking_fixed_distances_back():
+def test_one_layer_gets_short_periods_only_and_looks_by_distance():
     one = MODELS["one-layer"]
     short, long = measures.draw(one, 3, seed=1), measures.draw(one, 13, seed=1)
     assert measures.outcome(one, short).right > 0.6
@@ -152,6 +161,15 @@ def test_one_layer_gets_short_periods_only_by_looking_fixed_distances_back():
         pattern = measures.pattern_of(one, long, f"0.{head}")
         apart = (pattern - pattern.mean(dim=0)).abs().sum(dim=-1)[:, 1:].mean() / 2
         assert apart < 0.25, (head, apart)
+        at_3, at_13 = by_distance(one, short, f"0.{head}"), by_distance(one, long, f"0.{head}")
+        assert at_13[:13].sum() > 0.75 and at_13[1:].max() < 0.15  # a dozen words, and itself
+        assert (at_13 - at_3).abs().max() < 0.02  # the same at every period
+
+
+def by_distance(model: Transformer, tokens: torch.Tensor, head: str) -> torch.Tensor:
+    """A head's mean attention 0, 1, ... 19 words back, over the rows that have so many."""
+    mean = measures.pattern_of(model, tokens, head).mean(dim=0)
+    return torch.stack([mean.diagonal(-back)[20 - back :].mean() for back in range(20)])
 
 
 def test_a_change_nobody_sees():

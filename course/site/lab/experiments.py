@@ -20,12 +20,7 @@ AGENT = (
 )
 TWO = "James Bond met Eve . James Bean met Adam . Who is James"
 MOST_WORDS = len(AGENT.split())
-TRAINED, OTHER, SHORT, LONG = (
-    10,
-    9,
-    3,
-    13,
-)  # periods: the impostor's, another, one layer's, too long
+TRAINED, OTHER, SHORT, LONG = 10, 9, 3, 13  # periods: the impostor's, another, one layer's, long
 STRETCHES = 20
 
 
@@ -129,7 +124,7 @@ def sure_and_wrong(cast: Cast) -> Experiment:
     wrong = measures.first_choice(cast.model, cast.tokens, again) == cast.tokens[:, met]
     rate = wrong.float().mean().item()
     return Experiment(
-        f"At row {again} Bond comes again and the model is sure what follows, but “took” comes. "
+        "Where Bond comes again the model is sure what follows, but “took” comes. "
         "What did it expect, and where did it get that?",
         f"“met”, which followed Bond before: its first choice in {percent(rate)} of {DEALS} deals. "
         "Induction is a bet that what followed once follows again.",
@@ -172,8 +167,8 @@ def one_less(cast: Cast) -> Experiment:
     gone = dict.fromkeys(cast.induction, "off")
     without = measures.outcome(cast.model, cast.tokens, gone).loss
     return Experiment(
-        f"Induction head {off} is off, and the loss hardly moves. Compare the other bars with "
-        "their rings: do those heads step in, or was there a margin?",
+        f"Induction head {off} is off, and on this scale the loss hardly moves. Compare the other "
+        "bars with their rings: do those heads step in, or was there a margin?",
         f"Nobody steps in: the other bars stay. There was a margin; switch off more, and it is "
         f"used up. Over {DEALS} deals the loss is {loss:.2f} nats without {off}, and "
         f"{without:.2f} without any induction head.",
@@ -185,8 +180,9 @@ def impostor_at_10(cast: Cast) -> Experiment:
     tokens = measures.draw(cast.impostor, TRAINED)
     right = measures.outcome(cast.impostor, tokens).right
     return Experiment(
-        "On random tokens of this period the loss of another model is small, and most of its heads "
-        "wear the badge “induction”. Go down the rows: how far back do they look?",
+        "On random tokens of this period the loss of another model is small, and in nearly every "
+        "draw all its heads wear the badge “induction”. Go down the rows: how far back do they "
+        "look?",
         f"{TRAINED - 1}, where at this period the follower stands: {percent(right)} are right over "
         f"{DEALS} draws. Such sequences cannot tell a fixed distance from induction.",
         {"model": "impostor", "period": TRAINED, "head": "1.0"},
@@ -212,7 +208,8 @@ def only_one_layer(cast: Cast) -> Experiment:
         "One layer, trained like the first model, gets most of the words right at this period. "
         "Move the slider up: how long does that last, and what do its heads look at?",
         f"It is right in {percent(short)} here, and in {percent(long)} at period {LONG}. Its heads "
-        "look back fixed distances, whatever the word: no key can say what stood before it.",
+        "spread over the last dozen words, by distance, whatever the word: no key can say what "
+        "stood before it.",
         {"model": "one-layer", "period": SHORT, "head": "0.0"},
     )
 
