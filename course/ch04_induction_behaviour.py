@@ -128,7 +128,7 @@ claim(
     "ICL score, two layers, period 10",
     icl_score(curves["two layers", 10], 5, 30),
     high=-4,
-    measured=-4.17,
+    measured=-4.18,
 )
 at_10, at_13 = curves["impostor", 10], curves["impostor", 13]
 claim("ICL score, impostor, period 10", icl_score(at_10, 5, 30), high=-3, measured=-4.16)

@@ -204,7 +204,7 @@ attributed = (torch.tensor(margins) - (margins[0] - taken)).abs().max()
 claim("planted: largest distance from log(1 + 39 exp(-3 left))", off, high=1e-4)
 claim("loss with one head gone", losses[1], high=0.3, measured=0.0322)
 claim("loss with all but one gone", losses[-2], low=0.8, high=4.0, measured=2.228)
-claim("right minus wrong logit, whole model", margins[0], low=9, high=20, measured=13.08)
+claim("right minus wrong logit, whole model", margins[0], low=9, high=20, measured=13.10)
 claim("right minus wrong logit, one head gone", margins[1], low=5, high=18, measured=9.4)
 claim("largest distance from what attribution predicts", attributed, high=1e-3)
 curves = {
@@ -261,7 +261,7 @@ claim("attention on the right tokens", looks[0], low=0.9, measured=0.970)
 claim("attention if even", where_it_belongs(even), low=0.04, high=0.06, measured=0.0499)
 claim("attention, previous-token heads out of its keys", looks[1], high=0.03, measured=0.00024)
 claim("attention, previous-token heads out of its queries", looks[2], low=0.9, measured=0.984)
-claim("attention, the other heads out of its keys", looks[3], low=0.8, measured=0.967)
+claim("attention, the other heads out of its keys", looks[3], low=0.8, measured=0.965)
 row = int((repeats.prefix + repeats.period).argmin())  # repeats begin early
 shown = {name: pattern[row] for name, pattern in panels.items()}
 show(draw_targeted(shown, f"{target[0]}.{target[1]}", looks), "targeted")
@@ -320,8 +320,8 @@ theirs = random_repeats(impostor)
 ours, fake = right_by_row(model(tokens), repeats), right_by_row(impostor(theirs.tokens), theirs)
 claim_rate("1  right next tokens", ours, low=0.98, measured=1.0)
 claim_rate("1  control: impostor", fake, high=0.3, measured=0.1257)
-claim("2  attention to the token before", back, low=0.9, measured=0.991)
-claim("2  control: best head of layer 1", scores[1].max(), high=0.2, measured=0.0334)
+claim("2  attention to the token before", back, low=0.9, measured=0.993)
+claim("2  control: best head of layer 1", scores[1].max(), high=0.2, measured=0.0335)
 text = "2  by position: share of positions"
 claim(text, by_position, low=0.8, measured=1.0, untrained=most_by_position)
 
@@ -404,7 +404,7 @@ text = "6  tokens copied, all induction heads together"
 claim(text, copied_all, low=0.9, measured=1.0, untrained=copied_together)
 claim("6  control: best head of layer 0", copied_0, high=0.5, measured=0.0938)
 text = "7  induction heads, share of right minus wrong"
-claim(text, by_induction, low=0.9, high=1.1, measured=1.002)
+claim(text, by_induction, low=0.9, high=1.1, measured=1.000)
 claim("7  control: the tokens of another row, in logits", shuffled, low=-1, high=1)
 
 # %% [markdown]

@@ -3,10 +3,11 @@
 import ast
 import json
 import re
+from decimal import Decimal
 
 import pytest
 
-from course import cells, evidence, reading
+from course import cells, desk, evidence, reading
 from course.desk import Session
 from exercises import stubs
 
@@ -28,9 +29,32 @@ def calls_in(code: str, name: str) -> list[ast.Call]:
     return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == name]
 
 
+def rounding(typed: float) -> float:
+    """How far a value may lie from what is typed of it: half a unit of the last digit, and of the
+    fourth, which is the last in evidence.json.
+    """
+    unit = 10.0 ** Decimal(str(typed)).as_tuple().exponent
+    return max(0.501 * unit, 5.01e-4 * abs(typed))
+
+
+@pytest.fixture
+def typed(monkeypatch) -> dict[str, float]:
+    """What a chapter types as `measured`, by the text of the claim."""
+    promised, found = desk.promised, {}
+
+    def noting(made, measured):
+        found[made.text] = measured
+        return promised(made, measured)
+
+    monkeypatch.setattr(desk, "promised", noting)
+    return found
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_runs_and_its_numbers_are_true(chapter, tmp_path, monkeypatch):
-    """Claims assert themselves; here also: evidence.json speaks of these very claims."""
+def test_a_chapter_runs_and_its_numbers_are_true(chapter, tmp_path, monkeypatch, typed):
+    """Claims assert themselves; here also: evidence.json speaks of these very claims, and what is
+    typed of a value are its digits.
+    """
     monkeypatch.chdir(tmp_path)
     reading.run_chapter(reading.chapter_path(str(int(chapter[2:4]))))
     pictures = list((tmp_path / "figures").glob(f"{chapter}_*.png"))
@@ -41,6 +65,10 @@ def test_a_chapter_runs_and_its_numbers_are_true(chapter, tmp_path, monkeypatch)
     for text, claim in Session.claims.items():
         off = abs(claim.value - known[text]["shipped"])
         assert off <= max(0.002, 0.02 * abs(claim.value)), f"evidence.json, {text!r}: {again}"
+    for text, value in typed.items():
+        measured = known[text]["shipped"]
+        if value is not None:
+            assert abs(value - measured) <= rounding(value), f"{text!r}: not {value}: {measured}"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
