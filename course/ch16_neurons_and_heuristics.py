@@ -447,9 +447,9 @@ for op in studies:
 # %% [markdown]
 # The name knows more than "is active now": equally active neurons cost less, for a - b at most .7
 # times as much in 10 of 10 other models. But much of that is what the neuron contributes to this
-# answer: with about equal contribution they come closer, and the top contributors, found without
-# any name, cost far more. The paper's control, neurons drawn by lot among those *not* covering,
-# cannot show this.
+# answer: with about equal contribution they come closer, and here the top contributors, found
+# without any name, cost far more. The paper's control, neurons drawn by lot among those *not*
+# covering, cannot show this.
 #
 # Are the strong named neurons enough? With all others at their means, most answers are wrong:
 
@@ -462,12 +462,12 @@ for op, s in studies.items():
 # %% [markdown]
 # ## When do the names come?
 #
-# We train anew for a quarter of the way, or read your run's snapshots.
+# We train anew for an eighth of the way, or read your run's snapshots.
 #
 # *Predict:* when hardly an answer is right, how many strong neurons have a name?
 
 # %%
-STEPS = (25, 51, 102, 203, 406, 813)
+STEPS = (25, 51, 102, 203, 406)
 folder = run_folder("arithmetic") / "snapshots"
 paths = {step: folder / f"{step:05d}.pt" for step in STEPS}
 young = {step: load(path) for step, path in paths.items() if path.exists()}
@@ -508,7 +508,7 @@ claim("step 203: named minus shuffled", halfway[0] - halfway[1], 0.25, 0.7)
 claim("step 203: right answers", halfway[2], high=0.35)
 claim("step 203: right answer among the first five", among_five[203], low=0.4)
 in_others("step 203: right answer among the first five", "8 of 10", low=0.5)
-claim("step 813: right answers", history[813][2], low=0.35)
+claim("step 406: right answers", history[406][2], low=0.2)
 
 # %% [markdown]
 # The difference leads right *first choices*, not knowledge: at step 203 most right
