@@ -1,6 +1,6 @@
 // A change of the weights that no behaviour shows: the stream in another basis (chapter 8), and two
 // scores of one edge, of which one moves. No DOM.
-import { againstMeanKey, allHeads, rowOf, times, weight } from "./model.js";
+import { againstMeanKey, allHeads, dot, rowOf, times, weight } from "./model.js";
 import { randomNumbers } from "./words.js";
 
 const NOISE = 0.3; // at the end of the slider
@@ -64,9 +64,7 @@ export function inverse(S, size) {
   return right;
 }
 
-function norm(matrix) {
-  return Math.sqrt(matrix.reduce((sum, value) => sum + value * value, 0));
-}
+const norm = (matrix) => Math.sqrt(dot(matrix, matrix));
 
 function transposed(matrix, rows) {
   const columns = matrix.length / rows;

@@ -49,13 +49,9 @@ export function times(x, W, inner) {
   return product;
 }
 
-export function plus(x, y) {
-  return x.map((value, i) => value + y[i]);
-}
+export const plus = (x, y) => x.map((value, i) => value + y[i]);
 
-export function dot(x, y) {
-  return x.reduce((sum, value, i) => sum + value * y[i], 0);
-}
+export const dot = (x, y) => x.reduce((sum, value, i) => sum + value * y[i], 0);
 
 export function softmax(values) {
   const largest = values.reduce((a, b) => Math.max(a, b));
@@ -64,9 +60,7 @@ export function softmax(values) {
   return powers.map((power) => power / sum);
 }
 
-export function rowOf(matrix, row, width) {
-  return matrix.subarray(row * width, (row + 1) * width);
-}
+export const rowOf = (matrix, row, width) => matrix.subarray(row * width, (row + 1) * width);
 
 /** tokens -> {tokens, parts, patterns, logits}: part -> [pos, d_model], head -> [query, key],
  *  [pos, vocab]. clean: the run with all heads on, for those that are frozen. */
