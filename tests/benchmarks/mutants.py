@@ -19,7 +19,7 @@ import torch
 
 from exercises import limits, stubs
 from tests.exercises import checking
-from tests.exercises.diagnosis import Outcomes, equal
+from tests.exercises.diagnosis import Outcomes, apart
 
 GOAL = 0.95
 limits.SECONDS = 5  # a mutated loop may never end
@@ -123,8 +123,10 @@ def is_refused(checks: list, mutant) -> bool | None:
                 return True
         except Exception:
             return True
-        calls = guarded.calls
-        different = different or not equal(Outcomes(mutant), Outcomes(reference), calls)
+        mine, truth, again = Outcomes(mutant), Outcomes(reference), Outcomes(reference)
+        # a model that counts its calls answers otherwise each time, also to the reference
+        steady = [call for call in guarded.calls if not apart(again, truth, [call], truth)]
+        different = different or apart(mine, truth, steady, truth)
     return False if different else None
 
 
