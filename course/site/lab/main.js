@@ -111,8 +111,8 @@ function writeAddress() {
   history.replaceState(null, "", `#${toFragment(state, experiments)}`);
 }
 
-function readAddress() {
-  const asked = fromFragment(location.hash, experiments, models);
+function readAddress(address) {
+  const asked = fromFragment(new URL(address).hash, experiments, models);
   change(asked.state, asked.notes);
 }
 
@@ -139,7 +139,8 @@ function listen() {
   on("word", "change", (word) => change({ word }));
   on("stretch", "input", (value) => change({ stretch: Number(value) }));
   find("input").addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("hashchange", readAddress);
+  // Not location: a state that waited to be written may stand there by now.
+  addEventListener("hashchange", ({ newURL }) => readAddress(newURL));
   const dark = matchMedia("(prefers-color-scheme: dark)");
   dark.addEventListener("change", () => paintHeads(cards, seen, state));
 }
@@ -155,7 +156,7 @@ function compareWithPyTorch() {
 
 document.documentElement.classList.toggle("inside", window.top !== window.self);
 buildChoices();
-readAddress();
+readAddress(location.href);
 listen();
 compareWithPyTorch();
 globalThis.lab = { // to play with in the browser's console, and what the tests compare

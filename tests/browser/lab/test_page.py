@@ -49,6 +49,13 @@ def test_the_address_may_change_while_the_page_is_open(at):
     assert page.input_value("#stretch") == "0.5"
 
 
+def test_an_address_counts_though_the_page_writes_its_own_at_the_same_moment(at):
+    page = at()
+    asked = "location.hash = 'experiment=gauge'"
+    page.evaluate(f"{asked}; history.replaceState(null, '', '#experiment=names')")
+    until(page, lambda: page.inner_text("#task-title") == "A change nobody sees")
+
+
 BAD = {
     "experiment=nonsense": "an experiment that is not here: nonsense",
     "model=gpt": "model=gpt in the address means nothing here",
