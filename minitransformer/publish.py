@@ -4,22 +4,24 @@ For authors. Writes pretrained/NAME.pt (weights and config, without the training
 pretrained/NAME.json (how it was made), NAME being that of the run folder.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
 from . import checkpoint
 from .config import require
-from .files import PRETRAINED, CheckpointError
+from .files import PRETRAINED, CheckpointError, write_atomically
 
 
 def publish(folder: Path) -> None:
-    """Raises CheckpointError, before anything is written, if the folder holds no finished run."""
+    """Raises CheckpointError if the folder holds no finished run, before anything is written; or if
+    nothing can be written.
+    """
     target, record = PRETRAINED / folder.name, folder / "model.json"
     advice = f"{record} is missing. Train first."
     require(record.is_file(), f"{folder} holds no finished run: {advice}", CheckpointError)
     checkpoint.save(target.with_suffix(".pt"), checkpoint.load(folder))
-    shutil.copyfile(record, target.with_suffix(".json"))
+    text = record.read_bytes()
+    write_atomically(target.with_suffix(".json"), lambda file: file.write(text))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from minitransformer import (
     checkpoint,
     load,
     pretrained_names,
+    publish,
 )
 from minitransformer.files import PRETRAINED
 from tests.material import same_tensors
@@ -126,3 +127,15 @@ def test_a_disk_that_is_full_half_way_keeps_the_old_file(path):
     done = subprocess.run(program, capture_output=True, encoding="utf-8")
     assert done.stdout.startswith(f"cannot write {path}: File too large"), done.stderr
     assert path.read_bytes() == before and os.listdir(path.parent) == ["model.pt"]
+
+
+def test_a_finished_run_is_published_whole_or_refused_with_a_sentence(path, tmp_path, monkeypatch):
+    (path.parent / "model.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(publish, "PRETRAINED", tmp_path / "shipped")
+    publish.publish(path.parent)
+    name = path.parent.name
+    assert same_weights(load(tmp_path / f"shipped/{name}.pt"), load(path))
+    assert (tmp_path / f"shipped/{name}.json").read_text(encoding="utf-8") == "{}"
+    monkeypatch.setattr(publish, "PRETRAINED", path)  # a file, where a folder should be
+    with pytest.raises(CheckpointError, match="cannot write"):
+        publish.publish(path.parent)
