@@ -163,9 +163,9 @@ def likely_mistake(function: Callable, check: Callable) -> str | None:
 
 def is_the_same(mine: Outcomes, mistake: Outcomes, checks: dict) -> bool:
     """The same on all calls of these checks, and on other data."""
-    if not all([equal(mine, mistake, calls_of(check)) for check in checks]):
+    if not all(equal(mine, mistake, calls_of(check)) for check in checks):
         return False
-    return all([equal(mine, mistake, calls_drawn_again(check)) for check in checks])
+    return all(equal(mine, mistake, calls_drawn_again(check)) for check in checks)
 
 
 def difference_in_words(mine: Outcomes, truth: Outcomes, check: Callable) -> str | None:
