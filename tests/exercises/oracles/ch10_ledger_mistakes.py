@@ -40,8 +40,12 @@ def ledger(
     return function
 
 
-def next_layer_only(r):
+def removed_next_only(r):
     return [(name, fn) for name, fn in removed_patterns(r) if name == r.next_pattern]
+
+
+def held_next_only(r):
+    return [(name, fn) for name, fn in held_patterns(r) if name == r.next_pattern]
 
 
 def not_put_back(out, both):
@@ -160,7 +164,13 @@ LEDGER_MISTAKES = {
 }
 DEEP_LEDGER_MISTAKES = {
     "via patterns forced the next layer only; all layers attend as in the removed run": ledger(
-        patterns=next_layer_only
+        patterns=removed_next_only
+    ),
+    "via values held the patterns of the next layer only; hold those of all layers": ledger(
+        values=lambda r: held_next_only(r) + r.zero + r.back
+    ),
+    "the patterns were forced in the next layer only, for both ways; force those of all": ledger(
+        patterns=removed_next_only, values=lambda r: held_next_only(r) + r.zero + r.back
     ),
     "via values took the values of the removed run; hold the patterns and zero the head": ledger(
         values=lambda r: held(r.removed, "hook_v")
