@@ -162,7 +162,7 @@ def test_an_exception_leaves_nothing_behind(forward_with_hooks):
         expect(False, "stream.1: what a hook raises must come through, nothing was raised")
     except Oops:
         pass
-    for name in ("stream.4", "stream", "embed"):
+    for name in ("stream.4", "stream.-1", "stream", "blocks.1", "embed"):
         case = f"there is no {name}, only stream.0 to stream.3"
         expect_error(forward_with_hooks, (WEIGHTS, TOKENS, [(name, fail)]), ValueError, case)
     same = torch.equal(before, forward_with_hooks(WEIGHTS, TOKENS, []))

@@ -7,6 +7,7 @@ import math
 import torch
 from einops import einsum
 
+from tests.exercises.oracles.reshaped import MIXED_WEIGHTS, heads_mixed_up
 from tests.material import seeded
 
 BATCH, POS, HEADS, D_HEAD = 2, 7, 3, 5  # all different, and D_HEAD no square
@@ -223,6 +224,7 @@ HEAD_MISTAKES = {
         lambda x, A, V, W: x[:, :, None] + head_by_loops(x, A, V, W)
     ),
     "the axes are batch, head, pos; move the heads behind the positions": head_axis_moved,
+    MIXED_WEIGHTS: lambda x, A, V, W: head_by_loops(x, A, heads_mixed_up(V), W),
     "head and pos were exchanged by a reshape, which mixes the numbers up; transpose instead": (
         lambda x, A, V, W: head_axis_moved(x, A, V, W).reshape(
             x.shape[0], x.shape[1], len(V), x.shape[2]
