@@ -102,14 +102,15 @@ def subspace_overlap(A: Tensor, B: Tensor) -> float:
 
 
 def interference(features: Tensor) -> float:
-    """How much n directions get in each other's way: the root mean square cosine between two
-    different rows, 0 to 1.
+    """How much n directions get in each other's way: the root mean square cosine of rows i and
+    j over all i != j, 0 to 1.
 
-    features [n, d_model], rows of any length but 0. Read feature i of a vector with the unit row i,
-    and every other feature of that size shows up, by its cosine (Elhage et al. 2022, "Toy Models of
-    Superposition", arXiv 2209.10652). n random rows: about 1/sqrt(d_model). More rows than
-    dimensions cannot all be orthogonal: at least sqrt((n - d_model) / (d_model (n - 1))) (Welch
-    1974, "Lower Bounds on the Maximum Cross Correlation of Signals").
+    features [n, d_model], n at least 2, rows of any length but 0. Read feature i of a vector with
+    the unit row i, and every other feature of that size shows up, by its cosine (Elhage et al.
+    2022, "Toy Models of Superposition", arXiv 2209.10652). n random rows: about 1/sqrt(d_model).
+    More rows than dimensions cannot all be orthogonal: at least
+    sqrt((n - d_model) / (d_model (n - 1))) (Welch 1974, "Lower Bounds on the Maximum Cross
+    Correlation of Signals").
     """
     # YOUR CODE: unit rows, all cosines, without those of a row with itself; roughly 3 lines
     unit = features / features.norm(dim=1, keepdim=True)

@@ -9,8 +9,9 @@ from tests.exercises.cases import expect_error, in_case
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch02 as oracle
 from tests.exercises.oracles import ch02_angles as angles
+from tests.exercises.oracles import ch02_interference as pairs
 from tests.exercises.oracles.ch02 import HEAD, PLAIN, TOKENS, M, cache_of
-from tests.exercises.oracles.ch02_angles import ANGLES, FEATURES, PAIRS, UNIT, A, B, ranked
+from tests.exercises.oracles.ch02_angles import ANGLES, PAIRS, UNIT, A, B, ranked
 from tests.material import seeded, small_model
 
 
@@ -150,10 +151,10 @@ def test_planted_and_random_subspaces(subspace_overlap):
     expect(abs(mean - 0.25) < 0.02, why)
 
 
-@checks("interference", mistakes=angles.INTERFERENCE_MISTAKES)
+@checks("interference", mistakes=pairs.INTERFERENCE_MISTAKES)
 def test_interference_is_its_definition(interference):
-    truth = angles.root_mean_square(angles.over_pairs(FEATURES))
-    expect_close(interference(FEATURES), truth, "", "the root mean square cosine")
+    truth = pairs.root_mean_square(pairs.over_pairs(pairs.FEATURES))
+    expect_close(interference(pairs.FEATURES), truth, "", "the root mean square cosine")
     expect_close(interference(3 * UNIT[:4]), 0.0, "", "orthogonal rows do not interfere")
     expect_close(interference(UNIT[[0, 0, 0]]), 1.0, "", "three times the same row")
     corners = torch.eye(4).double() - 0.25  # of a tetrahedron: every two have the cosine -1/3
