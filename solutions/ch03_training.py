@@ -62,8 +62,8 @@ def chance_loss(n: int, seen: int = 0, margin: float = 0.0) -> float:
     """The loss in nats, -log p(right token), if the logits say only this:
 
     of n tokens, `seen` are ruled out (probability 0); of those left, one is right and has a logit
-    that is `margin` higher than that of all the others, which are equal. A closed form: no tensors,
-    no sampling.
+    that is `margin` higher than that of all the others, which are equal. A closed form, also for
+    `seen` and `margin` together: no tensors, no sampling.
     - chance_loss(n): pure guessing among n tokens.
     - chance_loss(n, seen=k - 1): the best guess at the k-th token that is drawn without
       replacement.

@@ -209,6 +209,15 @@ def last_crossing(gone, share):
     return max(i for i in range(1, len(gone)) if gone[i] >= share > gone[i - 1])
 
 
+def strictly_across(steps, values, share=0.5):
+    """Looks for values on both sides of the one wanted, and ends at the last step."""
+    gone = shares_of_the_way(values)
+    for i in range(1, len(gone)):
+        if (gone[i - 1] - share) * (gone[i] - share) < 0:
+            return float(on_the_line(steps, gone, i, share))
+    return float(steps[-1])
+
+
 def as_if_sorted(steps, values, share=0.5):
     return float(numpy.interp(share, shares_of_the_way(values), steps))
 
@@ -265,6 +274,12 @@ CROSSING_MISTAKES = {
     "the line was drawn on a logarithmic axis of steps": crossing(place=on_a_log_axis),
     "the part of the line still to go was taken for the part gone": crossing(place=turned_round),
     "the line begins at the measurement before, not at 0": crossing(place=from_the_start),
+    "a way that is gone in the other direction counts as less than nothing, not by its size": (
+        crossing(lambda values: [abs(share) for share in shares_of_the_way(values)])
+    ),
+    "a measurement that is exactly there is missed where only a change of sign is looked for": (
+        strictly_across
+    ),
     "the last crossing was taken, not the first": crossing(pick=last_crossing),
     "being there exactly is enough: `at least`, not `more than`": crossing(pick=first_beyond),
     "values were searched as if they were sorted, but a curve may go back and forth": as_if_sorted,
