@@ -27,8 +27,9 @@ def icl_score(losses: Tensor, early: int, late: int) -> float:
     """In-context learning in one number: loss at position `late` - loss at position `early`.
     Negative: context helps.
 
-    losses [pos - 1] in nats, from loss_by_position; position 0 is BOS. Raises ValueError unless
-    0 <= early < late < len(losses). Olsson et al. 2022 take the 500th and the 50th token.
+    losses [pos - 1] in nats, from loss_by_position: entry i is the loss of the prediction made at
+    position i; position 0 is BOS. Raises ValueError unless 0 <= early < late < len(losses). Olsson
+    et al. 2022 take the 500th and the 50th token.
     """
     # YOUR CODE: refuse positions that make no sense, then subtract; roughly 3 lines
     raise NotImplementedError("icl_score")
