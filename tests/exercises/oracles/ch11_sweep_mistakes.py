@@ -84,6 +84,9 @@ CELL_MISTAKES = {
         cell_of=lambda cells, c: cells[c][:1]
     ),
     "only the name of a cell's first place got a hook": cells_with(cell_of=name_of_first_place),
+    "of several places on one hook only the last was patched: names that are keys of a dict": (
+        cells_with(cell_of=lambda cells, c: list(dict(cells[c]).items()))
+    ),
     "later groups were patched with the cells of the first group": first_group_again,
     "these are the logits of the first position; the answer stands at the last": cells_with(
         at_pos=0
