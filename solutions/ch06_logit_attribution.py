@@ -44,7 +44,8 @@ def shift_unembedding(W_U: Tensor, u: Tensor) -> Tensor:
 def logit_difference_attribution(
     cache: ActivationCache, W_U: Tensor, right: Tensor, wrong: Tensor
 ) -> Tensor:
-    """How much each part favours one token over another: its share of logit[right] - logit[wrong].
+    """How much each part favours one token over another: what it adds to the difference
+    logit[right] - logit[wrong].
 
     right, wrong [batch, pos]: the two tokens that are compared at each position -> [component,
     batch, pos], in nats. Summed over the parts it is log p(right) - log p(wrong). Adding any one
@@ -59,8 +60,8 @@ def logit_lens(cache: ActivationCache, W_U: Tensor) -> Tensor:
     """What the model would answer if it stopped early: the stream at every depth, unembedded.
 
     -> [depth, batch, pos, vocab]. Depth 0 is the stream before layer 0, depth L the one after layer
-    L - 1; so there is one depth more than there are layers, and the last one equals the model's
-    logits. nostalgebraist 2020, "interpreting GPT: the logit lens".
+    L - 1; so there is one depth more than there are layers, of which there is at least one, and the
+    last depth equals the model's logits. nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
     # YOUR CODE: the streams (hook_resid_pre, hook_resid_post once), unembedded; roughly 3 lines
     n_layers = sum(name.endswith("hook_resid_post") for name in cache)

@@ -8,7 +8,7 @@ from minitransformer import ModelConfig, Transformer, load
 from minitransformer.planted import induction_model, negative_head_model
 from tests.exercises.checking import checks, expect, expect_close
 from tests.exercises.oracles import ch06 as oracle
-from tests.exercises.oracles.ch06 import DEEPER, MODEL, RIGHT, TOKENS, WRONG, ran, some
+from tests.exercises.oracles.ch06 import DEEPER, ELEVEN, MODEL, RIGHT, TOKENS, WRONG, ran, some
 from tests.material import seeded
 
 NOT_THE_PART = "the stream after each part was unembedded, not the part itself"
@@ -235,6 +235,12 @@ LENS_MISTAKES = {
     "the stream between two layers stands there twice: one's resid_post, the other's resid_pre": (
         oracle.lens(oracle.both_sides_of_layers)
     ),
+    "depth 0 is the embedding alone; the stream may hold positions too": (
+        oracle.lens(oracle.embedding_first)
+    ),
+    "the names were sorted as text, where layer 10 comes before layer 2; count the layers": (
+        oracle.lens(oracle.sorted_as_text)
+    ),
     "positions were added to the stream; what it holds stands in the cache": (
         oracle.lens_with_positions
     ),
@@ -253,12 +259,13 @@ def silence(out, hook):
 @checks("logit_lens", mistakes=LENS_MISTAKES)
 def test_the_lens_is_what_shorter_models_answer(logit_lens):
     """The long way: depth L is what is left of the model when layers L and later write nothing."""
-    for model in (MODEL, DEEPER):
+    for model in (MODEL, DEEPER, ELEVEN):
         W_U, logits, cache = ran(model)
         silent = [(f"blocks.{layer}.hook_attn_out", silence) for layer in range(model.cfg.n_layers)]
         depths = range(len(silent) + 1)
         cut = [model.run_with_hooks(TOKENS, silent[depth:]).detach() for depth in depths]
-        got, why = logit_lens(cache, W_U), "depth L: the answer without layers L and later"
+        got, why = logit_lens(cache, W_U), f"{len(silent)} layers"
+        why = f"{why}: at depth L the answer without layers L and later"
         expect_close(got, torch.stack(cut), "depth batch pos vocab", why)
         expect_close(got[-1], logits, "batch pos vocab", "the last depth: the model's logits")
 

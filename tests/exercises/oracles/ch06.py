@@ -15,7 +15,8 @@ from tests.material import seeded, small_model
 MODEL = small_model(n_ctx=6, d_model=9)
 DEEPER = small_model(seed=4, n_ctx=6, d_model=9, n_layers=3, positional_embedding_type="standard")
 TOKENS = torch.tensor([[0, 3, 7, 3, 10, 1], [0, 5, 5, 2, 9, 4]])
-RIGHT, WRONG = TOKENS.flip(1), (TOKENS * 3 + 1) % 11
+RIGHT, WRONG = TOKENS.flip(1), (TOKENS * 3 + 2) % 11  # nowhere the same token
+ELEVEN = small_model(n_ctx=6, d_model=9, n_layers=11)  # as text, "10" comes before "2"
 OTHER, OTHER_DEEPER = in_another_gauge(MODEL, seed=1), in_another_gauge(DEEPER, seed=2)
 STRETCHED = in_another_gauge(MODEL, seed=1, shift=0)  # the logits stay, too
 
@@ -205,6 +206,16 @@ def lens(names=streams, end=unchanged):
 
 def both_sides_of_layers(n_layers):
     return [f"blocks.{layer}.hook_resid_{x}" for layer in range(n_layers) for x in ("pre", "post")]
+
+
+def embedding_first(n_layers):
+    return ["hook_embed", *streams(n_layers)[1:]]
+
+
+def sorted_as_text(n_layers):
+    """The last one is the stream after the last layer in the order of letters."""
+    after = sorted(f"blocks.{layer}.hook_resid_post" for layer in range(n_layers))
+    return [*sorted(streams(n_layers)[:-1]), after[-1]]
 
 
 def lens_with_positions(cache, W_U):
