@@ -207,6 +207,12 @@ def heads_together(pattern, v, W_O):
     return pattern * length(torch.einsum("bkhd,hdm->bkm", v, W_O))[:, None, None]
 
 
+def lengths_reshaped(pattern, v, W_O):
+    lengths = length(torch.einsum("bkhd,hdm->bkhm", v, W_O))  # batch key head
+    batch, n, heads = lengths.shape
+    return pattern * lengths.reshape(batch, heads, 1, n)
+
+
 VALUE_WEIGHTED = {
     "W_O was left out: the length of v is free, what the head does depends on v W_O": (
         weighted(by_W_O=False)
@@ -226,6 +232,9 @@ VALUE_WEIGHTED = {
     "the heads were added up before the length was taken; each head has its own": heads_together,
     "only W_O was measured; each key has a value of its own": (
         lambda pattern, v, W_O: pattern * W_O.norm(dim=(-2, -1))[None, :, None, None]
+    ),
+    "head and key were exchanged by a reshape, which mixes the numbers up; transpose instead": (
+        lengths_reshaped
     ),
     "this is the length of what all keys add together; each key has its own": length_of_the_sum,
     "length of v times size of W_O; the length of the product v W_O is shorter": (
