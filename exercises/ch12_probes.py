@@ -22,7 +22,8 @@ def token_back(tokens: Tensor, back: int) -> Tensor:
     """Labels: which token stood `back` places before? 0 is the token itself, 1 the previous one.
 
     tokens [batch, pos] -> labels [batch, pos]; label[b, i] = tokens[b, i - back], and -1 where
-    nothing stood there. back is from 0 to the number of positions. tokens stays as it was.
+    nothing stood there, which is before position 0: BOS is a token like any other. back is from 0
+    to the number of positions. tokens stays as it was.
     """
     # YOUR CODE: shift to the right, fill with -1; roughly 3 lines
     raise NotImplementedError("token_back")
@@ -104,11 +105,11 @@ def logistic_probe(
 def above_shuffled(x: Tensor, labels: Tensor, n_classes: int, generator: torch.Generator) -> float:
     """How much better than guessing? Held-out accuracy minus that with shuffled labels.
 
-    For the control all labels other than -1 change places with each other at random, each by
-    itself, across sequences (-1 stay where they are); the control's probe is fitted to the shuffled
-    labels and tested on them. What it scores can be reached without any information: by guessing
-    the most frequent class, or by luck. x [batch, pos, d_model], labels [batch, pos]; labels stays
-    as it was.
+    For the control all labels other than -1, of all sequences and positions together, change places
+    at random, each by itself: a label may end up anywhere another one stood (-1 stay where they
+    are). The control's probe is fitted to the shuffled labels and tested on them. What it scores
+    can be reached without any information: by guessing the most frequent class, or by luck. x
+    [batch, pos, d_model], labels [batch, pos]; labels stays as it was.
     """
     # YOUR CODE: shuffle with torch.randperm, two calls of held_out_accuracy; roughly 5 lines
     raise NotImplementedError("above_shuffled")
@@ -120,9 +121,9 @@ def control_task(
     """A meaningless labelling: each token gets one random class, the same wherever it stands.
 
     tokens: any shape, from 0 to d_vocab - 1, or -1 -> labels of that shape; -1 stays -1. The
-    classes are drawn independently and evenly from 0 to n_classes - 1. Nobody taught the model
-    these classes. A probe that finds them learnt them itself, so it could have learnt the
-    meaningful ones itself too. See selectivity for the source.
+    classes are drawn independently from 0 to n_classes - 1, each as likely as any other. Nobody
+    taught the model these classes. A probe that finds them learnt them itself, so it could have
+    learnt the meaningful ones itself too. See selectivity for the source.
     """
     # YOUR CODE: draw a table, look every token up; roughly 2 lines
     raise NotImplementedError("control_task")

@@ -69,6 +69,12 @@ def anywhere(labels, generator):
     return labels.flatten()[torch.randperm(labels.numel(), generator=generator)].view_as(labels)
 
 
+def by_position(labels, generator):
+    """Labels change places with those of the same position only."""
+    columns = [refilled(permuted)(column, generator) for column in labels.T]
+    return torch.stack(columns, dim=1)
+
+
 def fitted_true_tested_shuffled(x, labels, other, n_classes):
     W, b = probe_by_equations(x[:96].flatten(0, 1), labels[:96].flatten(), n_classes)
     guesses = (x[96:].flatten(0, 1) @ W + b).argmax(-1)
@@ -129,6 +135,11 @@ ACROSS = {
     "labels did not change places across the parts that fit and test: it was tested on the true "
     "labels, or each part was shuffled by itself": compared(not_across)
 }
+BY_POSITION = {
+    "labels changed places inside each position only; all positions go in together": compared(
+        by_position
+    )
+}
 
 # The control task
 
@@ -183,6 +194,11 @@ TASK = {
     "each class has equally many tokens; draw them independently": from_table(
         lambda d_vocab, n_classes, generator: (
             torch.randperm(d_vocab, generator=generator) % n_classes
+        )
+    ),
+    "numbers were rounded: the first and the last class come half as often": from_table(
+        lambda d_vocab, n_classes, generator: (
+            (torch.rand(d_vocab, generator=generator) * (n_classes - 1)).round().long()
         )
     ),
     "the last class is never drawn": from_table(

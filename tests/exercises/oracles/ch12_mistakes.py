@@ -29,6 +29,12 @@ def other_sequences(tokens, back):
     return back_by_loops(tokens.T, back).T
 
 
+def bos_is_nothing(tokens, back):
+    labels = back_by_loops(tokens, back)
+    labels[:, : back + 1] = -1
+    return labels
+
+
 def always_one_back(tokens, back):
     return back_by_loops(tokens, 1)
 
@@ -42,6 +48,7 @@ BACK = {
     "the first places kept their own tokens; they need -1": stayed,
     "this is the sequence before, not the position before": other_sequences,
     "`back` was ignored: it is always 1": always_one_back,
+    "position 0 was taken for nothing; a token stands there, too": bos_is_nothing,
 }
 
 # Probes

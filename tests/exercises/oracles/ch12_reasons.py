@@ -108,6 +108,23 @@ def what_it_got(x, rows, cache, fitting, name):
     return f"`fit` should get {name} at the labelled places of the part that fits: {reason}"
 
 
+# above_shuffled, control_task
+
+
+def expect_above(got, value, within, case):
+    expect(abs(got - value) < within, f"{case}: expected about {value:.2f} above, got {got:.2f}")
+
+
+def expect_a_draw(classes):
+    """classes [token], drawn independently from 0 to 3, each as likely as any other."""
+    counts, case = classes.bincount(minlength=4), f"{len(classes)} tokens, 4 classes"
+    expected = f"{case}: expected about {len(classes) // 4} each"
+    enough = len(counts) == 4 and counts.min() > 0.85 * len(classes) / 4
+    expect(enough, f"{expected}, got {counts.tolist()}")
+    even = f"{case}: independent draws are not even, got {counts.tolist()}"
+    expect(counts.max() - counts.min() > 1, even)
+
+
 # class_means, erase
 
 
