@@ -76,7 +76,7 @@ claim("heads that the full story leaves out", 8 - len(full), low=0, high=3, meas
 # Between 12 and 68 %, for the same two heads. The full story gets 98.8 % or more however we ask.
 # But it leaves out only two heads. Could it have failed?
 #
-# One bar exceeds 100 %, which is no better than 95. Zeroing also takes away what heads write on
+# One bar exceeds 100 %: as wrong as 96 would be. Zeroing also takes away what heads write on
 # average; the rest is used to that.
 #
 # ## Which metric?
@@ -207,8 +207,9 @@ claim("most heads at 95 % over the eight ways", max(lengths), low=4, high=8, mea
 guessed = {
     name: find_circuit(model, repeats, "attribution", metric) for name, metric in metrics.items()
 }
-print(f"  by logit: greedy {by_logit}\n       attribution {guessed['logit']}")
-print(f"  by loss:  greedy {by_loss}\n       attribution {guessed['loss']}")
+for name, greedy in (("logit", by_logit), ("loss", by_loss)):
+    print(f"  by {name + ':':6} greedy      {pictures.named(greedy)}")
+    print(f"            attribution {pictures.named(guessed[name])}")
 more = len(guessed["logit"]) - len(by_logit)
 claim("heads by attribution, logit", len(guessed["logit"]), low=3, high=8, measured=6)
 claim("more than greedy needs, by logit", more, low=-1, high=4, measured=0)
@@ -219,8 +220,8 @@ claim("twins: attribution of an induction head, nats", of_twin, low=9.49, high=9
 claim("twins: attribution of the previous-token head", of_previous, high=0.001, measured=0.0)
 
 # %% [markdown]
-# Both agree. In the hand-built model attribution fails: the previous-token head, which everything
-# needs, gets 0, because the attention behind it is saturated (Kramár et al. 2024,
+# Both searches agree. In the hand-built model attribution fails: the previous-token head, which
+# everything needs, gets 0, because the attention behind it is saturated (Kramár et al. 2024,
 # "AtP*", arXiv 2403.00745). Let attribution *propose* a circuit, and run it to judge (Hanna et al.
 # 2024, "Have Faith in Faithfulness", arXiv 2403.17806).
 #
@@ -270,7 +271,7 @@ claim("worst gap of the circuit found by logit", of_logit, high=0.2, measured=0.
 # be causal though no single knock-out shows it. Knock out *sets*.
 #
 # The circuit found by logit breaks as the model breaks. Had it room to fail? Take all other sets of
-# that size, at least 90 % faithful by loss, and ask in all eight ways.
+# that size, at least 90 % faithful by loss; and ask ours in all eight ways.
 
 # %%
 by_loss_of = {frozenset(heads): value for heads, value in zip(every_set, every["loss"].tolist())}
@@ -303,9 +304,8 @@ claim(
 claim("worst gap, zero ablation, by logit", worst["logit", "zero"], 0.02, 0.9, measured=0.419)
 
 # %% [markdown]
-# It had: its rivals, just as faithful by loss, are off by 70 points. At these periods ours stays
-# within 4 under means and resampling, not under zeroing: "complete" depends on the ablation, as
-# "faithful" does.
+# It had: its rivals are off by 71 points (median). At these periods ours stays within 4 under means
+# and resampling, not under zeroing: "complete" depends on the ablation, as "faithful" does.
 #
 # ## Minimal?
 #

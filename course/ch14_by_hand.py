@@ -209,8 +209,8 @@ share = kept(model, ten, scrubbed_loss(model, ten, offset))
 claim("our model: kept by positions in layer 1", share, low=-1.3, high=0.0, measured=-0.658)
 
 # %% [markdown]
-# The impostor's layer 0 alone keeps 81 %. Layer 1 by positions brings it to 99 %. So the test can
-# say yes.
+# The impostor's layer 0 alone keeps 81 %, with layer 1 by positions 99 %. So the test can say yes.
+# Of our model it says no.
 #
 # ## The trained model
 #

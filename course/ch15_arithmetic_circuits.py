@@ -143,7 +143,7 @@ claim("smallest log(1 + E) - half the logit difference", slack, low=-1e-4, measu
 n = len(places)
 effects = {name: forms[name]["log1p"][2 : 2 + n] for name in WORDS}
 by_depth = {name: forms[name]["log1p"][2 + n :].view(-1, 4) for name in WORDS}
-title = 'Layer 0 brings all three to "="; the MLPs do the rest'
+title = 'Layer 0 brings most of it to "="; nearly all passes the last MLP there'
 show(pictures.draw_travel(places, effects, by_depth, title), "travel")
 index = {place: i for i, place in enumerate(places)}
 mlp_0, mlp_1 = index["blocks.0.hook_mlp_out", (3,)], index["blocks.1.hook_mlp_out", (3,)]
@@ -180,7 +180,7 @@ for i, name in enumerate(WORDS):
 # In large models attention carries operands to the last token and *late* MLPs make the result
 # (Stolfo et al. 2023; Nikankin et al. 2024, "Arithmetic Without Algorithms: Language Models Solve
 # Math With a Bag of Heuristics"). The first half comes out here, the second in part: nearly
-# everything passes the last MLP, but two thirds of it pass the first one at "=" too.
+# everything passes the last MLP, but two thirds pass the first one at "=" too.
 # (`relative_importance` counts what passes several parts several times.)
 #
 # ## Is that the circuit?
@@ -266,15 +266,15 @@ ours, published = written["centred logits"][0], written["logits as they are"][1]
 claim("F as published minus ours", published - ours, -0.1, 0.1, measured=0.0028)
 
 # %% [markdown]
-# It does not, here. But the mean of ratios had to leave prompts out: with everything at its mean
-# the model gives a single answer, and where that is right a ratio is 0 / 0.
+# Not here. But the mean of ratios had to leave prompts out: with everything at its mean the model
+# gives a single answer, and where that is right a ratio is 0 / 0.
 #
-# Ten places of 25 give 91 % of NL. Accuracy is harder to please, so "how large is the circuit?" has
-# no answer without a metric. Very small circuits score *below* 0: a part that works alone can be
-# worse than none.
+# Ten places of 25, everything at "=", give 91 % of NL. Accuracy is harder to please, so "how large
+# is the circuit?" has no answer without a metric. Very small circuits score *below* 0: a part that
+# works alone can be worse than none.
 #
 # Counterfactuals that keep the operator never ask who reads it. Their ranking leaves its head out,
-# and is stuck at half of NL until it happens to be added. **A circuit answers the question that its
+# and is stuck at half of NL until it is added. **A circuit answers the question that its
 # counterfactuals asked.** In 9 of 10 other models the mistake costs little, F stays above .85; only
 # asking about the operator tells.
 #
@@ -462,8 +462,8 @@ claim_rate("MLP 1, the answer, nats", gained, low=6, measured=10.67)
 #
 # ## What you have now
 #
-# - Attention of layer 0 brings operator and operands to "="; two MLPs there make the answer, the
-#   first one a good part of it.
+# - Attention, mostly of layer 0, brings operator and operands to "="; two MLPs there make the
+#   answer, the first one a good part of it.
 # - E, as the mean of two factors, and three summaries that do not belong to a few prompts.
 # - A circuit with a mean per position, random circuits beside it, a trap in its counterfactuals.
 # - A probe that failed because of its regulariser, one that asked for a class and not a number, and

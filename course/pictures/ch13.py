@@ -14,6 +14,11 @@ def percent_axis(ax, label: str = "faithfulness (%)") -> None:
     ax.set_ylabel(label)
 
 
+def named(heads: list[tuple[int, int]]) -> str:
+    """Heads as the text calls them: "0.2 1.1"."""
+    return " ".join([f"{layer}.{head}" for layer, head in heads])
+
+
 def draw_two_stories(scores: dict[str, dict[str, Tensor]], heads: dict[str, list]) -> Figure:
     """scores[metric][ablation] [story]: a panel per story, bars per metric and ablation."""
     figure, axes = plt.subplots(1, len(heads), figsize=(9.5, 3.8), sharey=True)
@@ -26,11 +31,9 @@ def draw_two_stories(scores: dict[str, dict[str, Tensor]], heads: dict[str, list
             for x, value in zip(spots, values):
                 ax.text(x, value + 1.5, f"{value:.0f}", ha="center", fontsize=9)
         ax.set_xticks(range(len(scores)), [f"metric: {metric}" for metric in scores])
-        ax.set_title(
-            f"{title}: {' '.join(f'{layer}.{head}' for layer, head in heads[title])}", fontsize=11
-        )
+        ax.set_title(f"{title}: {named(heads[title])}", fontsize=11)
     axes[0].legend(title="the other heads are ablated by", fontsize=9, title_fontsize=9)
-    title = "The short story is as good as you ask; the full story is good however you ask"
+    title = "The short story's worth depends on how you ask; the full story is good however you ask"
     figure.suptitle(title, x=0.02, ha="left")
     return figure
 
@@ -194,6 +197,6 @@ def draw_data(
         xlabel="period of the sequences (tokens)",
         ylabel="model minus empty circuit\n(right-minus-mean logit, nats)",
     )
-    right.set_title("Faithful to what? The impostor has little to explain", fontsize=11)
+    right.set_title("Faithful to what? The impostor knows divisors of 10", fontsize=11)
     right.legend(fontsize=9, loc="center right", bbox_to_anchor=(1, 0.7))
     return figure
