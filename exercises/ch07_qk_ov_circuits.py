@@ -179,8 +179,9 @@ def as_matrix(circuit: Tensor | LowRank) -> Tensor:
 def copying_accuracy(circuit: Tensor | LowRank) -> float:
     """For what share of source tokens is the most raised logit the token itself? Chance: 1 / vocab.
 
-    circuit [vocab of the source, vocab of the logit], such as full_ov_circuit gives. Every row
-    counts, also the first. Returns a float from 0 to 1.
+    circuit [vocab of the source, vocab of the logit], such as full_ov_circuit gives. The most
+    raised logit is the largest of its row, not the one that moves most; of equal ones any may
+    count. Every row counts, also the first. Returns a float from 0 to 1.
     """
     # YOUR CODE: the helper `as_matrix` makes a matrix of it; roughly 3 lines
     raise NotImplementedError("copying_accuracy")
@@ -217,10 +218,10 @@ def effective_ov(model: Transformer, heads: list[tuple[int, int]]) -> LowRank:
     """Several heads of one layer as one: the sum of their W_OV, [d_model, d_model].
 
     Its rank is up to len(heads) d_head. It is exactly what the heads write together where they
-    attend alike, since a layer adds up its heads. heads: pairs (layer, head). As factors: the W_V
-    side by side, the W_O below each other. (W_QK cannot be added: scores of different heads never
-    meet, each goes through a softmax of its own.) Raises ValueError if `heads` is empty or spans
-    several layers, which read different streams.
+    attend alike, since a layer adds up its heads. heads: pairs (layer, head), each named once. As
+    factors: the W_V side by side, the W_O below each other. (W_QK cannot be added: scores of
+    different heads never meet, each goes through a softmax of its own.) Raises ValueError if
+    `heads` is empty or spans several layers, which read different streams.
     """
     # YOUR CODE: roughly 5 lines, with torch.cat
     raise NotImplementedError("effective_ov")

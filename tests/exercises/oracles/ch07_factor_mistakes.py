@@ -84,6 +84,13 @@ def V_inside(A, B):
     return Q_A @ U, S, Vh.mT @ Q_B.mT
 
 
+def square_V_inside(A, B):
+    Q_A, middle, Q_B = inner(A, B)
+    U, S, Vh = torch.linalg.svd(middle)
+    thin = S.shape[-1]
+    return Q_A @ U[..., :thin], S, (Vh.mT @ Q_B.mT)[..., :thin, :]
+
+
 def full_matrices(A, B):
     Q_A, middle, Q_B = inner(A, B)
     U, S, Vh = torch.linalg.svd(middle, full_matrices=True)
@@ -110,6 +117,13 @@ def svd_of_each(A, B):
     U, S, _ = torch.linalg.svd(A, full_matrices=False)
     _, T, Vh = torch.linalg.svd(B, full_matrices=False)
     return U, S * T, Vh
+
+
+def cut_svd_of_each(A, B):
+    U, S, _ = torch.linalg.svd(A, full_matrices=False)
+    _, T, Vh = torch.linalg.svd(B, full_matrices=False)
+    thin = min(A.shape[-2], A.shape[-1], B.shape[-1])
+    return U[..., :thin], S[..., :thin] * T[..., :thin], Vh[..., :thin, :]
 
 
 def multiplied(A, B, U, S, Vh):
@@ -154,4 +168,12 @@ SVD = {
     "each factor was decomposed for itself; singular values of a product are not products": (
         svd_of_each
     ),
+}
+# Like two of those where all is square; but oblong factors give a result, too.
+SVD_CUT = {
+    "the inner Vh, a square matrix, was transposed; torch.linalg.svd gives Vh, not V": (
+        square_V_inside
+    ),
+    "each factor was decomposed for itself, and cut; singular values of a product are not products "
+    "of singular values": cut_svd_of_each,
 }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.exercises.oracles.ch07_mistakes import Product, less_mean
+from tests.exercises.oracles.reshaped import MIXED_WEIGHTS, heads_mixed_up
 
 
 def on_matrix(score):
@@ -261,6 +262,9 @@ MERGING = {
     "W_Q and W_K were merged; what heads write comes from W_V and W_O": merged_qk,
     "only the first of the heads is in it": (
         merged_ov(lambda V, out, heads: (V[heads[0]], out[heads[0]]))
+    ),
+    MIXED_WEIGHTS: merged_ov(
+        lambda V, out, heads: (torch.cat(list(heads_mixed_up(V[heads])), dim=1), join(out, heads))
     ),
     "the heads were multiplied, one after the other; heads of one layer are added": (
         merged_ov(one_after_the_other)
