@@ -106,10 +106,11 @@ def token_space_composition(model: Transformer, kind: str) -> Tensor:
     """How much each pair of heads can do together, measured from tokens to scores or logits: [head
     of layer 0, head of layer 1].
 
-    x and y run over everything that the stream can hold before layer 0: W_E[t] for all tokens t;
-    in models with positions in the stream ("standard") W_E[t] + W_pos[p] for all t and p. W_OV is
-    that of the layer-0 head, W_Q, W_K and W_OV' are those of the layer-1 head. The entry is a root
-    mean square, over all pairs (x, y) or (x, output token), of
+    x and y run over everything that the stream can hold before layer 0: W_E[t] for all tokens t,
+    without the positions that only q and k see; in models with positions in the stream ("standard")
+    W_E[t] + W_pos[p] for all t and p. W_OV is that of the layer-0 head, W_Q, W_K and W_OV' are
+    those of the layer-1 head. The entry is a root mean square, over all pairs (x, y) or (x, output
+    token), of
     - "K": (x W_Q) . (y W_OV W_K) / sqrt(d_head), x asks and y was moved into the key;
     - "Q": (x W_OV W_Q) . (y W_K) / sqrt(d_head), x was moved into the query;
     - "V": x W_OV W_OV' W_U,

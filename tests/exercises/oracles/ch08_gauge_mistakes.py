@@ -153,6 +153,11 @@ TOKEN_SPACE = {
     "the root was taken row by row and then averaged; one mean over all, then the root": by_size(
         lambda x: x.square().mean(dim=-1).sqrt().mean().item()
     ),
+    "each row's standard deviation was taken, and their mean; one mean of all squares, then the "
+    "root": by_size(lambda x: x.std(dim=-1).mean().item()),
+    "the variance of a row has one pair too few below the line; take the mean of all squares": (
+        by_size(lambda x: x.var(dim=-1).mean().sqrt().item())
+    ),
     "the largest entry was taken; take the root mean square": by_size(
         lambda x: x.abs().max().item()
     ),
