@@ -133,8 +133,8 @@ print(f"      over {len(clusters)} mirror pairs, 95 % interval {low:.4f} to {hig
 
 # %% [markdown]
 # Half of it is counting. The other half is above 0 in 10 of 10 other models, but the same pairs
-# were kept from all of them: it may be chance. At most they remember single problems, faintly. What
-# do they notice about the region?
+# were kept from all: it may be chance. At most they remember single problems, faintly. What do they
+# notice about the region?
 
 # %%
 at_sign = by_token[region, 2].mean() - by_token[train, 2].mean()
@@ -206,10 +206,11 @@ claim("wrong answers in the region, of 750", len(failures), low=200, high=750, m
 claim_rate("share of the errors that are even", errors % 2 == 0, low=0.7, measured=0.994)
 in_others("share of the errors that are even", "10 of 10", low=0.9)
 claim_rate("share of the errors that are whole tens", errors % 10 == 0, measured=0.89)
+in_others("share of the errors that are whole tens", "9 of 10", high=0.2)
 
 # %% [markdown]
-# Nine errors in ten are whole tens: modulo 10 these answers are right. Tens are this model's own;
-# but nine in ten are even in 10 of 10 other models.
+# Nine errors in ten are whole tens: modulo 10 these answers are right. Tens are rare in 9 of 10
+# other models; but nine in ten are even in 10 of 10.
 #
 # **Two hypotheses** (Nikankin et al. 2024, "Arithmetic Without Algorithms: Language Models Solve
 # Math With a Bag of Heuristics"):
@@ -260,7 +261,7 @@ for (kind, group), sums_of in sums.items():
     if kind in ("all", "met"):  # the others add too few logits for ratios
         line += with_interval(sums_of, 0) + with_interval(sums_of, 1)
     print(line)
-title = "Failures: as many neurons as in successes, but those for the result are weak"
+title = "Failures miss hardly more neurons than successes, but those for the result are weak"
 show(pictures.draw_hypotheses(sums, title), "hypotheses")
 missing, weak = (gaps(sums["all", "wrong"]) - gaps(sums["all", "right"])).tolist()
 claim("all, wrong minus right: missing, nats", missing, -0.35, 0.35, measured=0.017)
@@ -401,7 +402,7 @@ claim("the same, the most active", active, high=0.2, measured=0.03)
 claim("another failure's neurons give its answer, at best", imposed, high=0.6, measured=0.1573)
 
 # %% [markdown]
-# The named neurons repair about a quarter, those by lot or by activity next to nothing. But those
+# The named neurons repair about a quarter, those by lot or activity a twelfth at most. But those
 # with the highest contribution repair three times as many: chosen by the answer, they impose it.
 # Another failure's neurons, when very loud, sometimes bring out *its* answer. What comes only when
 # loud may be our own choice.

@@ -71,7 +71,7 @@ same = (answered == sure_answers(second(tokens))).double().mean()
 claim("places where both models say the same", same, low=0.95, measured=1.0)
 
 # %% [markdown]
-# We took two models. Both answer with what followed the token last time.
+# We took two models. Both answer with what followed the token's earlier copies, if those agree.
 #
 # **Then heads.** Patterns of attention suggest who might do it.
 

@@ -114,10 +114,12 @@ def draw_fates(ax, model, claim: Claim, tokens: Tensor, shown: list, before: Ten
 def draw_spread(kept: dict[str, Tensor]) -> Figure:
     """Which share of the answers survives each single change, sorted, one line per model."""
     figure, ax = plt.subplots(figsize=(8, 3.9))
-    for (name, shares), colour, marker in zip(kept.items(), (BLUE, ORANGE), "os"):
+    styles = ((BLUE, "o", "full"), (RED, "s", "none"))  # an open square hides no dot
+    for (name, shares), (colour, marker, filled) in zip(kept.items(), styles):
         ranked = array(torch.as_tensor(shares).sort().values)
         label = f"{name} model, {len(ranked)} changes"
-        ax.plot(range(1, len(ranked) + 1), ranked, marker, color=colour, markersize=5, label=label)
+        how = {"color": colour, "fillstyle": filled, "markersize": 6, "label": label}
+        ax.plot(range(1, len(ranked) + 1), ranked, marker, **how)
     ax.set(xlim=(0, 40.5), ylim=(-0.03, 1.05), xlabel="single change, worst first (the first 40)")
     ax.set(ylabel="share of answers that survives")
     ax.set_title("Planted: all or nothing. Trained: some things by halves")
