@@ -95,6 +95,9 @@ BOTH = {
     "the gap was returned; return both columns": changed(lambda x: x[:, 1] - x[:, 0]),
     "this is what is lost, 1 - F": changed(lambda x: 1 - x),
     "rows and columns are exchanged: [set, 2]": changed(lambda x: x.T),
+    "neighbours were paired: first come all C without K, then all M; make each a column": changed(
+        lambda x: x.T.reshape(-1, 2)
+    ),
     "the first column was divided by F of the circuit": of_its_own,
     "these are the metrics; return faithfulness": raw_scores,
     "the ablation was ignored: always mean": both_by_mean,

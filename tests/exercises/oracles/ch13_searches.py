@@ -138,25 +138,30 @@ def graded(
     towards=None,
     detach=False,
     disturbed=0.0,
+    live=False,
     combine=torch.mul,
     gather=lambda x: x.sum(dim=(0, 1, 3)),
 ):
     """head_attribution by autograd; the options are the mistakes. towards: another ablation, or
-    "nothing"; disturbed: how far towards ablation the gradient is taken; combine: change, slope ->;
-    gather: batch pos head d_head -> head.
+    "nothing"; disturbed: how far towards ablation the gradient is taken; live: the change is that
+    of the same run; combine: change, slope ->; gather: batch pos head d_head -> head.
     """
     cache = o.clean_outputs(model, repeats.tokens)
     ablated = {name: instead_of_all(z, towards or ablation) for name, z in cache.items()}
     zeros = {name: torch.zeros_like(z).requires_grad_() for name, z in cache.items()}
 
+    read = dict(cache)
+
     def add(z, hook):
+        if live:
+            read[hook.name] = z.detach()
         z = z + disturbed * (ablated[hook.name] - z)
         return (z.detach() if detach else z) + zeros[hook.name]
 
     with torch.enable_grad():
         logits = model.run_with_hooks(repeats.tokens, [(name, add) for name in zeros])
         slopes = torch.autograd.grad(metric(logits, repeats), list(zeros.values()))
-    changes = [cache[name] - ablated[name] for name in zeros]
+    changes = [read[name] - ablated[name] for name in zeros]
     return torch.stack([gather(combine(*pair)) for pair in zip(changes, slopes)])
 
 
@@ -215,6 +220,9 @@ SLOPES = {
     ),
     "the gradient is that of the ablated run; take the undisturbed one": partial(
         graded, disturbed=1.0
+    ),
+    "the gradient is that at gates of 0, with all heads ablated; take it undisturbed": partial(
+        graded, disturbed=1.0, live=True
     ),
     "the gradient is that half-way to ablation; take the undisturbed one": partial(
         graded, disturbed=0.5
