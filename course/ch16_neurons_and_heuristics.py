@@ -3,8 +3,8 @@
 #
 # 30 minutes to read, 175 with the exercises. Afterwards you can split an MLP into its neurons, say
 # what each is worth, give it a name by a rule, and test whether the name means anything. Not
-# covered: attention, and problems from the held-out region, which this model gets wrong (chapter
-# 17).
+# covered: attention, and problems from the held-out region, which this model mostly gets wrong
+# (chapter 17).
 #
 # *Route: `arithmetic`.*
 #
@@ -15,8 +15,6 @@
 # and raises some answers? Nikankin et al. 2024, "Arithmetic Without Algorithms: Language Models
 # Solve Math With a Bag of Heuristics" (arXiv 2410.21272), found the latter in Llama 3 8B, and named
 # 91 % of its most important neurons. Can we, and what does a name show?
-#
-# *Predict:* how many of the model's 512 neurons does it take to subtract?
 #
 # ## A layer is a sum of neurons
 #
@@ -111,6 +109,8 @@ claim("neurons in both lists of the 100 largest effects", in_both, low=80, measu
 # estimate's mean size over all problems.
 #
 # ## How many does it take?
+#
+# *Predict:* how many of the 512 neurons are needed to subtract?
 
 
 # %%
@@ -158,7 +158,7 @@ in_others("shared by the strongest of + and x", "9 of 10", high=18)
 # %% [markdown]
 # Two random hundreds share 27 or more in one draw of 36. + and - do so in 10 of 10 other models.
 #
-# x keeps apart: in 9 of 10 other models it shares at most 18 with +.
+# x shares fewer than chance: in 9 of 10 other models at most 18 with +.
 #
 # ## Keys and values
 #
@@ -314,8 +314,8 @@ claim("names of 100 that u changes, value_logits not centred", changed[False], l
 claim("names of 100 that u changes, value_logits centred", changed[True], high=1, measured=0)
 
 # %% [markdown]
-# A name also depends on our list. The nameless neuron in the atlas is not shapeless: it fires on a
-# lattice, by a mod 5 *and* b mod 5 together, and no candidate says that.
+# Only uncentred ones do. A name also depends on our list. The nameless neuron in the atlas is not
+# shapeless: it fires on a lattice, by a mod 5 *and* b mod 5, and no candidate says that.
 #
 # ## Does the name mean anything?
 #
@@ -446,9 +446,9 @@ for op in studies:
 
 # %% [markdown]
 # The name knows more than "is active now": equally active neurons cost less, for a - b at most .7
-# times as much in 10 of 10 other models. But much of that is what the neuron contributes to this
+# times as much in 10 of 10 other models. But part of that is what the neuron contributes to this
 # answer: with about equal contribution they come closer, and here the top contributors, found
-# without any name, cost far more. The paper's control, neurons drawn by lot among those *not*
+# without names, cost far more. The paper's control, neurons drawn by lot among those *not*
 # covering, cannot show this.
 #
 # Are the strong named neurons enough? With all others at their means, most answers are wrong:
@@ -518,8 +518,8 @@ claim("step 406: right answers", history[406][2], low=0.2)
 #
 # - An MLP is a sum of neurons, exactly; their shares of a logit need a frozen scale and a centre.
 # - Ranking by attribution, and the reason to check it by ablation.
-# - A rule for names, its chance level, and what a name is worth: it predicts activity, and stands
-#   for a contribution. "Bag of heuristics" fits single neurons; it is no complete account.
+# - A rule for names, its chance level, and what a name is worth: it predicts activity and, in
+#   part, contribution. "Bag of heuristics" fits single neurons; it is no complete account.
 #
 # Next: large a in a - b was held out as a region, and the model fails there. Are heuristics
 # missing, or too weak? `python -m course 17`.

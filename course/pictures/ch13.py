@@ -197,6 +197,6 @@ def draw_data(
         xlabel="period of the sequences (tokens)",
         ylabel="model minus empty circuit\n(right-minus-mean logit, nats)",
     )
-    right.set_title("Faithful to what? The impostor knows divisors of 10", fontsize=11)
+    right.set_title("Faithful to what? The impostor knows only divisors of 10", fontsize=11)
     right.legend(fontsize=9, loc="center right", bbox_to_anchor=(1, 0.7))
     return figure

@@ -36,9 +36,8 @@ def draw_two_effects(exact: Tensor, attributed: Tensor, title: str) -> Figure:
     figure, axes = plt.subplots(1, len(exact), figsize=(8.4, 4))
     for layer, ax in enumerate(axes):
         x, y = array(attributed[layer]), array(exact[layer])
-        ax.axline((0, 0), slope=1, color="grey", linestyle=":", linewidth=1)
-        in_axes = {"transform": ax.transAxes, "ha": "right", "color": "grey", "fontsize": 9}
-        ax.text(0.97, 0.05, "dotted: equal", **in_axes)
+        ax.axline((0, 0), slope=1, color="grey", linestyle=":", linewidth=1, label="equal")
+        ax.legend(fontsize=9, loc="upper left", frameon=False)
         ax.set_xlim(1.1 * x.min(), 1.1 * x.max())
         ax.scatter(x, y, s=14, alpha=0.6)
         ax.set(xlabel="attributed (logits)", ylabel="measured by ablation (logits)")
@@ -142,13 +141,14 @@ def draw_predictions(ratios: dict[str, tuple[Tensor, Tensor]], title: str) -> Fi
             label = kind if row == 0 else None
             ax.scatter(array(shown), array(heights), s=12, alpha=0.6, color=colour, label=label)
             ax.vlines(shown.nanmedian().item(), height - 0.16, height + 0.16, color=BLACK)
+    ax.plot([], [], "|", color=BLACK, markersize=10, label="median")
     ax.axvline(1, color="grey", linestyle=":")
     ax.set_xscale("log", base=2)
     ax.set_xticks([1 / 32, 1 / 8, 1 / 2, 1, 2, 4, 8], ["1/32 or less", "1/8", "1/2", 1, 2, 4, 8])
     ax.set_yticks(range(len(ratios)), [f"a {op} b" for op in ratios])
     ax.invert_yaxis()
     ax.set(xlabel="times as active as on average, problems not used for the name", title=title)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -181,7 +181,8 @@ def draw_history(history: dict[int, tuple[float, float, float]], title: str) -> 
     ax.set_xscale("log")
     ax.set_xticks(steps, steps, minor=False)
     ax.minorticks_off()
-    ax.set(xlabel="training step", ylabel="share of neurons, of answers (%)", title=title)
+    ax.set(xlabel="training step (the last one: the model of this chapter)", title=title)
+    ax.set_ylabel("share of neurons, of answers (%)")
     ax.set_ylim(-9, 103)
     ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

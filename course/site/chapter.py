@@ -181,7 +181,7 @@ class Writer:
             anchor = slug(tokens[1].content)
             tokens[0].attrSet("id", anchor)
             self.headings.append((anchor, re.sub(r"[`*]", "", tokens[1].content)))
-        words = whole_arrows(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
+        words = unbroken(MARKDOWN.renderer.render(tokens, MARKDOWN.options, {}))
         self.parts.append(words.replace('href="site/', 'href="'))  # a page is inside of site/
         self.parts += [card(self.path.stem, name) for name in names]
         self.parts += [lab(link) for link in re.findall(r"\]\(site/(lab\.html[^)]*)\)", source)]
@@ -231,9 +231,14 @@ def code_names(text: str) -> list[str]:
     return re.findall(r"`(\w+)`", text)
 
 
-def whole_arrows(text: str) -> str:
-    """HTML in which no line ends within "->"."""
-    return text.replace("-&gt;", '<span class="whole">-&gt;</span>')
+def unbroken(text: str) -> str:
+    """HTML in which no line ends within "->", between a number and its "%", or within code that is
+    as short as `python -m course 17`.
+    """
+    text = text.replace("-&gt;", '<span class="whole">-&gt;</span>')
+    text = re.sub(r"<code>([^<]{1,20})</code>", r'<code class="whole">\1</code>', text)
+    code_or_percent = r"(?s)(<code.*?</code>)|(?<=\d)\s%"  # code stays as it is, to be copied
+    return re.sub(code_or_percent, lambda found: found[1] or "&nbsp;%", text)
 
 
 def slug(words: str) -> str:
@@ -256,7 +261,7 @@ def card(chapter: str, name: str) -> str:
     stub = stubs.source_of(text, stubs.functions(text)[name])
     hints = ""
     for number, hint in enumerate(entry["hints"], 1):
-        words = whole_arrows(MARKDOWN.renderInline(hint))
+        words = unbroken(MARKDOWN.renderInline(hint))
         hints += f"<details><summary>hint {number}</summary><p>{words}</p></details>\n"
     routed = ", ".join(routes.of(chapter, name))
     effort = f"{entry['minutes']} minutes, difficulty {entry['difficulty']} of 3; on: {routed}"

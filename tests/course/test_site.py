@@ -114,6 +114,15 @@ def test_a_hint_may_speak_of_angle_brackets():
     assert "&lt;layer&gt;" in chapter.MARKDOWN.renderInline("blocks.<layer>.hook_mlp_out")
 
 
+def test_short_code_and_a_number_with_its_percent_sign_stay_on_one_line():
+    """But code is as it was written, for whoever copies it."""
+    text = "Up to 95\n% by `python -m course 17`, or 4 %; `print(10 % 3 + 2000 % 7)`."
+    assert chapter.unbroken(chapter.MARKDOWN.renderInline(text)) == (
+        'Up to 95&nbsp;% by <code class="whole">python -m course 17</code>, or 4&nbsp;%; '
+        "<code>print(10 % 3 + 2000 % 7)</code>."
+    )
+
+
 def test_code_is_folded_with_its_own_line_numbers(page):
     first = TEXT.splitlines().index(
         "from course.desk import claim, claim_rate, in_others, print_table, show, plt"
