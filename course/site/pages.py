@@ -28,6 +28,7 @@ from .lab import lab
 
 HERE = Path(__file__).parent
 GLOSSARY = HERE / "glossary.toml"  # term -> what it means, in a line; the chapter and heading
+GLUE = "\N{NO-BREAK SPACE}"
 Link = tuple[str, str, str]  # words, what they name, address: an entry of the search index
 
 
@@ -129,17 +130,24 @@ def next_to(stem: str) -> str:
     """Links to the chapters before and after one."""
     stems = every()
     place = stems.index(stem)
-    before = [link(f"{other}.html", f"← {stubs.title(other)}") for other in stems[:place][-1:]]
-    after = [link(f"{other}.html", f"{stubs.title(other)} →") for other in stems[place + 1 :][:1]]
-    return " ".join(before or [link("index.html", "← Contents")]) + " " + " ".join(after)
+    links = [link("index.html", f"←{GLUE}Contents")]
+    if place > 0:
+        before = stems[place - 1]
+        links = [link(f"{before}.html", f"←{GLUE}{stubs.title(before)}")]
+    if place + 1 < len(stems):
+        after = stems[place + 1]
+        links.append(link(f"{after}.html", f"{stubs.title(after)}{GLUE}→"))
+    return " ".join(links)
 
 
 def source(stem: str) -> str:
     """The file of a chapter, each line with its anchor."""
     text = (stubs.ROOT / "course" / f"{stem}.py").read_text(encoding="utf-8")
     back = link(f"../{stem}.html", "the chapter")
-    body = f"<h1>course/{stem}.py</h1><p>{back}</p>{chapter.colored(text, 1, 'line')}"
-    return filled(f"course/{stem}.py", body, root="../")
+    name = f"course/{stem}.py"
+    title = re.sub("([/_])", r"\1<wbr>", name)  # where a line may end on a phone
+    body = f"<h1>{title}</h1><p>{back}</p>{chapter.colored(text, 1, 'line')}"
+    return filled(name, body, root="../")
 
 
 def entries(stem: str, page: chapter.Page) -> list[Link]:

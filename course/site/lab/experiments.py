@@ -270,4 +270,5 @@ def is_off(named: list[str]) -> str:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share == 0 or share > 0.1 else f"{100 * share:.1f} %"
+    hundredths = f"{100 * share:.0f}" if share == 0 or share > 0.1 else f"{100 * share:.1f}"
+    return f"{hundredths}\N{NO-BREAK SPACE}%"

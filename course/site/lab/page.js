@@ -38,4 +38,5 @@ export function hundredths(chance) {
   return (100 * chance).toFixed(chance < 0.0995 ? 1 : 0);
 }
 
-export const percent = (chance) => `${hundredths(chance)} %`;
+/** With a space at which no line ends. */
+export const percent = (chance) => `${hundredths(chance)}\u00a0%`;
