@@ -140,7 +140,7 @@ def greedy_path(
 ) -> list[list[Head]]:
     """Circuits of every size: all heads, then each time without the head that is missed least.
 
-    "Misses least": the head after whose removal faithfulness is highest; of equal ones the first.
+    "Missed least": the head after whose removal faithfulness is highest; of equal ones the first.
     Everything is measured anew after each removal, since a head may matter only once its backup is
     gone. The heads of a circuit stay in the order of heads_of. This is backward elimination. ACDC
     removes edges, in one pass: Conmy et al. 2023, "Towards Automated Circuit Discovery for
