@@ -63,9 +63,10 @@ def mean_ablate(heads: list[int], reference: Tensor) -> Callable:
     """A hook that makes some heads write always the same: each its own mean over all sequences and
     positions.
 
-    reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
-    be another one. What a head writes whatever the input stays; what depends on the input goes.
-    Where nothing varies, nothing changes.
+    reference [batch, pos, head, d_head]: the same activation in an undisturbed run, of as many
+    positions; its batch may be another one. Like zero_ablate's, the hook returns a new tensor and
+    leaves the given one alone. What a head writes whatever the input stays; what depends on the
+    input goes. Where nothing varies, nothing changes.
     """
     # YOUR CODE: replace_heads does the rest; roughly 1 line
     raise NotImplementedError("mean_ablate")
@@ -75,10 +76,11 @@ def mean_per_position_ablate(heads: list[int], reference: Tensor) -> Callable:
     """A hook that makes some heads write what they write at that position on average: the mean over
     the sequences only.
 
-    reference [batch, pos, head, d_head]: the same activation in an undisturbed run; its batch may
-    be another one. It takes away what depends on the tokens and keeps what depends on the position.
-    Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), average over other prompts
-    than those they test, template by template; here the reference is yours to choose.
+    reference [batch, pos, head, d_head]: the same activation in an undisturbed run, of as many
+    positions; its batch may be another one. Like zero_ablate's, the hook returns a new tensor and
+    leaves the given one alone. It takes away what depends on the tokens and keeps what depends on
+    the position. Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593), average over
+    other prompts than those they test, template by template; here the reference is yours to choose.
     """
     # YOUR CODE: roughly 1 line
     raise NotImplementedError("mean_per_position_ablate")
@@ -88,9 +90,11 @@ def resample_ablate(heads: list[int], reference: Tensor, donors: Tensor) -> Call
     """A hook that makes some heads write what they wrote for another sequence, at the same
     position.
 
-    reference [rows, pos, head, d_head]: the same activation in an undisturbed run. donors [batch],
-    whole numbers: sequence b gets what the heads wrote in row donors[b]. Unlike a mean, this is
-    always something that the rest of the model has seen. Chan et al. 2022, "Causal Scrubbing".
+    reference [rows, pos, head, d_head]: the same activation in an undisturbed run, of as many
+    positions. donors [batch], whole numbers: sequence b gets what the heads wrote in row donors[b].
+    Like zero_ablate's, the hook returns a new tensor and leaves the given one alone. Unlike a mean,
+    this is always something that the rest of the model has seen. Chan et al. 2022, "Causal
+    Scrubbing".
     """
     # YOUR CODE: roughly 1 line
     raise NotImplementedError("resample_ablate")
@@ -138,8 +142,8 @@ def joint_ablation(
     the loss of the model.
 
     In nats per token, by loss_where_known; negative if the model does better without. heads: pairs
-    (layer, head) of any layers. kind: one of KINDS, for ablation_hooks, which takes what it needs
-    from the cache of an undisturbed run.
+    (layer, head) of any layers, each named once. kind: one of KINDS, for ablation_hooks, which
+    takes what it needs from the cache of an undisturbed run.
     """
     # YOUR CODE: two runs on repeats.tokens and the difference of their losses; roughly 3 lines
     raise NotImplementedError("joint_ablation")
@@ -180,10 +184,10 @@ def targeted_ablation(
     """Where `target` looks if what `sources` wrote is taken out of its keys, and out of nothing
     else in the model.
 
-    sources: heads (layer, head) of earlier layers; target: the head (layer, head) whose pattern
-    [batch, query, key] is returned. side "k": only the keys of `target` are made from a stream
-    without the sources' outputs; its queries, its values and all other heads still see them. side
-    "q": its queries instead. The sources' outputs are those of the undisturbed run,
+    sources: heads (layer, head) of earlier layers, each named once; target: the head (layer, head)
+    whose pattern [batch, query, key] is returned. side "k": only the keys of `target` are made from
+    a stream without the sources' outputs; its queries, its values and all other heads still see
+    them. side "q": its queries instead. The sources' outputs are those of the undisturbed run,
     "blocks.L.attn.hook_result" [batch, pos, head, d_model]. k is linear in the stream (no
     LayerNorm, no smeared keys), so taking something out of the stream takes its product with W_K
     out of k.

@@ -136,6 +136,11 @@ MEAN = {
 BECAME_ZERO = {"these heads became 0": to(lambda reference, z: torch.zeros_like(z))}
 
 
+def mean_of_these(new, heads, reference):
+    """One vector for all heads that are replaced."""
+    new[:, :, heads] = reference[:, :, heads].mean(dim=(0, 2), keepdim=True)
+
+
 def running_mean(reference, z):
     count = torch.arange(1, reference.shape[1] + 1)[:, None, None]
     return reference.mean(0, keepdim=True).cumsum(1) / count
@@ -145,6 +150,7 @@ MEAN_PER_POSITION = {
     "the mean went over the positions as well": to_mean(0, 1),
     "the mean went over the positions; it must go over the sequences": to_mean(1),
     "the mean went over the heads too; each has its own": to_mean(0, 2),
+    "the mean went over the heads that are replaced, too; each has its own": hook(mean_of_these),
     OWN_MEAN: to_own_mean(0),
     "only the first sequence of the reference was taken": to(lambda reference, z: reference[:1]),
     "the first sequence was left out of the mean": to(

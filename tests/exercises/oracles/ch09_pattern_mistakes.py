@@ -215,6 +215,20 @@ def patterns_multiplied(model, tokens, sources, target, side="k"):
     return pattern / pattern.sum(dim=-1, keepdim=True)
 
 
+@torch.no_grad()
+def made_anew(model, tokens, sources, target, side="k", both=True):
+    """Made from the stream alone, which holds no positions: queries and keys, or just `side`."""
+    layer, head = target
+    _, cache = model.run_with_cache(tokens)
+    read = cache[f"blocks.{layer}.hook_resid_pre"]
+    made = {part: cache[f"blocks.{layer}.attn.hook_{part}"][:, :, head] for part in "qk"}
+    if both:
+        made = {"q": read @ model.W_Q[target], "k": read @ model.W_K[target]}
+    W = model.W_K if side == "k" else model.W_Q
+    made[side] = (read - slow.of_heads(cache, sources)) @ W[target]
+    return slow.pattern_of(**made)
+
+
 ALWAYS_QUERIES = {
     "the queries lost the sources": aimed(lambda sources, target, side: (sources, target, "q"))
 }
@@ -275,5 +289,7 @@ TARGETED = {
     "the scores were returned; the pattern is their softmax": scores_instead,
     "what was taken out of the scores was not divided by sqrt(d_head)": from_scores,
     "the sources were added once more, not taken out": partial(pattern_without, left=2.0),
+    "q and k were made anew without the positions that they read": made_anew,
+    "what lost the sources lost its positions, too": partial(made_anew, both=False),
     "only the sources' share was kept, not taken out": partial(pattern_without, only=True),
 }
