@@ -138,7 +138,7 @@ def draw_donors(labels: Tensor, generator: torch.Generator) -> Tensor:
     Positions are numbered through the whole batch, row by row: (b, i) has the number b * pos + i.
     The choice is uniform, so a position may get itself. To make it repeatable: draw u =
     torch.rand(labels.shape, generator=generator) once. If n positions share a label, the donor of
-    one of them is number floor(u * n), from 0, of these n in rising order.
+    one of them, (b, i), is number floor(u[b, i] * n), from 0, of these n in rising order.
     """
     # YOUR CODE: a stable sort by label; where does each group start, how big is it? roughly 5 lines
     raise NotImplementedError("draw_donors")

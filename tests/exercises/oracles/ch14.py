@@ -186,18 +186,21 @@ TOO_MUCH = "MATCH was multiplied by d_head; it is sqrt(d_head) that the model di
 BOTH_SIDES = "MATCH stands in W_Q and in W_K: they are multiplied with each other"
 OF_STREAM = "sqrt(d_model) is no factor here; the model divides by sqrt(d_head)"
 OF_VOCAB = "sqrt of the vocabulary is no factor here; the model divides by sqrt(d_head)"
+OF_POSITIONS = "sqrt of the number of positions is not wanted; the model divides by sqrt(d_head)"
 WRITES_TOKEN = 'it writes into "token", where it destroys what is read'
+
+
+def root_of(number, *reads_and_writes):
+    """A head that is right, but for the root of number(space) in place of that of d_head."""
+
+    def weights(space, d_head):
+        return head(*reads_and_writes, power(0, number(space) ** 0.5))(space, d_head)
+
+    return weights
 
 
 def scales(*reads_and_writes):
     """The mistakes of scale of a head that is right otherwise."""
-
-    def of(number):
-        def weights(space, d_head):
-            return head(*reads_and_writes, power(0, number(space) ** 0.5))(space, d_head)
-
-        return weights
-
     return {
         "MATCH is missing: the score of a match is 1": head(
             *reads_and_writes, power(0.5, 1 / MATCH)
@@ -206,8 +209,8 @@ def scales(*reads_and_writes):
         TWICE: head(*reads_and_writes, power(-0.5)),
         TOO_MUCH: head(*reads_and_writes, power(1)),
         BOTH_SIDES: head(*reads_and_writes, power(0.5, MATCH)),
-        OF_STREAM: of(lambda space: len(space["token"])),
-        OF_VOCAB: of(lambda space: space["token"].shape[1]),
+        OF_STREAM: root_of(lambda space: len(space["token"]), *reads_and_writes),
+        OF_VOCAB: root_of(lambda space: space["token"].shape[1], *reads_and_writes),
     }
 
 
@@ -228,6 +231,7 @@ LOOKING_MISTAKES = {
         first_tokens, TOKEN, TOKEN, PREVIOUS
     ),
     **scales(*BACK, TOKEN, PREVIOUS),
+    OF_POSITIONS: root_of(lambda space: space["position"].shape[1], *BACK, TOKEN, PREVIOUS),
 }
 NOTING_MISTAKES = {
     WRITES_TOKEN: head(*BACK, TOKEN, TOKEN),

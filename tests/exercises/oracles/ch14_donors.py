@@ -68,6 +68,16 @@ def shuffled(n, generator):
     return torch.randperm(n, generator=generator)
 
 
+def in_order_of_u(labels, generator):
+    """Each group, put in the order of its u, takes the places of the group in rising order."""
+    u, flat = torch.rand(labels.shape, generator=generator).flatten(), labels.flatten()
+    donors = torch.zeros_like(flat)
+    for label in flat.unique():
+        members = (flat == label).nonzero()[:, 0]
+        donors[members] = members[u[members].argsort()]
+    return donors.view_as(labels)
+
+
 def drawn_alone(n, generator):
     return (torch.rand(n, generator=generator) * n).long()
 
@@ -138,6 +148,10 @@ DONOR_MISTAKES = {
     "the members were shuffled, so that each is a donor once; draw for each position": (
         group_by_group(shuffled)
     ),
-    "each group has a draw of its own; draw u once, for all positions": group_by_group(drawn_alone),
+    "u was sorted, so that each member is a donor once; take number floor(u * n)": in_order_of_u,
+    # a learner who draws for each group, or reads u along the sorted positions, gets the same
+    "u was used up group by group; position (b, i) has the number u[b, i], drawn once for all": (
+        group_by_group(drawn_alone)
+    ),
     "whole numbers were drawn; draw u with torch.rand, once, for all positions": whole_numbers,
 }
