@@ -30,6 +30,10 @@ MODELS = {
         small_model(d_mlp=7, **IN_STREAM),
         ["embed", "pos", *HEADS[:3], "0.mlp", *HEADS[3:6], "1.mlp"],
     ),
+    "eleven layers": (  # as text, "10" comes before "2"
+        small_model(n_layers=11, n_heads=1),
+        ["embed", *[f"{layer}.0" for layer in range(11)]],
+    ),
 }
 
 
@@ -92,7 +96,8 @@ def with_sum_so_far(cache, layer):
 
 
 def head_first(cache, layer):
-    return {name[::-1]: part for name, part in every_head(cache, layer).items()}
+    result = cache[f"blocks.{layer}.attn.hook_result"]
+    return {f"{head}.{layer}": result[:, :, head] for head in range(result.shape[2])}
 
 
 def last_come_positions(label):
@@ -101,12 +106,12 @@ def last_come_positions(label):
 
 def mlp_first(label):
     layer, _, part = label.partition(".")
-    return (layer.isdigit(), layer, part != "mlp") if part else (False, "", False)
+    return (1, int(layer), part != "mlp") if part else (0, 0, False)
 
 
 def head_by_head(label):
     layer, _, part = label.partition(".")
-    return (part, layer) if part else ("", "")
+    return (part, int(layer)) if part else ("", 0)
 
 
 def misnamed(cache):
