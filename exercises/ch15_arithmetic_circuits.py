@@ -122,7 +122,7 @@ def mean_cache(model: Transformer, tokens: Tensor, names: list[str]) -> dict[str
     ...].
 
     tokens [batch, pos]: what the model reads. One undisturbed run. The axis of the prompts stays,
-    with length 1.
+    with length 1 here; whoever patches a batch with these means repeats them.
     """
     # YOUR CODE: one run_with_cache, one mean per name; roughly 2 lines
     raise NotImplementedError("mean_cache")

@@ -26,6 +26,12 @@ def repeated(model, tokens, names):
     return {name: mean.expand(len(tokens), *mean.shape[1:]) for name, mean in means.items()}
 
 
+def one_for_all_positions(model, tokens, names):
+    _, cache = model.run_with_cache(tokens)
+    means = o.means_over((0, 1))(model, tokens, names)
+    return {name: mean.expand_as(cache[name][:1]) for name, mean in means.items()}
+
+
 def of_everything(model, tokens, names):
     _, cache = model.run_with_cache(tokens)
     return {name: x.mean(dim=0, keepdim=True) for name, x in cache.items()}
@@ -33,6 +39,9 @@ def of_everything(model, tokens, names):
 
 MEAN_CACHE = {
     "the mean went over the positions too": o.means_over((0, 1)),
+    "the mean went over the positions too, and stands at each; each has a mean of its own": (
+        one_for_all_positions
+    ),
     "the mean went over the positions, not over the prompts": o.means_over(1),
     "the axis of the prompts is gone; keepdim=True": o.means_over(0, keepdim=False),
     "zeros are not means": o.means_over(0, scale=0.0),
@@ -192,6 +201,11 @@ def scale_of_last(model, x, scale):
     return readouts.lens(model, x, scale[:, -1:].expand_as(scale))
 
 
+def centred_late(model, x, scale):
+    logits = readouts.lens(model, x, scale, centre=False)
+    return logits - logits.mean(dim=-1, keepdim=True)
+
+
 wrong_lens = partial(partial, readouts.lens)
 LENS = {
     "the part's own scale was used; the lenses of the parts then do not add up": wrong_lens(
@@ -203,6 +217,9 @@ LENS = {
     "it was multiplied by the scale; divide": wrong_lens(inverse=True),
     "the mean was subtracted after ln_final_w; LayerNorm does it first": wrong_lens(
         centre=False, late=True
+    ),
+    "the mean over the vocabulary was taken off the logits; it is x's own, over d_model": (
+        centred_late
     ),
     "the last position's scale was used for all; each has its own": scale_of_last,
     "a softmax was taken; the lenses then do not add up": lambda *a: readouts.lens(*a).softmax(-1),
