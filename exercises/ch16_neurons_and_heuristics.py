@@ -160,9 +160,9 @@ def heuristic_scores(values: Tensor, masks: Tensor) -> Tensor:
     """Are a neuron's highest values where a heuristic says? The share that is: [heuristic].
 
     Take the k problems with the highest values, k being how many the mask has; the score is the
-    share of them in the mask. Equal values share: where more problems have the k-th highest value
-    than there are places left, each of them counts as places left / how many they are, so the order
-    of the problems says nothing. A problem whose value is not above 0 never counts. values
+    number of them in the mask / k. Equal values share: of all problems that have the k-th highest
+    value, in the mask or not, each counts as places left / how many have it, so the order of the
+    problems says nothing. A problem whose value is not above 0 counts as 0; k stays k. values
     [problem], masks [heuristic, problem] bool. Nikankin et al. 2024, "Arithmetic Without
     Algorithms: Language Models Solve Math With a Bag of Heuristics" (arXiv 2410.21272), section 4.
     """

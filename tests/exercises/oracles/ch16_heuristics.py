@@ -46,6 +46,14 @@ def shared(places_left, level):
     return min(1.0, places_left / level)
 
 
+def whole_group(group, mask):
+    return group
+
+
+def in_mask_first(group, mask):
+    return [problem for problem in group if mask[problem]] or group
+
+
 def scores_by_loops(
     highest=True,
     one_more=0,
@@ -55,10 +63,12 @@ def scores_by_loops(
     key=None,
     groups=level_groups,
     share=shared,
+    among=whole_group,
 ):
     """heuristic_scores, one group of equal values at a time; the defaults are right. divisor: of
     the size of the heuristic, how many problems are counted, the overlap, how many are active, how
-    many there are. share: what each of a group counts, of the places left and its size.
+    many there are. share: what each of a group counts, of the places left and how many share them;
+    among: who does, of the group and the mask.
     """
 
     def scores(values, masks):
@@ -71,7 +81,7 @@ def scores_by_loops(
             for group in ordered:
                 if left <= 0:
                     break
-                each = share(left, len(group))
+                each = share(left, len(among(group, mask)))
                 counted += each * sum(speaks[problem] for problem in group)
                 overlap += each * sum(mask[problem] and speaks[problem] for problem in group)
                 left -= len(group)

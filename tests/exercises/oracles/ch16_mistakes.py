@@ -225,6 +225,9 @@ EQUAL = {
     "those level with the k-th highest value were left out; they share the places that are left": (
         scores_by_loops(share=lambda places_left, level: float(places_left >= level))
     ),
+    "the places left went to those of equal value in the mask; all that have it share them": (
+        scores_by_loops(among=named.in_mask_first)
+    ),
 }
 
 CLASSIFY = {
