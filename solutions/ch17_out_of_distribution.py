@@ -51,10 +51,10 @@ def auroc(higher: Tensor, lower: Tensor) -> float:
     """How well a score separates two groups: P(one of the first has more than one of the second), a
     tie counts half.
 
-    Over all pairs. 1: every score of `higher` lies above every one of `lower`; 0: the other way
-    round; .5: the score says nothing. higher [row], lower [another row]. Raises ValueError if one
-    group is empty. Hanley & McNeil 1982, "The meaning and use of the area under a
-    receiver operating characteristic (ROC) curve".
+    Over all pairs, exactly: only equal scores are ties. 1: every score of `higher` lies above every
+    one of `lower`; 0: the other way round; .5: the score says nothing. higher [row], lower [another
+    row]. Raises ValueError if one group is empty. Hanley & McNeil 1982, "The meaning and use of the
+    area under a receiver operating characteristic (ROC) curve".
     """
     # YOUR CODE: compare all pairs (or torch.searchsorted twice); one refusal; roughly 6 lines
     if not len(higher) or not len(lower):
@@ -114,10 +114,10 @@ def at_equal_results(
     """Give each wanted problem a partner to compare it with: reference problems of its result.
 
     A partner is the mean of `values` over all reference problems that have the wanted problem's
-    result. Wanted problems whose result no reference problem has are left out. values and result
-    [problem]; reference and wanted bool [problem] -> rows [pair]: the wanted problems that have a
-    partner, in their order; partners [pair]: float, what to compare values[rows] with. Raises
-    ValueError if there is no pair.
+    result, itself included where it is a reference problem too. Wanted problems whose result no
+    reference problem has are left out. values and result [problem]; reference and wanted bool
+    [problem] -> rows [pair]: the wanted problems that have a partner, in their order; partners
+    [pair]: float, what to compare values[rows] with. Raises ValueError if there is no pair.
     """
     # YOUR CODE: a mean per result, the wanted problems that have one, two lists; roughly 10 lines
     means = {}

@@ -11,6 +11,7 @@ from tests.exercises.cases import in_case
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.oracles import ch17 as o
 from tests.exercises.oracles import ch17_mistakes as slips
+from tests.exercises.oracles import ch17_pair_mistakes as pair_slips
 from tests.exercises.oracles.ch15 import PLACES, SMALL, TOKENS
 from tests.exercises.oracles.ch17 import covered, differing, likelihood, matched, repaired, variants
 from tests.material import seeded
@@ -47,11 +48,15 @@ SCORES = {
     "with ties": (torch.tensor([3, 1, 2, 2, 5]), torch.tensor([2, 2, 0, 3, 1, 1])),
     "far apart": (torch.tensor([4.0, 5.0]), torch.tensor([1.0, -2.0, 3.0])),
     "the wrong way round, below .5": (MANY - 0.3, FEW),
+    "some close together, others of quite another size": (
+        torch.tensor([1000.0, 3e-6, 1e-6, 0.2]),
+        torch.tensor([-1000.0, 2e-6, 0.1, 4e-6, 0.3]),
+    ),
     "one score far out": (torch.tensor([2.5, 1.5, 0.5]), torch.tensor([0.0, 30.0, 1.0, 1.25])),
 }
 
 
-@checks("auroc", mistakes=slips.AUROC)
+@checks("auroc", mistakes=pair_slips.AUROC)
 def test_share_of_all_pairs(auroc):
     for name, (higher, lower) in SCORES.items():
         got, truth = auroc(higher, lower), o.pairs()(higher, lower)
@@ -120,7 +125,7 @@ def test_names_on_other_problems(covers):
         expect(torch.equal(got, truth), f"'{name}': of the new results {why}")
 
 
-@checks("at_equal_results", mistakes=slips.MATCHED)
+@checks("at_equal_results", mistakes=pair_slips.MATCHED)
 def test_each_wanted_problem_has_its_own_partner(at_equal_results):
     for values in (o.MEASURED, o.MEASURED.float() ** 2, o.RESULTS * 3 + o.REFERENCE):
         got = at_equal_results(values, o.RESULTS, o.REFERENCE, o.WANTED)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from tests.exercises.oracles import ch17 as o
-from tests.exercises.oracles.ch17 import covered, differing, likelihood, matched, repaired, variants
+from tests.exercises.oracles.ch17 import covered, differing, likelihood, repaired, variants
 
 # How likely is an input?
 
@@ -49,56 +49,7 @@ LIKELIHOOD = {
 }
 
 
-# Areas
-
-
-def folded(higher, lower):
-    area = o.pairs()(higher, lower)
-    return max(area, 1 - area)
-
-
-def unsorted(higher, lower):
-    """torch.searchsorted on scores in whatever order they came."""
-    o.refuse_empty(higher, lower)
-    below = torch.searchsorted(lower, higher)
-    not_above = torch.searchsorted(lower, higher, right=True)
-    return (below + not_above).double().mean().item() / 2 / len(lower)
-
-
-def above(middle):
-    """A wrong auroc: each score against one number, the middle of the other group."""
-
-    def share(higher, lower):
-        o.refuse_empty(higher, lower)
-        return (higher > middle(lower.double())).double().mean().item()
-
-    return share
-
-
-def one_to_one(higher, lower):
-    """Each score against the one at the same place only."""
-    o.refuse_empty(higher, lower)
-    wins = [x > y for x, y in zip(higher.tolist(), lower.tolist())]
-    return sum(wins) / len(wins)
-
-
-AUROC = {
-    "a tie counts half, not nothing": o.pairs(tie=0.0),
-    "a tie counts half, not a whole": o.pairs(tie=1.0),
-    "the groups are exchanged: the first one should lie higher": o.pairs(turned=True),
-    "an area below .5 was turned over: it says that the score points the wrong way": folded,
-    "torch.searchsorted was given scores that were not sorted": unsorted,
-    "each score was compared with the mean of the other group, not with each of its scores": (
-        above(torch.mean)
-    ),
-    "each score was compared with the median of the other group, not with each of its scores": (
-        above(torch.median)
-    ),
-    "each score was compared with one other only, the one at the same place": one_to_one,
-    "it runs from -1 to 1; .5 stands for a score that says nothing": lambda *scores: (
-        2 * o.pairs()(*scores) - 1
-    ),
-}
+# The same problem with other numbers
 
 VARIANTS = {
     "the operator may change; it has to stay": variants(operator_counts=False),
@@ -157,37 +108,6 @@ COVERS = {
     "`promoted` belongs to the problems where the neuron was studied; you gave it the new "
     "results": covered(mixed=True),
     "only the type of the name was looked up, not the whole name": covered(find=first_of_type),
-}
-
-MATCHED = {
-    "the plain mean over the reference: results were not matched": matched(plain=True),
-    "each result was given once; a problem for each wanted one": matched(once=True),
-    "one reference problem was taken as the partner, not the mean of all": matched(first_only=True),
-    "wanted problems without a partner were not left out": matched(keep_all=True),
-    "the wanted problems were compared with all problems of their results": matched(
-        among=lambda reference, wanted: torch.ones_like(reference)
-    ),
-    "the wanted problems were compared with themselves": matched(
-        among=lambda reference, wanted: wanted
-    ),
-    "the two results are exchanged: rows first, then partners": matched(swapped=True),
-    "the values of the wanted problems were returned, not which problems they are": matched(
-        own=True
-    ),
-    "the median was taken, not the mean": matched(
-        average=lambda numbers: float(torch.tensor(numbers).median())
-    ),
-    "the rows were counted among the wanted problems, not among all": matched(
-        number=lambda row, wanted: int(wanted[:row].sum())
-    ),
-    "the rows were sorted by result; they keep their order": matched(
-        order=lambda rows, result: sorted(rows, key=lambda row: (result[row], row))
-    ),
-    "a table was indexed by the result: a negative one is read from the end, where another result "
-    "stands": matched(place=lambda result: result % (result.max() + 1)),
-    "the difference was returned; the partner is what values[rows] is compared with": matched(
-        difference=True
-    ),
 }
 
 
