@@ -186,7 +186,7 @@ def covered(
     return mask
 
 
-# The reference has no 4, and its only 2 is wanted, too; in a table of 0 to 4, -3 stands where 2 does
+# The reference has no 4; its only 2 is wanted, too; in a table of 0 to 4, -3 stands where 2 does
 
 RESULTS = torch.tensor([-3, -3, 1, 1, 1, 2, 3, 3, 3, 3, 4, 4, -3, 2])
 REFERENCE = torch.tensor([1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0], dtype=torch.bool)
