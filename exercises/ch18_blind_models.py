@@ -4,7 +4,7 @@ Axis words: batch pos head vocab d_model. *Senders* write into the stream: "embe
 positions) and the heads, "0.2" for layer 0, head 2. *Receivers* read it: "1.0.q", "1.0.k" and
 "1.0.v", what head 1.0 reads for its query, key and value, and "logits", the unembedding. An *edge*
 is a sender and a later receiver: "0.2>1.0.k". What goes along it is the sender's *message*, a
-vector at each position. All this is for models of attention alone, without MLP and LayerNorm.
+vector at each position. All this is for attention alone: no MLP, LayerNorm or smeared keys.
 `python -m exercises check` says how you are doing.
 """
 
@@ -26,8 +26,8 @@ class Route(NamedTuple):
 
     answer: a function of the tokens so far, a list of numbers with BOS first, that gives the next
     token or None. It must do without the model. edges: all edges that this way needs; an edge that
-    is named nowhere is claimed not to matter. unless: an edge, "1.2>2.0.q", if this way is open
-    only while nothing comes along that edge; "" if it is always open.
+    is named nowhere is claimed not to matter. unless: another, "1.2>2.0.q", if this way is open
+    only while nothing comes along that one; "" if it is always open.
     """
 
     answer: Callable
@@ -41,7 +41,8 @@ Claim = list[Route]  # the first open route that has an answer gives it
 class Change(NamedTuple):
     """What is done to a model: heads that write 0, heads that write their mean, edges that are cut.
 
-    A cut edge carries its mean message, over all positions of all sequences at hand, unchanged run.
+    No head is in zero and in mean. A cut edge carries its mean message, over all positions of all
+    sequences at hand, in the unchanged run.
     """
 
     zero: tuple[str, ...] = ()
@@ -62,10 +63,10 @@ def edges_in(model: Transformer) -> list[str]:
     """All edges of a model, receiver by receiver.
 
     Where positions are not in the stream ("shortformer"), they reach queries and keys only. Raises
-    ValueError for a model with MLPs or LayerNorm.
+    ValueError for a model with MLPs, LayerNorm or smeared keys.
     """
-    if model.cfg.d_mlp or model.cfg.layer_norm:
-        raise ValueError("edges are defined here for models of attention alone.")
+    if model.cfg.d_mlp or model.cfg.layer_norm or model.cfg.smeared_keys:
+        raise ValueError("edges are defined here for models of attention alone, keys not smeared.")
     in_stream, found = model.cfg.positional_embedding_type == "standard", []
     for layer in range(model.cfg.n_layers + 1):
         heads = heads_in(model, range(layer, layer + 1)) if layer < model.cfg.n_layers else []
@@ -82,7 +83,7 @@ def sure_answers(logits: Tensor) -> Tensor:
     [batch, pos].
 
     The most likely token where its probability is at least SURE; NO_IDEA where that is at most
-    NO_IDEA_BELOW; BETWEEN where it lies between the two.
+    NO_IDEA_BELOW; BETWEEN where it lies strictly between the two.
     """
     # YOUR CODE: the largest probability and its token, then torch.where twice; roughly 4 lines
     raise NotImplementedError("sure_answers")

@@ -6,7 +6,14 @@ import torch
 from exercises import stubs
 from exercises.attempts import Wrong
 from minitransformer.planted import duplicated_heads_model
-from solutions.ch18_blind_models import UNCHANGED, Change, Route, run_changed, sure_answers
+from solutions.ch18_blind_models import (
+    UNCHANGED,
+    Change,
+    Route,
+    edges_in,
+    run_changed,
+    sure_answers,
+)
 from solutions.examination import blind_model, changes_for, verdict_on
 from solutions.investigation import claim_about, sequences
 from solutions.many_changes import answers_under
@@ -15,6 +22,7 @@ from tests.exercises.oracles import ch18_models
 from tests.exercises.oracles.ch18_exam import Exam
 from tests.exercises.oracles.ch18_models import KINDS, blind_model_of, own_model
 from tests.exercises.oracles.ch18_stories import STORIES, TEXTBOOK, q_for_k, without_one
+from tests.material import small_model
 
 SEED = 4  # tests/benchmarks/blind.py has twenty
 MODELS = [blind_model_of(kind, SEED) for kind in KINDS]
@@ -31,6 +39,12 @@ def test_the_true_claim_passes_and_no_other():
         for name, story in STORIES.items():
             is_true = name == "nothing matters" and not claims[i]
             assert exam.holds(story(model)) == is_true, f"{name}, model {i}"
+
+
+@pytest.mark.parametrize("config", [{"d_mlp": 5}, {"layer_norm": True}, {"smeared_keys": True}])
+def test_edges_are_those_of_attention_alone(config):
+    with pytest.raises(ValueError, match="attention alone"):
+        edges_in(small_model(**config))
 
 
 @pytest.mark.parametrize("number", range(1, len(KINDS)))

@@ -6,21 +6,21 @@ import torch
 
 from exercises import stubs
 from minitransformer import Transformer
-from solutions.ch18_blind_models import BETWEEN, NO_IDEA, Change, Route
+from solutions.ch18_blind_models import BETWEEN, NO_IDEA, NO_IDEA_BELOW, Change, Route
 from tests.exercises.cases import in_case
 from tests.exercises.checking import checks, expect, expect_close, expect_value_error
 from tests.exercises.guarded import Promise
+from tests.exercises.oracles.ch18_answers import (
+    ANSWER_MISTAKES,
+    AT_THRESHOLD,
+    at_threshold,
+    one_by_one,
+)
 from tests.exercises.oracles.ch18_exam import Exam
 from tests.exercises.oracles.ch18_models import blind_model_of, kinds_in_order, own_model
 from tests.exercises.oracles.ch18_route_mistakes import ROUTE_MISTAKES
 from tests.exercises.oracles.ch18_routes import still_open
-from tests.exercises.oracles.ch18_runs import (
-    ANSWER_MISTAKES,
-    RUN_MISTAKES,
-    accepts_anything,
-    by_streams,
-    one_by_one,
-)
+from tests.exercises.oracles.ch18_runs import RUN_MISTAKES, accepts_anything, by_streams
 from tests.exercises.oracles.ch18_stories import STORIES
 from tests.material import seeded, small_model
 
@@ -48,6 +48,13 @@ def test_answers_are_what_the_model_is_sure_of(sure_answers):
     expect_close(
         got, truth, "batch pos", "all logits of a position moved by the same: nothing changes"
     )
+
+
+@checks("sure_answers", mistakes=AT_THRESHOLD)
+def test_exactly_at_a_threshold(sure_answers):
+    logits = at_threshold()
+    why = f"a largest probability of exactly {NO_IDEA_BELOW}: no idea ({NO_IDEA})"
+    expect_close(sure_answers(logits), one_by_one(logits), "batch pos", why)
 
 
 # Changed runs

@@ -8,64 +8,7 @@ import torch
 from torch import Tensor
 
 from minitransformer import Transformer
-from solutions.ch18_blind_models import (
-    BETWEEN,
-    NO_IDEA,
-    NO_IDEA_BELOW,
-    SURE,
-    Change,
-    refuse_unknown,
-    run_changed,
-)
-
-# sure_answers
-
-
-def one_by_one(logits: Tensor) -> Tensor:
-    """Each position on its own, in float64."""
-    answers = torch.zeros(logits.shape[:2], dtype=torch.long)
-    for row, pos in torch.cartesian_prod(*map(torch.arange, logits.shape[:2])).tolist():
-        exponentials = logits[row, pos].double().exp()
-        top = float(exponentials.max() / exponentials.sum())
-        token = int(exponentials.argmax())
-        answers[row, pos] = token if top >= SURE else NO_IDEA if top <= NO_IDEA_BELOW else BETWEEN
-    return answers
-
-
-def judged(top: Tensor, token: Tensor, between=BETWEEN, no_idea=NO_IDEA) -> Tensor:
-    answers = torch.where(top >= SURE, token, between)
-    return torch.where(top <= NO_IDEA_BELOW, no_idea, answers)
-
-
-def margin(logits: Tensor) -> Tensor:
-    best = logits.softmax(dim=-1).topk(2, dim=-1)
-    return judged(best.values[..., 0] - best.values[..., 1], best.indices[..., 0])
-
-
-ANSWER_MISTAKES = {
-    "logits were taken for probabilities (softmax over the vocabulary first)": lambda logits: (
-        judged(*logits.max(dim=-1))
-    ),
-    "a sigmoid looks at each token alone; softmax holds them against each other": lambda logits: (
-        judged(*logits.sigmoid().max(dim=-1))
-    ),
-    "the softmax runs over the positions": lambda logits: judged(
-        *logits.softmax(dim=1).max(dim=-1)
-    ),
-    "between the two thresholds it is BETWEEN, not NO_IDEA": lambda logits: judged(
-        *logits.softmax(dim=-1).max(dim=-1), between=NO_IDEA
-    ),
-    "NO_IDEA and BETWEEN are exchanged": lambda logits: judged(
-        *logits.softmax(dim=-1).max(dim=-1), between=NO_IDEA, no_idea=BETWEEN
-    ),
-    "it is the lead over the second token that was compared with the thresholds": margin,
-    "every position got an answer (argmax): where the model is not sure, it has none": (
-        lambda logits: logits.argmax(dim=-1)
-    ),
-}
-
-
-# run_changed
+from solutions.ch18_blind_models import Change, refuse_unknown, run_changed
 
 
 class Streams:
@@ -96,16 +39,20 @@ class Streams:
 
     def head(self, layer: int, head: int) -> Tensor:
         """What one head writes, [batch, pos, d_model]."""
+        name, out = f"{layer}.{head}", self.computed(layer, head)
+        if name in self.change.zero:
+            return torch.zeros_like(out)
+        return self.means[name].expand_as(out) if name in self.change.mean else out
+
+    def computed(self, layer: int, head: int) -> Tensor:
+        """What it would write if the change did not speak of it."""
         model, name = self.model, f"{layer}.{head}"
         q = self.read(f"{name}.q") @ model.W_Q[layer, head]
         k = self.read(f"{name}.k") @ model.W_K[layer, head]
         v = self.read(f"{name}.v") @ model.W_V[layer, head]
         scores = q @ k.mT / math.sqrt(model.cfg.d_head)
         later = torch.ones_like(scores).triu(1).bool()
-        out = scores.masked_fill(later, -math.inf).softmax(dim=-1) @ v @ model.W_O[layer, head]
-        if name in self.change.zero:
-            return torch.zeros_like(out)
-        return self.means[name].expand_as(out) if name in self.change.mean else out
+        return scores.masked_fill(later, -math.inf).softmax(dim=-1) @ v @ model.W_O[layer, head]
 
 
 def means_of(model: Transformer, tokens: Tensor, axes=(0, 1)) -> dict:
@@ -183,6 +130,32 @@ def old_messages(model, tokens, change):
     return OldMessages(model, tokens, change, means_of(model, tokens)).logits
 
 
+class NotedTooEarly(Streams):
+    """Takes from a receiver what its sender would have written."""
+
+    def __init__(self, *arguments):
+        self.noted = {}
+        super().__init__(*arguments)
+
+    def computed(self, layer: int, head: int) -> Tensor:
+        self.noted[f"{layer}.{head}"] = super().computed(layer, head)
+        return self.noted[f"{layer}.{head}"]
+
+    def read(self, receiver: str) -> Tensor:
+        stream = super().read(receiver)
+        for edge in self.change.cut:
+            sender, end = edge.split(">")
+            if end == receiver and sender in self.noted:
+                stream = stream + self.messages[sender] - self.noted[sender]
+        return stream
+
+
+@torch.no_grad()
+def noted_too_early(model, tokens, change):
+    refuse_unknown(model, change)
+    return NotedTooEarly(model, tokens, change, means_of(model, tokens)).logits
+
+
 def all_parts(model, change):
     """Every receiver of the same head loses the message."""
     every = []
@@ -219,6 +192,9 @@ RUN_MISTAKES = {
     ),
     "the means come from the unchanged run, not from the changed one": with_means(means_of_changed),
     "what is taken out is the message of this run, not of the unchanged one": old_messages,
+    "what is taken out is what the head writes after the change, not what it would have written": (
+        noted_too_early
+    ),
     "one of q, k and v loses the message, not all three": with_change(all_parts),
     "one head loses the message, not its whole layer": with_change(all_heads),
     "edges into the logits were left as they are": with_change(without_logits),
