@@ -26,8 +26,8 @@ class Route(NamedTuple):
 
     answer: a function of the tokens so far, a list of numbers with BOS first, that gives the next
     token or None. It must do without the model. edges: all edges that this way needs; an edge that
-    is named nowhere is claimed not to matter. unless: another, "1.2>2.0.q", if this way is open
-    only while nothing comes along that one; "" if it is always open.
+    is named nowhere is claimed not to matter. unless: another edge, "1.2>2.0.q", if this way is
+    open only while nothing comes along that one; "" if it is always open.
     """
 
     answer: Callable
