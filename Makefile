@@ -27,14 +27,15 @@ site: setup
 extras: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[site,notebook,browser]'
 
-# Three at once, on whatever cores there are; what the first two have to say is printed at the end.
+# Three at once, on whatever cores there are: the chapters, the exercises, all else. What the first
+# two have to say is printed at the end.
+CHAPTERS := tests/course/test_chapters.py
 test: setup
-	@$(PY) -m pytest -rs tests/course tests/browser tests/test_repository.py \
-		> .venv/course.log 2>&1 & course=$$!; \
+	@$(PY) -m pytest $(CHAPTERS) > .venv/chapters.log 2>&1 & chapters=$$!; \
 	$(PY) -m pytest tests/exercises > .venv/exercises.log 2>&1 & exercises=$$!; \
-	$(PY) -m pytest tests/minitransformer; model=$$?; \
-	wait $$course; course=$$?; wait $$exercises; exercises=$$?; \
-	cat .venv/course.log .venv/exercises.log; exit $$((course || exercises || model))
+	$(PY) -m pytest -rs tests --ignore=$(CHAPTERS) --ignore=tests/exercises; others=$$?; \
+	wait $$chapters; chapters=$$?; wait $$exercises; exercises=$$?; \
+	cat .venv/chapters.log .venv/exercises.log; exit $$((chapters || exercises || others))
 
 lint: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -47,14 +47,13 @@ def test_edges_are_those_of_attention_alone(config):
         edges_in(small_model(**config))
 
 
-@pytest.mark.parametrize("number", range(1, len(KINDS)))
+@pytest.mark.parametrize("number", [1, 4, 7])  # one route; two; two, one of them `unless`
 def test_one_edge_less_is_refused(number):
     model = MODELS[number]
     claim, exam = claim_about(model), Exam(model, 1)
     for shorter in without_one(claim):
         assert not exam.holds(shorter)
-    if claim:
-        assert not exam.holds(q_for_k(claim))
+    assert not exam.holds(q_for_k(claim))
 
 
 @pytest.mark.parametrize("model", [MODELS[-1], duplicated_heads_model(2, 9, 8)])
