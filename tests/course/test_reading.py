@@ -164,7 +164,7 @@ def program(*words: str, stdin=None, stdout=None, folder=None, **variables: str)
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
 
 
-@pytest.mark.parametrize("backend", ["svg", None])
+@pytest.mark.parametrize("backend", ["svg", "pdf", None])
 def test_a_chosen_backend_is_left_alone(backend):
     code = "import course.desk, matplotlib; print(matplotlib.get_backend(auto_select=False))"
     environment = os.environ | {"PYTHONPATH": str(stubs.ROOT)}

@@ -18,7 +18,7 @@ def test_names_every_tick_stays_when_numbers_are_dealt_anew(at):
 def test_nothing_to_find_bos_or_the_follower(at):
     page = at("nothing-to-find")
     said = page.inner_text("#summary")
-    assert re.search(r"(9\d|100)\s% of its attention to BOS at 0", said)
+    assert re.search(r"(9\d|100)\u00a0% of its attention to BOS at 0", said)
     word(page, 17).click()  # James for the second time
     assert page.inner_text("#summary").endswith("to Bond at 3.")
 
@@ -42,7 +42,7 @@ def test_which_james_the_later_one(at):
 
 def test_sure_and_wrong(at):
     page = at("sure-and-wrong")
-    assert re.search(r"after Bond, it expects met (9\d|100)\s%", page.inner_text("#summary"))
+    assert re.search(r"after Bond, it expects met (9\d|100)\u00a0%", page.inner_text("#summary"))
     assert page.inner_text("#grid .row.chosen .mark") == "≠"
 
 
