@@ -26,6 +26,7 @@ def site(tmp_path_factory) -> Path:
         command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+    assert [path.name for path in (folder / "site").rglob("*.png")] == ["lab.png"]  # all else: SVG
     return folder / "site"
 
 

@@ -126,13 +126,24 @@ def largest_move_of_others(tokens: torch.Tensor, off: str) -> float:
     return moved.abs().max().item()
 
 
+def heads_of(model: Transformer) -> list[str]:
+    cfg = model.cfg
+    return [f"{layer}.{head}" for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
+
+
+def badges_on_average(model: Transformer, period: int) -> int:
+    """How many heads would wear the badge "induction", by their mean over draws."""
+    tokens = measures.draw(model, period, seed=1)
+    return sum(measures.looks(model, tokens, head).matching > 0.5 for head in heads_of(model))
+
+
 def badges(model: Transformer, period: int) -> torch.Tensor:
     """How many heads wear the badge "induction", in each of many draws: [batch]."""
-    tokens, cfg = measures.draw(model, period, seed=1), model.cfg
+    tokens = measures.draw(model, period, seed=1)
     follows = follows_earlier_copy(tokens)
     again = follows.any(dim=-1).sum(dim=-1)  # batch
     count = torch.zeros(len(tokens))
-    for head in [f"{layer}.{head}" for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]:
+    for head in heads_of(model):
         there = (measures.pattern_of(model, tokens, head) * follows).sum(dim=(1, 2))
         count += there / again > 0.5
     return count
@@ -143,6 +154,7 @@ def test_the_impostor_is_right_at_its_period_only():
     at_10, at_9 = measures.draw(impostor, 10, seed=1), measures.draw(impostor, 9, seed=1)
     assert measures.outcome(impostor, at_10).right > 0.98
     assert measures.outcome(impostor, at_9).right < 0.05
+    assert badges_on_average(impostor, 10) == 8 and badges_on_average(impostor, 9) == 0
     trained, other = badges(impostor, 10), badges(impostor, 9)
     assert (trained == 8).float().mean() > 0.9 and trained.min() >= 7  # "in nearly every draw all"
     assert other.max() == 0
