@@ -6,7 +6,7 @@ PY := .venv/bin/python
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	"Python 3.11 or newer is needed: make PYTHON=python3.12 train")'
 
-.PHONY: setup train site extras test lint terminals
+.PHONY: setup train site extras test answers lint terminals
 
 setup: .venv/installed
 
@@ -36,6 +36,10 @@ test: setup
 	$(PY) -m pytest -rs tests --ignore=$(CHAPTERS) --ignore=tests/exercises; others=$$?; \
 	wait $$chapters; chapters=$$?; wait $$exercises; exercises=$$?; \
 	cat .venv/chapters.log .venv/exercises.log; exit $$((chapters || exercises || others))
+
+# Every stored answer of a learner, in three minutes; make test tries two of each exercise.
+answers: setup
+	$(PY) -m pytest tests/exercises/test_human.py --all-answers
 
 lint: setup
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
